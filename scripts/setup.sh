@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# Installs what weir needs to be built and shown (demo) or tested (test), and only what is missing.
+# It may be run again at any time.
+#
+#   scripts/setup.sh [demo|test]
+#
+# Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
+# missing. Apache Kafka for the tests comes from Maven Central into
+# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}; mirrors and proxies of ~/.m2/settings.xml and of
+# the environment are honoured.
+set -euo pipefail
+
+readonly target=${1:-demo}
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly repository
+readonly pom=$repository/tests/it/support/kafka/pom.xml
+readonly cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:?neither HOME nor WEIR_CACHE is set}/.cache}/weir}
+readonly policy=/usr/sbin/policy-rc.d
+
+# Servers are here, which is not on every user's PATH.
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+list() { local IFS=';' && printf '%s' "${*/#/ }" | cut -c 2-; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+case $target in
+demo | test) ;;
+*) fail "unknown target \"$target\": use demo or test" ;;
+esac
+
+kafka_version=$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$pom")
+[ -n "$kafka_version" ] || fail "$pom names no kafka.version"
+readonly kafka_version
+readonly kafka=$cache/kafka-$kafka_version
+
+check_rust() {
+    have cargo || fail "there is no cargo on the PATH: install Rust from https://rustup.rs"
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$repository/Cargo.toml" | head -n 1)
+    # In the repository, because its toolchain file counts.
+    found=$(cd "$repository" && cargo --version | cut -d ' ' -f 2)
+    [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
+        fail "cargo is $found, weir needs $wanted or later: run rustup update stable"
+}
+
+# Debian's compilers come without the C library's headers unless libc6-dev is there as well.
+have_c() { have gcc && have g++ && printf '#include <stdlib.h>\n' | gcc -E - >/dev/null 2>&1; }
+have_library() {
+    if have pkg-config; then pkg-config --exists "$1"; else return 1; fi
+}
+have_prometheus() { [ -n "${PROMETHEUS:-}" ] || have prometheus; }
+have_mosquitto() { [ -n "${MOSQUITTO:-}" ] || have mosquitto; }
+have_kafka() { [ -f "$kafka/libs/kafka_2.13-$kafka_version.jar" ]; }
+have_java() {
+    local java=java major
+    if [ -n "${JAVA_HOME:-}" ]; then java=$JAVA_HOME/bin/java; fi
+    have "$java" || return 1
+    major=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')
+    [ "${major:-0}" -ge 17 ]
+}
+
+# Each thing that is missing: what it is, and its packages.
+missing=()
+packages=()
+need() { # need <what> <packages> <check...>
+    local what=$1 names=$2
+    shift 2
+    if "$@"; then return; fi
+    missing+=("$what")
+    # shellcheck disable=SC2206
+    packages+=($names)
+}
+
+# Debian 12 has 17; later releases only have a later one, which is their default.
+java_package() {
+    if [ -n "$(apt-cache madison openjdk-17-jre-headless 2>/dev/null)" ]; then
+        echo openjdk-17-jre-headless
+    else
+        echo default-jre-headless
+    fi
+}
+
+look() {
+    missing=()
+    packages=()
+    need "a C and C++ compiler (gcc and g++)" "gcc g++ libc6-dev" have_c
+    need "make" make have make
+    need "pkg-config" pkg-config have pkg-config
+    need "the zstd library with headers" libzstd-dev have_library libzstd
+    need "the zlib library with headers" zlib1g-dev have_library zlib
+    need "prometheus" prometheus have_prometheus
+    [ "$target" = test ] || return 0
+    need "mosquitto" mosquitto have_mosquitto
+    need "Java 17 or later" java have_java
+    have_kafka || need "maven (mvn)" maven have mvn
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+
+is_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Debian starts a server when its package is installed, unless this file forbids it. A file that is
+# there already is the system's own and stays.
+forbid_services() {
+    [ ! -e "$policy" ] || return 0
+    trap allow_services EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+}
+allow_services() {
+    trap - EXIT
+    as_root rm -f "$policy"
+}
+
+install() {
+    local package index services=()
+    if [ "$(id -u)" -ne 0 ] && ! have sudo; then
+        fail "neither root nor sudo: as root, install the packages ${packages[*]}, then run this again"
+    fi
+    for package in prometheus mosquitto; do
+        case " ${packages[*]} " in
+        *" $package "*) is_installed "$package" || services+=("$package") ;;
+        esac
+    done
+    apt update
+    # Which Java there is, only the lists know, and they may have been empty until now.
+    for index in "${!packages[@]}"; do
+        if [ "${packages[index]}" = java ]; then packages[index]=$(java_package); fi
+    done
+    say "installing ${packages[*]}"
+    forbid_services
+    apt install -y --no-install-recommends "${packages[@]}"
+    # weir's demo and tests start their own; nothing is to start with the machine, either.
+    for package in "${services[@]+"${services[@]}"}"; do
+        as_root update-rc.d "$package" disable >/dev/null 2>&1 ||
+            say "could not disable the service $package: it may start with the machine"
+        if [ -d /run/systemd/system ]; then as_root systemctl stop "$package"; fi
+    done
+    if [ -n "$(trap -p EXIT)" ]; then allow_services; fi
+}
+
+# Into a temporary folder first: an interrupted download is not taken for a whole one.
+fetch_kafka() {
+    local new
+    say "fetching Apache Kafka $kafka_version into $kafka"
+    mkdir -p "$cache"
+    new=$(mktemp -d "$cache/kafka-$kafka_version.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf -- '$new'" EXIT
+    mvn -B -q -f "$pom" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$new/libs" >"$new/maven.log" 2>&1 || {
+        cat "$new/maven.log" >&2
+        fail "Maven could not fetch Kafka: behind a proxy or a mirror, name it in ~/.m2/settings.xml"
+    }
+    rm "$new/maven.log"
+    chmod 755 "$new"
+    if ! have_kafka; then
+        rm -rf -- "$kafka"
+        mv -- "$new" "$kafka"
+    fi
+    rm -rf -- "$new"
+    trap - EXIT
+    have_kafka || fail "Maven fetched no kafka_2.13-$kafka_version.jar into $kafka/libs"
+}
+
+check_rust
+look
+if [ ${#missing[@]} -gt 0 ]; then
+    say "missing: $(list "${missing[@]}")"
+    have apt-get || fail "there is no apt-get here: install them by other means, then run this again"
+    install
+    look
+    [ ${#missing[@]} -eq 0 ] || fail "still missing: $(list "${missing[@]}")"
+fi
+if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
+say "ready for make $target"

@@ -1,0 +1,100 @@
+//! The expressions of a pipeline file, compiled, with their problems at their places.
+
+use super::document::{Document, PathSegment};
+use super::report::Problems;
+use crate::expr::{AggregateCatalog, AggregateExpression, ExprError, Program};
+use crate::model::{DataType, Schema};
+use crate::window::aggregate::{AggregateKind, NAMES};
+
+/// The aggregates of `window`, as `expr` asks for them.
+pub(super) struct Catalog {
+    /// Why aggregates that depend on the order of events cannot be used here.
+    pub(super) without_order: Option<&'static str>,
+}
+
+impl AggregateCatalog for Catalog {
+    fn names(&self) -> &[&str] {
+        &NAMES
+    }
+
+    fn result_type(
+        &self,
+        function: &str,
+        distinct: bool,
+        star: bool,
+        arguments: &[DataType],
+    ) -> Result<DataType, String> {
+        let kind = AggregateKind::of_call(function, distinct, star, arguments)?;
+        match self.without_order {
+            Some(reason) if kind.needs_event_order() => Err(format!("{function} {reason}")),
+            _ => Ok(kind.result_type()),
+        }
+    }
+}
+
+/// Compiles expressions that stand at paths of a document.
+pub(super) struct Compiler<'a> {
+    pub(super) document: &'a Document,
+    pub(super) problems: &'a mut Problems,
+}
+
+impl Compiler<'_> {
+    /// A scalar expression.
+    pub(super) fn scalar(
+        &mut self,
+        path: &[PathSegment<'_>],
+        text: &str,
+        schema: &Schema,
+    ) -> Option<Program> {
+        Program::compile(text, schema).map_err(|errors| self.report(path, &errors)).ok()
+    }
+
+    /// A scalar expression of a type.
+    pub(super) fn scalar_of(
+        &mut self,
+        path: &[PathSegment<'_>],
+        text: &str,
+        schema: &Schema,
+        data_type: DataType,
+    ) -> Option<Program> {
+        let program = self.scalar(path, text, schema)?;
+        self.expect_type(path, program.data_type(), data_type).then_some(program)
+    }
+
+    /// An expression with aggregates.
+    pub(super) fn aggregate(
+        &mut self,
+        path: &[PathSegment<'_>],
+        text: &str,
+        schema: &Schema,
+        groups: &Schema,
+        catalog: &Catalog,
+    ) -> Option<AggregateExpression> {
+        AggregateExpression::compile(text, schema, groups, catalog)
+            .map_err(|errors| self.report(path, &errors))
+            .ok()
+    }
+
+    /// Whether a type is the one that is wanted; reports it where not.
+    pub(super) fn expect_type(
+        &mut self,
+        path: &[PathSegment<'_>],
+        found: DataType,
+        expected: DataType,
+    ) -> bool {
+        if found != expected {
+            let (expected, found) = (expected.name(), found.name());
+            let message = format!("expected a {expected} expression, found a {found} one");
+            self.problems.add_at(self.document, path, message);
+        }
+        found == expected
+    }
+
+    fn report(&mut self, path: &[PathSegment<'_>], errors: &[ExprError]) {
+        for error in errors {
+            let length = error.end.saturating_sub(error.start);
+            let place = self.document.place_in(path, error.start, length);
+            self.problems.add(place, &error.message);
+        }
+    }
+}

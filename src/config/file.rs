@@ -1,0 +1,106 @@
+//! What is written in a pipeline file.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::decode::{EventConfig, Format};
+use crate::enrich::LookupConfig;
+use crate::source::{FileConfig, KafkaConfig, MqttConfig};
+use crate::window::{TimeConfig, WindowConfig};
+use crate::write;
+
+/// A weir pipeline: events in, samples out.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineFile {
+    /// The pipeline's name, in metrics and messages.
+    pub pipeline: String,
+    /// Where events come from.
+    pub source: SourceSection,
+    /// What an event consists of.
+    pub event: EventConfig,
+    /// How event time behaves.
+    #[serde(default)]
+    pub time: TimeConfig,
+    /// Lookups in reference data, one after the other.
+    #[serde(default)]
+    pub enrich: Vec<LookupConfig>,
+    /// Fields computed from others, by name. A field may use those before it.
+    #[serde(default)]
+    pub derive: IndexMap<String, String>,
+    /// The metrics to form, by name.
+    pub metrics: IndexMap<String, MetricConfig>,
+    /// Where samples go.
+    pub write: write::Config,
+    /// How many workers decode and aggregate; one for each processor core where it is left out.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1024))]
+    pub workers: Option<u32>,
+}
+
+/// Where events come from: exactly one of `file`, `kafka` and `mqtt`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    /// Files or standard input, a record a line.
+    #[serde(default)]
+    pub file: Option<FileConfig>,
+    /// Kafka topics.
+    #[serde(default)]
+    pub kafka: Option<KafkaConfig>,
+    /// An MQTT 5 broker.
+    #[serde(default)]
+    pub mqtt: Option<MqttConfig>,
+    /// How records are written.
+    #[serde(default)]
+    pub decode: Format,
+    /// Records of more bytes than this are dropped and counted.
+    #[serde(default = "default_max_record_bytes")]
+    #[schemars(range(min = 1, max = 134_217_728))]
+    pub max_record_bytes: u32,
+}
+
+fn default_max_record_bytes() -> u32 {
+    1_048_576
+}
+
+/// How a metric is formed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricConfig {
+    /// What the metric says, for people.
+    #[serde(default)]
+    pub help: Option<String>,
+    /// Only events for which this expression is true.
+    #[serde(default, rename = "where")]
+    pub filter: Option<String>,
+    /// How events are cut into windows. Without it every event is a sample at its own time, in
+    /// order, one for each time.
+    #[serde(default)]
+    pub window: Option<WindowConfig>,
+    /// First reduce the events of each key (a vehicle, say) to one row of named values; `value` then
+    /// aggregates those rows.
+    #[serde(default)]
+    pub per: Option<PerConfig>,
+    /// The text fields that become labels; a sample for each combination that occurs.
+    #[serde(default)]
+    pub by: Vec<String>,
+    /// Without a window: the text fields that become labels.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// The sample's value: with a window an expression with aggregates, without one an expression
+    /// over the event's fields.
+    pub value: String,
+}
+
+/// One row of named values for each key in a window.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PerConfig {
+    /// The text field that tells the rows apart.
+    pub key: String,
+    /// The values by name, each an expression with aggregates over the key's events.
+    #[serde(rename = "let")]
+    pub values: IndexMap<String, String>,
+}

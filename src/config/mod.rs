@@ -1,0 +1,21 @@
+//! The pipeline file: its shape, its checks, and the pipeline that it describes.
+//!
+//! [`PipelineFile`] is what is written, [`Pipeline`] what it means. Between them stands
+//! [`validate`], which reports every problem of a file at its place, all at once.
+
+mod check;
+mod compile;
+mod document;
+mod environment;
+mod file;
+mod load;
+mod pipeline;
+mod report;
+mod validate;
+
+pub use document::ReadError;
+pub use environment::process_variable;
+pub use file::{MetricConfig, PerConfig, PipelineFile, SourceSection};
+pub use load::{LoadError, Overrides, load, load_text, schema};
+pub use pipeline::{Derived, Metric, Pipeline, Shape};
+pub use report::{Problem, Problems};

@@ -1,0 +1,95 @@
+//! What a pipeline file means, checked and compiled.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::decode::{EventConfig, Format};
+use crate::enrich::LookupConfig;
+use crate::expr::{AggregateExpression, Program};
+use crate::model::Schema;
+use crate::window::{TimeConfig, Tumbling};
+use crate::{source, write};
+
+/// A pipeline that can be run.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: String,
+    /// Where its file lies; reference data is looked for there as well.
+    pub folder: PathBuf,
+    /// Where events come from.
+    pub source: source::Config,
+    /// Records of more bytes than this are dropped.
+    pub max_record_bytes: usize,
+    /// How records are written.
+    pub format: Format,
+    /// What an event consists of.
+    pub event: EventConfig,
+    /// Whether a field comes from a record's envelope.
+    pub needs_envelope: bool,
+    /// How event time behaves.
+    pub time: TimeConfig,
+    /// Lookups, with the column of each one's key.
+    pub lookups: Vec<(LookupConfig, usize)>,
+    /// Computed fields, in order.
+    pub derived: Vec<Derived>,
+    /// All columns of an event: decoded, looked up, derived.
+    pub schema: Schema,
+    /// The metrics.
+    pub metrics: Vec<Metric>,
+    /// Where samples go.
+    pub write: write::Config,
+    /// How many workers; one for each core where it is not said.
+    pub workers: Option<usize>,
+}
+
+/// A computed field.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub program: Program,
+}
+
+/// A metric.
+#[derive(Debug, Clone)]
+pub struct Metric {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it says.
+    pub help: Option<String>,
+    /// Which events it is for.
+    pub filter: Option<Program>,
+    /// Its windows. A metric without a window is gathered in windows as well, so that its samples
+    /// can be put in order.
+    pub windows: Tumbling,
+    /// Its labels: their names and the columns of their values.
+    pub by: Vec<(Arc<str>, usize)>,
+    /// How its values are formed.
+    pub shape: Shape,
+}
+
+/// How the values of a metric are formed.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// From the events of a window and group.
+    Aggregate {
+        /// The value, over the schema's columns.
+        value: AggregateExpression,
+    },
+    /// From one row for each key of a window and group.
+    Per {
+        /// The column of the key.
+        key: usize,
+        /// The rows' named values, over the schema's columns.
+        values: Vec<AggregateExpression>,
+        /// The value, over rows of the labels, the key and the named values, in this order.
+        value: AggregateExpression,
+    },
+    /// From each event by itself.
+    Raw {
+        /// The value, over the schema's columns.
+        value: Program,
+    },
+}

@@ -1,0 +1,355 @@
+//! JSON by sonic-rs: one walk over the record, in which only the named keys are looked at.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A JSON value that a field can take.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scalar<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Number(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// An object or an array.
+    Composite,
+}
+
+/// What to look for in an object.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ObjectPlan {
+    entries: Vec<(Box<str>, EntryPlan)>,
+}
+
+/// What to do with the value of a key.
+#[derive(Debug, Clone, Default)]
+struct EntryPlan {
+    /// The leaves that take the value itself. One key may feed several fields.
+    leaves: Vec<usize>,
+    /// The keys below, where the value is an object.
+    object: Option<ObjectPlan>,
+}
+
+impl ObjectPlan {
+    /// Adds a leaf at the end of a path of keys.
+    pub(super) fn add(&mut self, keys: &[String], leaf: usize) {
+        let Some((key, rest)) = keys.split_first() else { return };
+        let index = match self.entries.iter().position(|(known, _)| **known == **key) {
+            Some(index) => index,
+            None => {
+                self.entries.push((key.as_str().into(), EntryPlan::default()));
+                self.entries.len() - 1
+            }
+        };
+        let Some((_, entry)) = self.entries.get_mut(index) else { return };
+        if rest.is_empty() {
+            entry.leaves.push(leaf);
+        } else {
+            entry.object.get_or_insert_default().add(rest, leaf);
+        }
+    }
+
+    /// The entry of a key. A device sends its keys in the same order every time, so the entry after
+    /// the last one found is tried first.
+    fn entry(&self, key: &str, expected: &mut usize) -> Option<&EntryPlan> {
+        if let Some((name, entry)) = self.entries.get(*expected)
+            && **name == *key
+        {
+            *expected += 1;
+            return Some(entry);
+        }
+        let index = self.entries.iter().position(|(name, _)| **name == *key)?;
+        *expected = index + 1;
+        self.entries.get(index).map(|(_, entry)| entry)
+    }
+}
+
+/// Takes the values as they are found.
+pub(super) trait Leaves {
+    /// The value of a leaf. A key that stands twice in an object gives its values in order; the
+    /// last one holds.
+    fn take(&mut self, leaf: usize, value: &Scalar<'_>);
+}
+
+/// Why a text gave no values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum JsonError {
+    /// The text is not JSON; what the parser said.
+    Malformed(String),
+    /// It is JSON but not an object.
+    NotAnObject,
+}
+
+/// How deep a long record may be nested.
+const MAX_DEPTH: usize = 128;
+/// The parser skips values by recursion without a limit of its own. A record of this length, in
+/// bytes, cannot be nested so deep that the stack overflows; only longer ones are looked at first.
+const SAFE_LENGTH: usize = 4_096;
+
+/// Walks one record and hands the planned values to `leaves`.
+pub(super) fn walk(
+    text: &str,
+    plan: &ObjectPlan,
+    leaves: &mut impl Leaves,
+) -> Result<(), JsonError> {
+    if text.len() > SAFE_LENGTH && is_too_deep(text) {
+        return Err(JsonError::Malformed(format!("nested deeper than {MAX_DEPTH} levels")));
+    }
+    let mut deserializer = sonic_rs::Deserializer::from_str(text);
+    let walked = ObjectSeed { plan, leaves }.deserialize(&mut deserializer);
+    let ended = walked.and_then(|()| deserializer.end());
+    let Err(error) = ended else { return Ok(()) };
+    // An array, a number and so on are found out by their first character; what follows may be
+    // anything, so the rest is not judged.
+    match text.trim_start().bytes().next() {
+        Some(b'[' | b'"' | b't' | b'f' | b'n' | b'0'..=b'9' | b'-')
+            if sonic_rs::from_str::<IgnoredAny>(text).is_ok() =>
+        {
+            Err(JsonError::NotAnObject)
+        }
+        _ => Err(JsonError::Malformed(first_line(&error.to_string()))),
+    }
+}
+
+fn is_too_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(inner) = bytes.next() {
+                    match inner {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+/// The parser's message without its drawing of the place, which is many lines long.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+struct ObjectSeed<'p, L> {
+    plan: &'p ObjectPlan,
+    leaves: &'p mut L,
+}
+
+impl<'de, L: Leaves> DeserializeSeed<'de> for ObjectSeed<'_, L> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, L: Leaves> Visitor<'de> for ObjectSeed<'_, L> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut expected = 0;
+        while let Some(entry) = map.next_key_seed(KeySeed { plan: self.plan, at: &mut expected })? {
+            match entry {
+                None => drop(map.next_value::<IgnoredAny>()?),
+                Some(entry) => map.next_value_seed(ValueSeed { entry, leaves: self.leaves })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct KeySeed<'p, 'e> {
+    plan: &'p ObjectPlan,
+    at: &'e mut usize,
+}
+
+impl<'de, 'p> DeserializeSeed<'de> for KeySeed<'p, '_> {
+    type Value = Option<&'p EntryPlan>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'p> Visitor<'_> for KeySeed<'p, '_> {
+    type Value = Option<&'p EntryPlan>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.plan.entry(key, self.at))
+    }
+}
+
+struct ValueSeed<'p, 'l, L> {
+    entry: &'p EntryPlan,
+    leaves: &'l mut L,
+}
+
+impl<L: Leaves> ValueSeed<'_, '_, L> {
+    fn take(self, value: &Scalar<'_>) {
+        for leaf in &self.entry.leaves {
+            self.leaves.take(*leaf, value);
+        }
+    }
+}
+
+impl<'de, L: Leaves> DeserializeSeed<'de> for ValueSeed<'_, '_, L> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, L: Leaves> Visitor<'de> for ValueSeed<'_, '_, L> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.take(&Scalar::Null);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.take(&Scalar::Boolean(value));
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.take(&Scalar::Integer(value));
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.take(&match i64::try_from(value) {
+            Ok(value) => Scalar::Integer(value),
+            Err(_) => Scalar::Number(value as f64),
+        });
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.take(&Scalar::Number(value));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.take(&Scalar::Text(Cow::Borrowed(value)));
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if let Some(plan) = &self.entry.object {
+            ObjectSeed { plan, leaves: &mut *self.leaves }.visit_map(map)?;
+        } else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        }
+        self.take(&Scalar::Composite);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        self.take(&Scalar::Composite);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Found(Vec<(usize, String)>);
+
+    impl Leaves for Found {
+        fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
+            self.0.push((leaf, format!("{value:?}")));
+        }
+    }
+
+    fn found(paths: &[&str], text: &str) -> Result<Vec<(usize, String)>, JsonError> {
+        let mut plan = ObjectPlan::default();
+        for (leaf, path) in paths.iter().enumerate() {
+            let keys: Vec<_> = path.split('.').map(str::to_owned).collect();
+            plan.add(&keys, leaf);
+        }
+        let mut found = Found(Vec::new());
+        walk(text, &plan, &mut found).map(|()| found.0)
+    }
+
+    fn expect(paths: &[&str], text: &str, values: &[(usize, &str)]) {
+        let values: Vec<_> = values.iter().map(|(leaf, text)| (*leaf, (*text).to_owned())).collect();
+        assert_eq!(found(paths, text), Ok(values), "{text}");
+    }
+
+    #[test]
+    fn takes_only_what_is_named_in_any_order() {
+        expect(&["a", "b"], r#"{"a":1,"b":"x"}"#, &[(0, "Integer(1)"), (1, r#"Text("x")"#)]);
+        expect(&["a", "b"], r#"{"b":2.5,"z":[{}],"a":null}"#, &[(1, "Number(2.5)"), (0, "Null")]);
+        expect(&["a"], r#"{"a":1,"a":2}"#, &[(0, "Integer(1)"), (0, "Integer(2)")]);
+        expect(&["a", "a"], r#"{"a":true}"#, &[(0, "Boolean(true)"), (1, "Boolean(true)")]);
+        expect(&["a"], r#"{"a":"t\u00e9\n"}"#, &[(0, r#"Text("té\n")"#)]);
+    }
+
+    #[test]
+    fn follows_nested_paths() {
+        let text = r#"{"engine":{"rpm":900,"x":{"y":1}},"rpm":3}"#;
+        expect(&["engine.rpm", "rpm"], text, &[(0, "Integer(900)"), (1, "Integer(3)")]);
+        expect(&["engine.x.y"], text, &[(0, "Integer(1)")]);
+        expect(&["engine"], text, &[(0, "Composite")]);
+        expect(&["rpm.x"], text, &[]);
+    }
+
+    #[test]
+    fn tells_broken_json_from_json_that_is_no_object() {
+        for text in ["[1]", "1", "-2.5", "\"x\"", "true", "null", " [ ]"] {
+            assert_eq!(found(&["a"], text), Err(JsonError::NotAnObject), "{text}");
+        }
+        for text in ["", " ", "{", "{\"a\":}", "{\"a\":1}}", "{\"a\":1} x", "nul", "{'a':1}", "[1"] {
+            let error = found(&["a"], text);
+            assert!(matches!(error, Err(JsonError::Malformed(_))), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_depth_in_a_long_record_and_survives_it_in_a_short_one() {
+        let too_deep = JsonError::Malformed("nested deeper than 128 levels".into());
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let deep = format!("{{\"a\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
+            assert_eq!(found(&["b"], &deep), Err(too_deep.clone()));
+            assert_eq!(found(&["a.a.b"], &deep), Err(too_deep.clone()));
+            let short = format!("{{\"a\":{}1{}}}", open.repeat(600), close.repeat(600));
+            assert_eq!(found(&["b"], &short), Ok(Vec::new()));
+        }
+        let brackets_in_text = format!("{{\"b\":1,\"a\":\"\\\"{}\"}}", "[".repeat(10_000));
+        expect(&["b"], &brackets_in_text, &[(0, "Integer(1)")]);
+    }
+}

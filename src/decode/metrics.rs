@@ -1,0 +1,128 @@
+//! What decoding counts.
+
+use prometheus::{IntCounter, IntCounterVec};
+
+use crate::telemetry::Registry;
+
+/// Why an event was dropped, or a field of it taken as NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The bytes are not UTF-8.
+    InvalidUtf8,
+    /// The text is not JSON.
+    MalformedJson,
+    /// JSON, but no object.
+    NotAnObject,
+    /// No event time.
+    MissingTime,
+    /// An event time of another type or notation than the pipeline says.
+    TimeUnreadable,
+    /// A time that no working clock says: before 2000 or after 2199.
+    TimeOutOfRange,
+    /// A time further ahead of our clock than `max_ahead`.
+    TooFarAhead,
+    /// A required field is missing.
+    MissingField,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 8] = [
+        Self::InvalidUtf8,
+        Self::MalformedJson,
+        Self::NotAnObject,
+        Self::MissingTime,
+        Self::TimeUnreadable,
+        Self::TimeOutOfRange,
+        Self::TooFarAhead,
+        Self::MissingField,
+    ];
+
+    /// The value of the label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::MalformedJson => "malformed_json",
+            Self::NotAnObject => "not_an_object",
+            Self::MissingTime => "missing_time",
+            Self::TimeUnreadable => "time_unreadable",
+            Self::TimeOutOfRange => "time_out_of_range",
+            Self::TooFarAhead => "too_far_ahead",
+            Self::MissingField => "missing_field",
+        }
+    }
+}
+
+/// The counters of a pipeline's decoders.
+#[derive(Debug, Clone)]
+pub struct DecodeMetrics {
+    /// Decoded events by split.
+    events: IntCounterVec,
+    /// Decoded events.
+    total: IntCounter,
+    /// Dropped events by reason.
+    dropped: IntCounterVec,
+    /// Fields taken as NULL, by field and reason.
+    field_errors: IntCounterVec,
+}
+
+impl DecodeMetrics {
+    /// The counters in a registry.
+    pub fn new(registry: &Registry) -> Self {
+        let metrics = Self {
+            events: registry.counters("weir_events_total", "Events decoded, by split.", &["split"]),
+            total: registry.counter("weir_decoded_events_total", "Events decoded, of all splits."),
+            dropped: registry.counters(
+                "weir_decode_errors_total",
+                "Records that gave no event, by reason.",
+                &["reason"],
+            ),
+            field_errors: registry.counters(
+                "weir_field_errors_total",
+                "Fields taken as NULL because they were missing or unusable, by field and reason.",
+                &["field", "reason"],
+            ),
+        };
+        // All reasons are there from the start, at 0: a rate over a new series misses its first step.
+        for reason in Reason::ALL {
+            metrics.dropped(reason);
+        }
+        metrics
+    }
+
+    /// Counts decoded events of a split.
+    pub(super) fn decoded(&self, split: &str, events: usize) {
+        self.events.with_label_values(&[split]).inc_by(events as u64);
+        self.total.inc_by(events as u64);
+    }
+
+    /// How many events were decoded.
+    pub fn events_total(&self) -> u64 {
+        self.total.get()
+    }
+
+    /// The counter of events dropped for a reason.
+    pub fn dropped(&self, reason: Reason) -> IntCounter {
+        self.dropped.with_label_values(&[reason.name()])
+    }
+
+    /// How many events were dropped for whatever reason.
+    pub fn dropped_total(&self) -> u64 {
+        Reason::ALL.iter().map(|reason| self.dropped(*reason).get()).sum()
+    }
+
+    /// The counter of a field's missing values.
+    pub(super) fn missing(&self, field: &str) -> IntCounter {
+        self.field_errors.with_label_values(&[field, "missing"])
+    }
+
+    /// The counter of a field's values of another type.
+    pub(super) fn wrong_type(&self, field: &str) -> IntCounter {
+        self.field_errors.with_label_values(&[field, "wrong_type"])
+    }
+
+    /// The counter of a field's infinite values.
+    pub(super) fn not_finite(&self, field: &str) -> IntCounter {
+        self.field_errors.with_label_values(&[field, "not_finite"])
+    }
+}

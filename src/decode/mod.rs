@@ -1,0 +1,15 @@
+//! Bytes to columns: records are decoded straight into typed columns, only the fields that the
+//! pipeline names.
+
+mod config;
+mod decoder;
+mod json;
+mod metrics;
+mod path;
+mod time;
+
+pub use config::{EventConfig, FieldConfig, FieldDetail, Format, TimeField, TimeUnit};
+pub use decoder::Decoder;
+pub use metrics::{DecodeMetrics, Reason};
+pub use path::{InvalidPath, Path};
+pub use time::{EARLIEST_MS, LATEST_MS};

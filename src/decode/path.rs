@@ -1,0 +1,82 @@
+//! Where in a record, or in its envelope, a field comes from.
+
+use std::str::FromStr;
+
+/// The origin of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Path {
+    /// Keys from the outermost object inwards; never empty.
+    Body(Vec<String>),
+    /// The whole topic.
+    Topic,
+    /// A segment of the topic, from 0.
+    TopicSegment(usize),
+    /// The message key.
+    Key,
+}
+
+impl Path {
+    /// Whether the field comes from outside the record's own bytes.
+    pub fn is_envelope(&self) -> bool {
+        !matches!(self, Self::Body(_))
+    }
+}
+
+/// Why a text is no path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    /// An empty path or an empty segment.
+    #[error("'{0}' is not a path; write keys separated by dots, such as engine.rpm")]
+    Empty(String),
+    /// Something unknown behind an `@`.
+    #[error("'{0}' is unknown; an envelope has @topic, @topic[0] and @key")]
+    Envelope(String),
+}
+
+impl FromStr for Path {
+    type Err = InvalidPath;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(envelope) = text.strip_prefix('@') {
+            return match envelope {
+                "topic" => Ok(Self::Topic),
+                "key" => Ok(Self::Key),
+                _ => envelope
+                    .strip_prefix("topic[")
+                    .and_then(|rest| rest.strip_suffix(']'))
+                    .and_then(|index| index.parse().ok())
+                    .map(Self::TopicSegment)
+                    .ok_or_else(|| InvalidPath::Envelope(text.to_owned())),
+            };
+        }
+        let keys: Vec<_> = text.split('.').map(str::to_owned).collect();
+        if keys.iter().any(String::is_empty) {
+            return Err(InvalidPath::Empty(text.to_owned()));
+        }
+        Ok(Self::Body(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_keys_and_envelopes() {
+        assert_eq!("rpm".parse(), Ok(Path::Body(vec!["rpm".into()])));
+        assert_eq!("engine.rpm".parse(), Ok(Path::Body(vec!["engine".into(), "rpm".into()])));
+        assert_eq!("@topic".parse(), Ok(Path::Topic));
+        assert_eq!("@topic[12]".parse(), Ok(Path::TopicSegment(12)));
+        assert_eq!("@key".parse(), Ok(Path::Key));
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for text in ["", ".", "a.", ".a", "a..b"] {
+            assert_eq!(text.parse::<Path>(), Err(InvalidPath::Empty(text.into())));
+        }
+        for text in ["@", "@topic[]", "@topic[-1]", "@topic[1", "@offset"] {
+            assert_eq!(text.parse::<Path>(), Err(InvalidPath::Envelope(text.into())));
+        }
+    }
+}

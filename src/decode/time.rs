@@ -1,0 +1,107 @@
+//! Event times: their units, and what cannot be one.
+
+use jiff::Timestamp;
+
+use super::config::TimeUnit;
+use super::json::Scalar;
+use super::metrics::Reason;
+use crate::model::TimestampMs;
+
+/// 1 January 2000: an earlier time is a clock that was never set, or seconds taken for
+/// milliseconds.
+pub const EARLIEST_MS: TimestampMs = 946_684_800_000;
+/// 1 January 2200: a later time is a broken clock, or microseconds taken for milliseconds. It is
+/// judged even where `max_ahead` is not.
+pub const LATEST_MS: TimestampMs = 7_258_118_400_000;
+
+/// The event time in ms since the epoch, or why it cannot be used.
+pub(super) fn event_time(
+    scalar: &Scalar<'_>,
+    unit: TimeUnit,
+    now_ms: TimestampMs,
+    max_ahead_ms: i64,
+) -> Result<TimestampMs, Reason> {
+    let time = convert(scalar, unit)?;
+    if !(EARLIEST_MS..LATEST_MS).contains(&time) {
+        return Err(Reason::TimeOutOfRange);
+    }
+    if time > now_ms.saturating_add(max_ahead_ms) {
+        return Err(Reason::TooFarAhead);
+    }
+    Ok(time)
+}
+
+fn convert(scalar: &Scalar<'_>, unit: TimeUnit) -> Result<TimestampMs, Reason> {
+    match (scalar, unit) {
+        (Scalar::Null, _) => Err(Reason::MissingTime),
+        (Scalar::Text(text), TimeUnit::Rfc3339) => text
+            .parse::<Timestamp>()
+            .map(Timestamp::as_millisecond)
+            .map_err(|_| Reason::TimeUnreadable),
+        (_, TimeUnit::Rfc3339) => Err(Reason::TimeUnreadable),
+        (Scalar::Integer(value), unit) => Ok(match unit {
+            TimeUnit::S => value.saturating_mul(1_000),
+            TimeUnit::Us => value.div_euclid(1_000),
+            TimeUnit::Ns => value.div_euclid(1_000_000),
+            TimeUnit::Ms | TimeUnit::Rfc3339 => *value,
+        }),
+        (Scalar::Number(value), unit) => {
+            let millis = match unit {
+                TimeUnit::S => value * 1e3,
+                TimeUnit::Us => value / 1e3,
+                TimeUnit::Ns => value / 1e6,
+                TimeUnit::Ms | TimeUnit::Rfc3339 => *value,
+            };
+            // The conversion saturates, and what saturates is out of range.
+            #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+            Ok(millis.floor() as TimestampMs)
+        }
+        _ => Err(Reason::TimeUnreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: TimestampMs = 1_730_621_749_000;
+
+    fn read(scalar: Scalar<'_>, unit: TimeUnit) -> Result<TimestampMs, Reason> {
+        event_time(&scalar, unit, NOW, 60_000)
+    }
+
+    #[test]
+    fn reads_every_unit() {
+        assert_eq!(read(Scalar::Integer(1_730_621_749), TimeUnit::S), Ok(NOW));
+        assert_eq!(read(Scalar::Number(1_730_621_748.25), TimeUnit::S), Ok(NOW - 750));
+        assert_eq!(read(Scalar::Integer(NOW), TimeUnit::Ms), Ok(NOW));
+        assert_eq!(read(Scalar::Integer(NOW * 1_000 + 999), TimeUnit::Us), Ok(NOW));
+        assert_eq!(read(Scalar::Integer(NOW * 1_000_000), TimeUnit::Ns), Ok(NOW));
+        let text = Scalar::Text("2024-11-03T09:15:49+01:00".into());
+        assert_eq!(read(text, TimeUnit::Rfc3339), Ok(NOW));
+    }
+
+    #[test]
+    fn refuses_what_no_clock_should_say() {
+        let cases = [
+            (Scalar::Integer(0), Reason::TimeOutOfRange),
+            (Scalar::Integer(-NOW), Reason::TimeOutOfRange),
+            (Scalar::Integer(1_730_621_749), Reason::TimeOutOfRange),
+            (Scalar::Integer(253_402_300_799_000), Reason::TimeOutOfRange),
+            (Scalar::Integer(i64::MAX), Reason::TimeOutOfRange),
+            (Scalar::Number(1e300), Reason::TimeOutOfRange),
+            (Scalar::Integer(NOW + 60_001), Reason::TooFarAhead),
+            (Scalar::Null, Reason::MissingTime),
+            (Scalar::Text("1730621749000".into()), Reason::TimeUnreadable),
+            (Scalar::Boolean(true), Reason::TimeUnreadable),
+        ];
+        for (scalar, reason) in cases {
+            assert_eq!(read(scalar, TimeUnit::Ms), Err(reason));
+        }
+        assert_eq!(read(Scalar::Integer(NOW + 60_000), TimeUnit::Ms), Ok(NOW + 60_000));
+        let seconds = Scalar::Integer(i64::MAX / 10);
+        assert_eq!(read(seconds, TimeUnit::S), Err(Reason::TimeOutOfRange));
+        let text = Scalar::Text("yesterday".into());
+        assert_eq!(read(text, TimeUnit::Rfc3339), Err(Reason::TimeUnreadable));
+    }
+}

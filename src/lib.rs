@@ -1,0 +1,18 @@
+//! weir: a fleet's events in, a few well-made Prometheus series out.
+//!
+//! Modules in reading order, with their level: a module imports only from lower levels, and
+//! modules of level 1 never import each other.
+
+pub mod model; // 0 the shared words: time, symbols, batches, labels, samples, positions
+pub mod telemetry; // 0 our own metrics and logs
+
+pub mod decode; // 1 bytes to columns: JSON
+pub mod enrich; // 1 reference data: tables, lookups, refresh
+pub mod expr; // 1 SQL expressions: parse, type, evaluate over a batch
+pub mod source; // 1 bytes in: files, Kafka, MQTT
+pub mod window; // 1 event time: watermarks, windows, partial aggregates
+pub mod write; // 1 samples out: order, queues, Remote-Write, files
+
+pub mod config; // 2 the pipeline file, checked and compiled
+
+pub mod pipeline; // 3 where the stages meet: workers, exchange, owners

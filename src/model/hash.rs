@@ -1,0 +1,52 @@
+//! A hash that is the same on every machine and in every version of weir.
+//!
+//! It decides which worker owns a series and which shard sends it, so it must not change: FNV-1a
+//! (64 bit, <http://www.isthe.com/chongo/tech/comp/fnv/>) followed by the finalizer of MurmurHash3,
+//! because FNV alone is weak in its low bits.
+
+/// A running stable hash.
+#[derive(Debug, Clone, Copy)]
+pub struct StableHash(u64);
+
+impl Default for StableHash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl StableHash {
+    /// Adds a text, and a terminator so that `ab`, `c` differs from `a`, `bc`.
+    pub fn text(mut self, text: &str) -> Self {
+        for byte in text.as_bytes() {
+            self.byte(*byte);
+        }
+        self.byte(0xff);
+        self
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
+    /// The finished hash.
+    pub fn finish(self) -> u64 {
+        let mut hash = self.0;
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash ^ (hash >> 33)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_fixed_for_ever() {
+        assert_eq!(StableHash::default().text("up").text("job").finish(), 9_689_448_337_382_131_779);
+        assert_ne!(
+            StableHash::default().text("ab").text("c").finish(),
+            StableHash::default().text("a").text("bc").finish()
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! The shared words: time, symbols, batches, labels, samples, positions.
+//!
+//! Level 0: everything may import this, and this imports nothing of weir.
+
+pub mod batch;
+pub mod duration;
+pub mod hash;
+pub mod record;
+pub mod sample;
+pub mod symbol;
+pub mod time;
+
+pub use batch::{Batch, Column, DataType, Field, Schema, Trilean};
+pub use duration::Duration;
+pub use record::{Envelope, RecordBatch, Split, SplitId};
+pub use sample::{Sample, Series};
+pub use symbol::{Interner, Symbol};
+pub use time::{Clock, TimestampMs};

@@ -1,0 +1,77 @@
+//! What goes out: series and their samples.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::hash::StableHash;
+use super::time::TimestampMs;
+
+/// A series: a metric name with its labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    name: Arc<str>,
+    labels: Box<[(Arc<str>, Arc<str>)]>,
+    hash: u64,
+}
+
+impl Series {
+    /// A series; the labels are sorted by name here, and labels with an empty value are left out,
+    /// because to Prometheus they are the same as absent ones.
+    pub fn new(name: Arc<str>, mut labels: Vec<(Arc<str>, Arc<str>)>) -> Self {
+        labels.retain(|(_, value)| !value.is_empty());
+        labels.sort();
+        let hash = labels
+            .iter()
+            .fold(StableHash::default().text(&name), |hash, (name, value)| {
+                hash.text(name).text(value)
+            })
+            .finish();
+        Self { name, labels: labels.into_boxed_slice(), hash }
+    }
+
+    /// The metric name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The labels without `__name__`, sorted by name, none with an empty value.
+    pub fn labels(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.labels
+    }
+
+    /// A hash that is the same on every machine; see [`super::hash`].
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many bytes the names and values take together.
+    pub fn text_bytes(&self) -> usize {
+        let labels: usize = self.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.name.len() + labels
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        for (index, (name, value)) in self.labels.iter().enumerate() {
+            let opening = if index == 0 { "{" } else { ", " };
+            write!(f, "{opening}{name}={value:?}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// One value of a series at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The series.
+    pub series: Arc<Series>,
+    /// When, ms since the epoch.
+    pub timestamp_ms: TimestampMs,
+    /// The value.
+    pub value: f64,
+}

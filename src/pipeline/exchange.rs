@@ -1,0 +1,104 @@
+//! The exchange: partial aggregates on their way to the owner of their series.
+//!
+//! Symbols mean something only to one worker's interner, so partials carry the texts of the symbols
+//! that they use. A worker's partials for itself need none.
+
+use crossbeam_channel::Sender;
+
+use crate::model::{Interner, Symbol, TimestampMs};
+use crate::window::Groups;
+
+/// What workers say to owners. The messages of one worker arrive in order.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Groups of a window that has closed.
+    Partials(Box<Partials>),
+    /// The worker has sent all windows that end at or before this.
+    Flushed {
+        /// The worker.
+        worker: usize,
+        /// Up to when, ms since the epoch.
+        watermark: TimestampMs,
+    },
+    /// The worker sends nothing more.
+    Done,
+}
+
+/// Some groups of one window of one metric.
+#[derive(Debug)]
+pub(super) struct Partials {
+    /// The metric's number.
+    pub(super) metric: usize,
+    /// The window's end, ms since the epoch.
+    pub(super) end: TimestampMs,
+    /// The groups.
+    pub(super) groups: Groups,
+    /// The symbols of the groups with their texts; nothing where sender and owner are one.
+    pub(super) texts: Option<Vec<(Symbol, Box<str>)>>,
+}
+
+impl Partials {
+    /// The owner's symbol of each of the sender's symbols, by the sender's.
+    pub(super) fn translation(&self, interner: &mut Interner) -> Option<Vec<Symbol>> {
+        let texts = self.texts.as_ref()?;
+        let length = texts.iter().map(|(symbol, _)| symbol.index() + 1).max().unwrap_or_default();
+        let mut table = vec![Symbol::NULL; length];
+        for (symbol, text) in texts {
+            if let Some(entry) = table.get_mut(symbol.index()) {
+                *entry = interner.intern(text);
+            }
+        }
+        Some(table)
+    }
+}
+
+/// The texts of all symbols that groups use, each once.
+pub(super) fn texts_of(groups: &Groups, interner: &Interner) -> Vec<(Symbol, Box<str>)> {
+    let mut seen = vec![0_u64; interner.len().div_ceil(64)];
+    let mut texts = Vec::new();
+    groups.for_each_symbol(|symbol| {
+        let bit = 1_u64 << (symbol.index() % 64);
+        if let Some(word) = seen.get_mut(symbol.index() / 64)
+            && *word & bit == 0
+            && !symbol.is_null()
+        {
+            *word |= bit;
+            texts.push((symbol, interner.text(symbol).into()));
+        }
+    });
+    texts
+}
+
+/// A worker's ways to all owners.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    owners: Vec<Sender<Message>>,
+}
+
+impl Exchange {
+    pub(super) fn new(owners: Vec<Sender<Message>>) -> Self {
+        Self { owners }
+    }
+
+    /// How many owners there are.
+    pub(super) fn owners(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Sends to one owner. An owner that has ended early has failed, and the pipeline with it, so
+    /// the message is of no use to anybody.
+    pub(super) fn send(&self, owner: usize, message: Message) {
+        if let Some(sender) = self.owners.get(owner)
+            && sender.send(message).is_err()
+        {
+            tracing::debug!(owner, "the owner has ended already");
+        }
+    }
+
+    /// Sends to all owners.
+    pub(super) fn broadcast(&self, message: impl Fn() -> Message) {
+        for owner in 0..self.owners.len() {
+            self.send(owner, message());
+        }
+    }
+}

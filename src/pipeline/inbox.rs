@@ -1,0 +1,123 @@
+//! A worker's input: bounded, so that a slow worker holds back the source.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use prometheus::IntGauge;
+
+use crate::model::{Split, SplitId};
+use crate::source::{self, SourceEvent, SourceOutput};
+use crate::window::Watermarks;
+
+/// How many batches wait for a worker at most. A source cuts a batch at 256 KiB, so this is a
+/// megabyte, or a few milliseconds of work.
+const WAITING_BATCHES: usize = 4;
+
+/// What a worker is given.
+#[derive(Debug)]
+pub enum Input {
+    /// Something from the source about one of the worker's splits.
+    Source(SourceEvent),
+    /// There is no more input. `complete`: all windows close; otherwise open windows are left, to
+    /// be formed again when their events are read again.
+    End {
+        /// Whether all windows close.
+        complete: bool,
+    },
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) receiver: Receiver<Input>,
+    bytes: IntGauge,
+}
+
+impl Inbox {
+    /// To be called with everything that was received.
+    pub(super) fn taken(&self, input: &Input) {
+        self.bytes.sub(byte_len(input));
+    }
+}
+
+/// The source's side: routes each split to its worker.
+#[derive(Debug, Clone)]
+pub(super) struct Router {
+    workers: Vec<(Sender<Input>, IntGauge)>,
+    watermarks: Arc<std::sync::Mutex<Watermarks>>,
+    stopped: Arc<AtomicBool>,
+}
+
+/// A router and the inboxes behind it, one for each gauge of waiting bytes.
+pub(super) fn inboxes(
+    gauges: Vec<IntGauge>,
+    watermarks: Arc<std::sync::Mutex<Watermarks>>,
+) -> (Router, Vec<Inbox>) {
+    let mut workers = Vec::new();
+    let mut inboxes = Vec::new();
+    for bytes in gauges {
+        let (sender, receiver) = bounded(WAITING_BATCHES);
+        workers.push((sender, bytes.clone()));
+        inboxes.push(Inbox { receiver, bytes });
+    }
+    (Router { workers, watermarks, stopped: Arc::default() }, inboxes)
+}
+
+impl Router {
+    /// From now on nothing is taken.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Tells all workers that the input has ended.
+    pub(super) fn end(&self, complete: bool) {
+        if complete {
+            let mut watermarks =
+                self.watermarks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            watermarks.end();
+        }
+        for (sender, _) in &self.workers {
+            if sender.send(Input::End { complete }).is_err() {
+                tracing::debug!("a worker has ended already");
+            }
+        }
+    }
+
+    fn worker_of(&self, split: SplitId) -> Option<&(Sender<Input>, IntGauge)> {
+        self.workers.get(split.0 as usize % self.workers.len().max(1))
+    }
+}
+
+impl SourceOutput for Router {
+    fn send(&mut self, event: SourceEvent) -> Result<(), source::Stopped> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(source::Stopped);
+        }
+        // A split holds back the watermark from the moment that it is known, not only once its
+        // worker gets to it: another worker must not close windows in between.
+        if let SourceEvent::Assigned(Split { id, .. }) = &event {
+            let mut watermarks =
+                self.watermarks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            watermarks.assign(*id);
+        }
+        let split = match &event {
+            SourceEvent::Assigned(split) => split.id,
+            SourceEvent::Records(batch) => batch.split().id,
+            SourceEvent::Idle(id) | SourceEvent::Finished(id) | SourceEvent::Revoked(id) => *id,
+        };
+        let Some((sender, bytes)) = self.worker_of(split) else { return Err(source::Stopped) };
+        let input = Input::Source(event);
+        bytes.add(byte_len(&input));
+        sender.send(input).map_err(|_| source::Stopped)
+    }
+}
+
+fn byte_len(input: &Input) -> i64 {
+    match input {
+        Input::Source(SourceEvent::Records(batch)) => {
+            i64::try_from(batch.byte_len()).unwrap_or(i64::MAX)
+        }
+        _ => 0,
+    }
+}

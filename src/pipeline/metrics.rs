@@ -1,0 +1,171 @@
+//! What a pipeline counts between its stages.
+
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::telemetry::Registry;
+
+/// The metrics of a pipeline's workers, windows and watermarks.
+#[derive(Debug, Clone)]
+pub struct PipelineMetrics {
+    late: IntCounterVec,
+    unusable: IntCounterVec,
+    samples: IntCounterVec,
+    queue_bytes: IntGaugeVec,
+    open_windows: IntGaugeVec,
+    window_groups: IntGaugeVec,
+    state_bytes: IntGaugeVec,
+    interned_texts: IntGaugeVec,
+    interned_bytes: IntGaugeVec,
+    splits: IntGaugeVec,
+    /// The watermark, seconds since the epoch; 0 before the first.
+    pub(super) watermark: Gauge,
+    /// How far the watermark is behind the clock, seconds; 0 before the first.
+    pub(super) watermark_lag: Gauge,
+}
+
+/// The counters of one metric of the pipeline file.
+#[derive(Debug, Clone)]
+pub(super) struct MetricCounters {
+    pub(super) late: IntCounter,
+    pub(super) late_after_idle: IntCounter,
+    pub(super) null_key: IntCounter,
+    pub(super) samples: IntCounter,
+}
+
+/// The gauges of one metric on one worker. Workers add what changed, so that the gauge is the sum.
+#[derive(Debug)]
+pub(super) struct StateGauges {
+    windows: Share,
+    groups: Share,
+    bytes: Share,
+}
+
+/// One worker's part of a gauge.
+#[derive(Debug)]
+struct Share {
+    gauge: IntGauge,
+    value: i64,
+}
+
+impl Share {
+    fn set(&mut self, value: usize) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.gauge.add(value - self.value);
+        self.value = value;
+    }
+}
+
+impl StateGauges {
+    pub(super) fn set(&mut self, windows: usize, groups: usize, bytes: usize) {
+        self.windows.set(windows);
+        self.groups.set(groups);
+        self.bytes.set(bytes);
+    }
+}
+
+impl PipelineMetrics {
+    /// The metrics in a registry.
+    pub fn new(registry: &Registry) -> Self {
+        let build = registry.int_gauges(
+            "weir_build_info",
+            "Always 1; the version is in the label.",
+            &["version"],
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self {
+            late: registry.counters(
+                "weir_late_events_total",
+                "Events that came after their window had closed, by metric and reason.",
+                &["metric", "reason"],
+            ),
+            unusable: registry.counters(
+                "weir_unusable_events_total",
+                "Events that a metric could not use, by metric and reason.",
+                &["metric", "reason"],
+            ),
+            samples: registry.counters(
+                "weir_samples_total",
+                "Samples formed, by metric.",
+                &["metric"],
+            ),
+            queue_bytes: registry.int_gauges(
+                "weir_inbox_bytes",
+                "Bytes of records waiting for a worker.",
+                &["worker"],
+            ),
+            open_windows: registry.int_gauges(
+                "weir_open_windows",
+                "Open windows of all workers, by metric.",
+                &["metric"],
+            ),
+            window_groups: registry.int_gauges(
+                "weir_window_groups",
+                "Groups in the open windows of all workers, by metric.",
+                &["metric"],
+            ),
+            state_bytes: registry.int_gauges(
+                "weir_state_bytes",
+                "Bytes that open windows take, by metric.",
+                &["metric"],
+            ),
+            interned_texts: registry.int_gauges(
+                "weir_interned_texts",
+                "Distinct texts that a worker knows.",
+                &["worker"],
+            ),
+            interned_bytes: registry.int_gauges(
+                "weir_interned_bytes",
+                "Bytes that the texts of a worker take.",
+                &["worker"],
+            ),
+            splits: registry.int_gauges(
+                "weir_splits",
+                "Splits of the source, by state (active, idle, finished).",
+                &["state"],
+            ),
+            watermark: registry.gauge(
+                "weir_watermark_timestamp_seconds",
+                "The watermark: up to which event time everything has been seen.",
+            ),
+            watermark_lag: registry.gauge(
+                "weir_watermark_lag_seconds",
+                "How far the watermark is behind the clock.",
+            ),
+        }
+    }
+
+    pub(super) fn of_metric(&self, metric: &str) -> MetricCounters {
+        MetricCounters {
+            late: self.late.with_label_values(&[metric, "late"]),
+            late_after_idle: self.late.with_label_values(&[metric, "late_after_idle"]),
+            null_key: self.unusable.with_label_values(&[metric, "null_key"]),
+            samples: self.samples.with_label_values(&[metric]),
+        }
+    }
+
+    pub(super) fn state_of(&self, metric: &str) -> StateGauges {
+        let share = |gauges: &IntGaugeVec| Share {
+            gauge: gauges.with_label_values(&[metric]),
+            value: 0,
+        };
+        StateGauges {
+            windows: share(&self.open_windows),
+            groups: share(&self.window_groups),
+            bytes: share(&self.state_bytes),
+        }
+    }
+
+    pub(super) fn inbox_bytes(&self, worker: usize) -> IntGauge {
+        self.queue_bytes.with_label_values(&[&worker.to_string()])
+    }
+
+    pub(super) fn interner(&self, worker: usize) -> [IntGauge; 2] {
+        let worker = worker.to_string();
+        [&self.interned_texts, &self.interned_bytes]
+            .map(|gauges| gauges.with_label_values(&[&worker]))
+    }
+
+    pub(super) fn splits(&self, state: &str) -> IntGauge {
+        self.splits.with_label_values(&[state])
+    }
+}

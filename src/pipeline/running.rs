@@ -1,0 +1,430 @@
+//! A running pipeline: started from its description, stopped with a deadline.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use tokio::runtime::Handle;
+
+use super::batch::Preparation;
+use super::exchange::{Exchange, Message};
+use super::inbox::{Inbox, Router, inboxes};
+use super::metrics::{MetricCounters, PipelineMetrics};
+use super::owner::Owner;
+use super::splits::Splits;
+use super::stage::MetricStage;
+use super::worker::{Shared, Worker};
+use crate::config::Pipeline;
+use crate::decode::DecodeMetrics;
+use crate::enrich::{Lookup, LookupMetrics, Refresher, RefresherThread, SharedTable};
+use crate::model::{Clock, Interner, TimestampMs};
+use crate::source::{self, FileProgress, SafePositions, Source, SourceError, StopSignal};
+use crate::telemetry::Registry;
+use crate::window::{END_OF_TIME, Watermarks};
+use crate::write::{self, WriteError, WriteSummary, Writer};
+
+/// The stack of a worker, bytes: records and expressions may be nested to their limits.
+const WORKER_STACK: usize = 8 << 20;
+
+/// Where a pipeline's events come from.
+#[expect(missing_debug_implementations, reason = "a source made elsewhere need not print itself")]
+pub enum SourceOf {
+    /// The source that the pipeline file describes.
+    File,
+    /// A source that was made elsewhere, told what the pipeline has finished with.
+    Made(Box<dyn Source>),
+}
+
+/// How a pipeline is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many workers; the pipeline file's number, or one for each core, where it is not said.
+    pub workers: Option<usize>,
+    /// The clock of everything that judges events by the time of day. Bounded input takes one that
+    /// stands still.
+    pub clock: Clock,
+    /// Told how far files are read.
+    pub progress: FileProgress,
+}
+
+/// Why a pipeline could not start, or ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The writer.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A lookup's table.
+    #[error("lookup {lookup}: {reason}")]
+    Lookup {
+        /// The lookup.
+        lookup: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The description is not one that was validated.
+    #[error("invalid pipeline: {0}")]
+    Invalid(String),
+    /// The system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A thread ended by a panic, which is a bug of weir.
+    #[error("the {0} has failed unexpectedly; please report this")]
+    Panicked(String),
+}
+
+/// How far a pipeline is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Status {
+    /// Events decoded.
+    pub events: u64,
+    /// Records and events that were dropped before windows.
+    pub dropped: u64,
+    /// Events that were late for a metric.
+    pub late: u64,
+    /// Samples formed.
+    pub samples: u64,
+    /// The watermark, ms since the epoch, where there is one.
+    pub watermark_ms: Option<TimestampMs>,
+}
+
+/// What became of a pipeline.
+#[derive(Debug)]
+pub struct Finished {
+    /// The last status.
+    pub status: Status,
+    /// What became of its samples.
+    pub written: WriteSummary,
+    /// What ended it before its time.
+    pub error: Option<PipelineError>,
+}
+
+/// A running pipeline.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    stop: StopSignal,
+    router: Router,
+    /// The source's and the workers' threads, with what each of them is.
+    threads: Vec<(JoinHandle<()>, &'static str)>,
+    workers: usize,
+    /// Whether samples go to a receiver that may be away.
+    remote: bool,
+    outcomes: Receiver<Outcome>,
+    writer: Writer,
+    refreshers: Vec<RefresherThread>,
+    decode: DecodeMetrics,
+    counters: Vec<MetricCounters>,
+    watermark: Arc<AtomicI64>,
+    registry: Registry,
+}
+
+/// How a thread of the pipeline ended.
+#[derive(Debug)]
+enum Outcome {
+    Source(Result<(), SourceError>),
+    Worker(Result<(), write::Stopped>),
+}
+
+impl Running {
+    /// Starts a pipeline. Remote-Write runs on `runtime`.
+    ///
+    /// # Errors
+    /// A reference table cannot be read, the writer or the source cannot be set up, or the system
+    /// gives no threads.
+    pub fn start(
+        pipeline: &Pipeline,
+        source: SourceOf,
+        options: &Options,
+        runtime: Handle,
+    ) -> Result<Self, PipelineError> {
+        let registry = Registry::new(&pipeline.name);
+        let workers = worker_count(pipeline, options);
+        let metrics = PipelineMetrics::new(&registry);
+        let decode = DecodeMetrics::new(&registry);
+        let safe = SafePositions::default();
+        let lookup_metrics = LookupMetrics::new(&registry);
+        let (tables, refreshers) = load_tables(pipeline, &lookup_metrics)?;
+        let source = match source {
+            SourceOf::Made(source) => source,
+            SourceOf::File => {
+                let context = source::Context {
+                    pipeline: pipeline.name.clone(),
+                    idle_after: pipeline.time.idle_after,
+                    max_record_bytes: pipeline.max_record_bytes,
+                    needs_envelope: pipeline.needs_envelope,
+                    clock: options.clock.clone(),
+                    safe: safe.clone(),
+                    progress: options.progress.clone(),
+                };
+                source::build(&pipeline.source, context, &registry)?
+            }
+        };
+        let writer = Writer::start(&pipeline.write, workers, &registry, runtime)?;
+
+        let out_of_order_ms = pipeline.time.out_of_order.as_signed_millis();
+        let watermarks = Arc::new(Mutex::new(Watermarks::new(out_of_order_ms)));
+        let watermark = Arc::new(AtomicI64::new(TimestampMs::MIN));
+        let shared = Shared {
+            watermarks: watermarks.clone(),
+            watermark: watermark.clone(),
+            clock: options.clock.clone(),
+            safe,
+            metrics: metrics.clone(),
+        };
+        let counters: Vec<_> =
+            pipeline.metrics.iter().map(|metric| metrics.of_metric(&metric.name)).collect();
+        let gauges = (0..workers).map(|worker| metrics.inbox_bytes(worker)).collect();
+        let (router, inboxes) = inboxes(gauges, watermarks);
+        let parts = Parts {
+            pipeline,
+            tables: &tables,
+            lookup_metrics,
+            decode: &decode,
+            counters: &counters,
+            shared,
+        };
+        let (outcome, outcomes) = unbounded();
+        let mut threads = parts.start_workers(inboxes, &writer, &outcome)?;
+        let stop = StopSignal::default();
+        // An input that cannot be read again must not leave anything behind in open windows.
+        let complete_on_stop = pipeline.source.mqtt.is_some();
+        let source =
+            start_source(source, router.clone(), stop.clone(), complete_on_stop, outcome)?;
+        threads.push((source, "source"));
+        Ok(Self {
+            name: pipeline.name.clone(),
+            stop,
+            router,
+            threads,
+            workers,
+            remote: pipeline.write.remote_write.is_some(),
+            outcomes,
+            writer,
+            refreshers,
+            decode,
+            counters,
+            watermark,
+            registry,
+        })
+    }
+
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pipeline's metrics.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Can be used to stop the pipeline from another thread: it reads no more, and
+    /// [`finish`](Self::finish) ends it.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.stop.clone()
+    }
+
+    /// Whether all threads but the writer's have ended.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(|(thread, _)| thread.is_finished())
+    }
+
+    /// How far it is.
+    pub fn status(&self) -> Status {
+        let sum = |count: fn(&MetricCounters) -> u64| self.counters.iter().map(count).sum();
+        let watermark = self.watermark.load(Ordering::Acquire);
+        let known = watermark > TimestampMs::MIN && watermark < TimestampMs::MAX;
+        Status {
+            events: self.decode.events_total(),
+            dropped: self.decode.dropped_total(),
+            late: sum(|counters| counters.late.get() + counters.late_after_idle.get()),
+            samples: sum(|counters| counters.samples.get()),
+            watermark_ms: known.then_some(watermark),
+        }
+    }
+
+    /// Waits until the input has ended or the signal was set, and everything is written. Once the
+    /// signal is set, this takes no longer than `drain`; samples that are not written by then are
+    /// given up, and counted.
+    pub fn finish(self, drain: Duration) -> Finished {
+        let mut error = None;
+        let mut deadline = None;
+        let mut running = self.workers + 1;
+        let mut writer_failed = false;
+        while running > 0 && !writer_failed && deadline.is_none_or(|end| Instant::now() < end) {
+            if deadline.is_none() && self.stop.is_stopped() {
+                deadline = Some(Instant::now() + drain);
+            }
+            match self.outcomes.recv_timeout(Duration::from_millis(50)) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Outcome::Source(result)) => error = result.err().map(PipelineError::from),
+                Ok(Outcome::Worker(result)) => writer_failed = result.is_err(),
+            }
+            running -= 1;
+        }
+        // Nothing is taken any more: a worker or source that still waits is set free.
+        self.router.stop();
+        if writer_failed {
+            self.stop.stop();
+        }
+        if deadline.is_none() && error.is_none() && !writer_failed {
+            self.await_acknowledgement();
+        }
+        let rest = match deadline {
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            None => drain,
+        };
+        let status = self.status();
+        let written = self.writer.finish(Some(rest));
+        drop(self.refreshers);
+        for (thread, what) in self.threads {
+            // What does not end in time is left behind; it holds nothing that is of use any more.
+            let ended = running == 0 || thread.is_finished();
+            if ended && thread.join().is_err() {
+                error.get_or_insert(PipelineError::Panicked(what.to_owned()));
+            }
+        }
+        Finished { status, written, error }
+    }
+
+    /// Waits until the receiver has taken everything, however long it is away, or until the stop
+    /// signal is set.
+    fn await_acknowledgement(&self) {
+        let writer = self.writer.handle();
+        while self.remote
+            && writer.acknowledged() < END_OF_TIME
+            && !self.stop.is_stopped()
+        {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// What is needed to make workers.
+struct Parts<'a> {
+    pipeline: &'a Pipeline,
+    tables: &'a [Arc<SharedTable>],
+    lookup_metrics: LookupMetrics,
+    decode: &'a DecodeMetrics,
+    counters: &'a [MetricCounters],
+    shared: Shared,
+}
+
+impl Parts<'_> {
+    fn start_workers(
+        &self,
+        inboxes: Vec<Inbox>,
+        writer: &Writer,
+        outcome: &Sender<Outcome>,
+    ) -> Result<Vec<(JoinHandle<()>, &'static str)>, PipelineError> {
+        let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|_| unbounded()).unzip();
+        let exchange = Exchange::new(senders);
+        let mut threads = Vec::new();
+        for (number, (inbox, partials)) in inboxes.into_iter().zip(receivers).enumerate() {
+            let worker = self.worker(number, inbox, partials, exchange.clone(), writer)?;
+            let outcome = outcome.clone();
+            let thread = thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .stack_size(WORKER_STACK)
+                .spawn(move || report(&outcome, Outcome::Worker(worker.run())))?;
+            threads.push((thread, "worker"));
+        }
+        Ok(threads)
+    }
+
+    fn worker(
+        &self,
+        number: usize,
+        inbox: Inbox,
+        partials: Receiver<Message>,
+        exchange: Exchange,
+        writer: &Writer,
+    ) -> Result<Worker, PipelineError> {
+        let Pipeline { metrics, lookups, time, .. } = self.pipeline;
+        let mut built = Vec::new();
+        for ((config, key), table) in lookups.iter().zip(self.tables) {
+            let lookup = Lookup::build(config, table.clone(), &self.lookup_metrics)
+                .map_err(|reason| PipelineError::Lookup { lookup: config.lookup.clone(), reason })?;
+            built.push((lookup, *key));
+        }
+        let preparation = Preparation::build(self.pipeline, built, self.decode.clone())
+            .map_err(|error| PipelineError::Invalid(error.to_string()))?;
+        let stages = metrics.iter().zip(self.counters);
+        let samples: Vec<_> =
+            self.counters.iter().map(|counters| counters.samples.clone()).collect();
+        let shared = self.shared.clone();
+        Ok(Worker {
+            number,
+            inbox,
+            partials,
+            owner: Owner::new(metrics, exchange.owners(), &samples),
+            exchange,
+            writer: writer.handle(),
+            preparation,
+            stages: stages.map(|(metric, counters)| MetricStage::new(metric, counters)).collect(),
+            label_counts: metrics.iter().map(|metric| metric.by.len()).collect(),
+            state_gauges: metrics
+                .iter()
+                .map(|metric| shared.metrics.state_of(&metric.name))
+                .collect(),
+            interner_gauges: shared.metrics.interner(number),
+            splits: Splits::new(time.out_of_order.as_signed_millis()),
+            shared,
+            interner: Interner::new(),
+            flushed: TimestampMs::MIN,
+            input_ended: false,
+        })
+    }
+}
+
+/// Bounded input is read by as many workers as there are files at most: a split is not divided.
+fn worker_count(pipeline: &Pipeline, options: &Options) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let wanted = options.workers.or(pipeline.workers).unwrap_or_else(cores);
+    let splits = pipeline.source.file.as_ref().map(|file| file.path.all().count());
+    wanted.min(splits.unwrap_or(wanted)).max(1)
+}
+
+type Tables = (Vec<Arc<SharedTable>>, Vec<RefresherThread>);
+
+fn load_tables(pipeline: &Pipeline, metrics: &LookupMetrics) -> Result<Tables, PipelineError> {
+    let mut tables = Vec::new();
+    let mut refreshers = Vec::new();
+    for (config, _) in &pipeline.lookups {
+        let refresher = Refresher::load(config.clone(), &pipeline.folder, metrics.clone())
+            .map_err(|error| PipelineError::Lookup {
+                lookup: config.lookup.clone(),
+                reason: error.to_string(),
+            })?;
+        tables.push(refresher.shared());
+        refreshers.push(refresher.start()?);
+    }
+    Ok((tables, refreshers))
+}
+
+fn start_source(
+    source: Box<dyn Source>,
+    mut router: Router,
+    stop: StopSignal,
+    complete_on_stop: bool,
+    outcome: Sender<Outcome>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("source".to_owned()).spawn(move || {
+        let result = source.run(&mut router, &stop);
+        let complete = result.is_ok() && (complete_on_stop || !stop.is_stopped());
+        router.end(complete);
+        report(&outcome, Outcome::Source(result));
+    })
+}
+
+fn report(to: &Sender<Outcome>, outcome: Outcome) {
+    if to.send(outcome).is_err() {
+        tracing::debug!("nobody waits for the pipeline any more");
+    }
+}

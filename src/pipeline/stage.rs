@@ -1,0 +1,173 @@
+//! One metric on one worker: which events it takes, and its open windows.
+
+use std::borrow::Cow;
+
+use prometheus::IntCounter;
+
+use super::metrics::MetricCounters;
+use crate::config::{Metric, Shape};
+use crate::expr::{AggregateCall, AggregateExpression, Program};
+use crate::model::{Batch, Column, Interner, TimestampMs, Trilean};
+use crate::window::aggregate::{AggregateKind, Function, Origin};
+use crate::window::{Argument, Groups, Rows, WindowStore};
+
+/// The aggregates that a metric keeps while its windows are open, in the order in which its
+/// expressions name them.
+pub(super) fn kinds_of(shape: &Shape) -> Vec<AggregateKind> {
+    match shape {
+        Shape::Aggregate { value } => value.calls.iter().map(kind_of).collect(),
+        Shape::Per { values, .. } => {
+            values.iter().flat_map(|value| &value.calls).map(kind_of).collect()
+        }
+        Shape::Raw { value } => {
+            let argument = Some(value.data_type());
+            vec![AggregateKind { function: Function::Collect, argument }]
+        }
+    }
+}
+
+/// The aggregate of a call that was checked when the pipeline was loaded.
+pub(super) fn kind_of(call: &AggregateCall) -> AggregateKind {
+    let arguments: Vec<_> = call.arguments.iter().map(Program::data_type).collect();
+    let star = arguments.is_empty();
+    AggregateKind::of_call(&call.function, call.distinct, star, &arguments)
+        .unwrap_or(AggregateKind { function: Function::Count, argument: None })
+}
+
+/// One metric on one worker.
+#[derive(Debug)]
+pub(super) struct MetricStage {
+    filter: Option<Program>,
+    /// The columns of the key: the labels, then the key of `per`.
+    key_columns: Vec<usize>,
+    inputs: Vec<AggregateInput>,
+    store: WindowStore,
+    late: IntCounter,
+    late_after_idle: IntCounter,
+    null_key: IntCounter,
+}
+
+/// What an aggregate is computed of.
+#[derive(Debug)]
+struct AggregateInput {
+    argument: Option<Program>,
+    filter: Option<Program>,
+}
+
+impl MetricStage {
+    pub(super) fn new(metric: &Metric, counters: &MetricCounters) -> Self {
+        let mut key_columns: Vec<_> = metric.by.iter().map(|(_, column)| *column).collect();
+        let inputs = match &metric.shape {
+            Shape::Aggregate { value } => inputs_of(std::slice::from_ref(value)),
+            Shape::Per { key, values, .. } => {
+                key_columns.push(*key);
+                inputs_of(values)
+            }
+            Shape::Raw { value } => {
+                vec![AggregateInput { argument: Some(value.clone()), filter: None }]
+            }
+        };
+        let is_per = matches!(metric.shape, Shape::Per { .. });
+        let kinds = kinds_of(&metric.shape);
+        Self {
+            filter: metric.filter.clone(),
+            store: WindowStore::new(metric.windows, kinds, key_columns.len(), is_per),
+            key_columns,
+            inputs,
+            late: counters.late.clone(),
+            late_after_idle: counters.late_after_idle.clone(),
+            null_key: counters.null_key.clone(),
+        }
+    }
+
+    /// Takes in a batch. `last_watermark` is the watermark of its split behind it.
+    pub(super) fn ingest(
+        &mut self,
+        batch: &Batch,
+        last_watermark: TimestampMs,
+        interner: &mut Interner,
+    ) {
+        let rows = batch.rows();
+        let selected = match &mut self.filter {
+            None => None,
+            Some(filter) => {
+                let passes = filter.evaluate(&batch.columns, rows, interner);
+                let selected = true_rows(passes.booleans());
+                if selected.is_empty() {
+                    return;
+                }
+                Some(selected)
+            }
+        };
+        let mut columns = Vec::with_capacity(self.inputs.len());
+        for input in &mut self.inputs {
+            let mut evaluate = |program: &mut Option<Program>| -> Option<Cow<'_, Column>> {
+                let program = program.as_mut()?;
+                Some(program.evaluate(&batch.columns, rows, interner))
+            };
+            columns.push((evaluate(&mut input.argument), evaluate(&mut input.filter)));
+        }
+        let arguments: Vec<_> = columns
+            .iter()
+            .map(|(argument, filter)| Argument {
+                column: argument.as_deref(),
+                filter: filter.as_deref().map(Column::booleans),
+            })
+            .collect();
+        let keys: Vec<_> = self
+            .key_columns
+            .iter()
+            .map(|column| batch.columns.get(*column).map(Column::symbols).unwrap_or_default())
+            .collect();
+        let dropped = self.store.ingest(
+            &Rows {
+                times: &batch.times,
+                origin: Origin { split: batch.split, positions: &batch.positions },
+                watermarks: &batch.watermarks,
+                last_watermark,
+                selected: selected.as_deref(),
+            },
+            &keys,
+            &arguments,
+        );
+        if dropped != crate::window::Dropped::default() {
+            self.late.inc_by(dropped.late);
+            self.late_after_idle.inc_by(dropped.late_after_idle);
+            self.null_key.inc_by(dropped.null_key);
+        }
+    }
+
+    /// Takes out the windows that end at or before the watermark.
+    pub(super) fn close(&mut self, watermark: TimestampMs) -> Vec<(TimestampMs, Groups)> {
+        self.store.close(watermark)
+    }
+
+    /// The open windows.
+    pub(super) fn store(&self) -> &WindowStore {
+        &self.store
+    }
+}
+
+fn inputs_of(values: &[AggregateExpression]) -> Vec<AggregateInput> {
+    let calls = values.iter().flat_map(|value| &value.calls);
+    calls
+        .map(|call| AggregateInput {
+            argument: call.arguments.first().cloned(),
+            filter: call.filter.clone(),
+        })
+        .collect()
+}
+
+fn true_rows(passes: &[Trilean]) -> Vec<u32> {
+    // Appending without a branch: the value is written always and kept only where it counts.
+    let mut rows = vec![0_u32; passes.len()];
+    let mut count = 0;
+    for (passes, row) in passes.iter().zip(0_u32..) {
+        if let Some(entry) = rows.get_mut(count) {
+            *entry = row;
+        }
+        count += usize::from(passes.is_true());
+    }
+    rows.truncate(count);
+    rows
+}

@@ -1,0 +1,315 @@
+//! Files and standard input, a record a line.
+//!
+//! Several files are read in turns, a block each, so that their event times advance together and
+//! no file's watermark waits long for another's.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+
+use crate::model::{Clock, RecordBatch, Split, SplitId};
+use crate::telemetry::Registry;
+
+use super::config::FileConfig;
+use super::lines::{BlockReader, batches};
+use super::metrics::{DropReason, SourceMetrics, SplitMetrics};
+use super::progress::FileProgress;
+use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+
+/// How standard input is written in a pipeline file, and its name in metrics and messages.
+const STANDARD_INPUT: (&str, &str) = ("-", "stdin");
+
+/// Reads files to their ends.
+pub(super) struct FileSource {
+    inputs: VecDeque<Input>,
+    max_record_bytes: usize,
+    clock: Clock,
+    metrics: SourceMetrics,
+}
+
+struct Input {
+    split: Split,
+    blocks: BlockReader<Counted>,
+    metrics: SplitMetrics,
+}
+
+/// A file that counts what is read of it.
+struct Counted {
+    input: Box<dyn Read + Send>,
+    progress: FileProgress,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.progress.add_read(read as u64);
+        Ok(read)
+    }
+}
+
+impl FileSource {
+    /// Opens all files.
+    ///
+    /// # Errors
+    /// A file cannot be opened; the message has its path and the system's words.
+    pub(super) fn open(
+        config: &FileConfig,
+        context: Context,
+        registry: &Registry,
+    ) -> Result<Self, SourceError> {
+        let metrics = SourceMetrics::new(registry);
+        let mut inputs = VecDeque::new();
+        for (id, path) in (0..).zip(config.path.all()) {
+            let (name, input) = open(path, &context.progress)?;
+            let counted = Counted { input, progress: context.progress.clone() };
+            inputs.push_back(Input {
+                split: Split { id: SplitId(id), name: name.into() },
+                blocks: BlockReader::new(counted, context.max_record_bytes),
+                metrics: metrics.split(name),
+            });
+        }
+        Ok(Self {
+            inputs,
+            max_record_bytes: context.max_record_bytes,
+            clock: context.clock,
+            metrics,
+        })
+    }
+
+    /// The batches of an input's next block, or none at its end.
+    fn next_batches(&self, input: &mut Input) -> Result<Option<Vec<RecordBatch>>, SourceError> {
+        let block = input.blocks.next_block().map_err(|error| {
+            SourceError::new(source_name(&input.split.name), format!("cannot be read: {error}"))
+        })?;
+        let dropped = self.metrics.dropped(DropReason::TooLarge);
+        dropped.inc_by(input.blocks.take_dropped());
+        let Some(block) = block else { return Ok(None) };
+        let now = self.clock.now_ms();
+        let (batches, too_long) = batches(block, &input.split, now, self.max_record_bytes);
+        dropped.inc_by(too_long);
+        Ok(Some(batches))
+    }
+}
+
+impl Source for FileSource {
+    fn run(
+        mut self: Box<Self>,
+        output: &mut dyn SourceOutput,
+        stop: &StopSignal,
+    ) -> Result<(), SourceError> {
+        for input in &self.inputs {
+            if output.send(SourceEvent::Assigned(input.split.clone())).is_err() {
+                return Ok(());
+            }
+        }
+        self.metrics.connected.set(1);
+        let result = self.read(output, stop);
+        self.metrics.connected.set(0);
+        result
+    }
+}
+
+impl FileSource {
+    fn read(
+        &mut self,
+        output: &mut dyn SourceOutput,
+        stop: &StopSignal,
+    ) -> Result<(), SourceError> {
+        while let Some(mut input) = self.inputs.pop_front() {
+            if stop.is_stopped() {
+                return Ok(());
+            }
+            let Some(batches) = self.next_batches(&mut input)? else {
+                if output.send(SourceEvent::Finished(input.split.id)).is_err() {
+                    return Ok(());
+                }
+                continue;
+            };
+            for batch in batches {
+                input.metrics.count(&batch);
+                if output.send(SourceEvent::Records(batch)).is_err() {
+                    return Ok(());
+                }
+            }
+            self.inputs.push_back(input);
+        }
+        Ok(())
+    }
+}
+
+fn open<'a>(
+    path: &'a str,
+    progress: &FileProgress,
+) -> Result<(&'a str, Box<dyn Read + Send>), SourceError> {
+    let (standard_input, name) = STANDARD_INPUT;
+    if path == standard_input {
+        return Ok((name, Box::new(io::stdin())));
+    }
+    let failed =
+        |error: io::Error| SourceError::new(source_name(path), format!("cannot be opened: {error}"));
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        let message = "is a directory; name the files in it, or pipe them to standard input (-)";
+        return Err(SourceError::new(source_name(path), message));
+    }
+    if metadata.is_file() {
+        progress.add_total(metadata.len());
+    }
+    Ok((path, Box::new(file)))
+}
+
+fn source_name(path: &str) -> String {
+    format!("file {path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Paths;
+    use super::super::{DEFAULT_MAX_RECORD_BYTES, SafePositions, Stopped};
+    use super::*;
+    use crate::model::Duration;
+
+    /// Writes down what a source says, and stops after so many events.
+    struct Log(Vec<String>, usize);
+
+    impl SourceOutput for Log {
+        fn send(&mut self, event: SourceEvent) -> Result<(), Stopped> {
+            if self.0.len() == self.1 {
+                return Err(Stopped);
+            }
+            self.0.push(match event {
+                SourceEvent::Records(batch) => {
+                    let last = batch.get(batch.len() - 1).unwrap();
+                    let text = String::from_utf8_lossy(last.bytes).into_owned();
+                    let place = batch.place(batch.len() - 1);
+                    let name = place.rsplit('/').next().unwrap();
+                    format!("{} to {name} = {text} at {}", batch.len(), batch.received_ms())
+                }
+                SourceEvent::Assigned(split) => format!("assigned {}", split.id.0),
+                SourceEvent::Finished(split) => format!("finished {}", split.0),
+                other => format!("{other:?}"),
+            });
+            Ok(())
+        }
+    }
+
+    fn context() -> Context {
+        Context {
+            pipeline: "test".to_owned(),
+            idle_after: Duration::from_secs(1),
+            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+            needs_envelope: false,
+            clock: Clock::Fixed(42),
+            safe: SafePositions::default(),
+            progress: FileProgress::default(),
+        }
+    }
+
+    fn config(paths: &[&std::path::Path]) -> FileConfig {
+        let paths = paths.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
+        FileConfig { path: Paths::Many(paths) }
+    }
+
+    #[test]
+    fn several_files_are_read_in_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let (long, short) = (folder.path().join("long"), folder.path().join("short"));
+        // 64-byte lines: a block holds 4,096 of them.
+        let lines: String = (0..10_000).map(|number| format!("{number:063}\n")).collect();
+        std::fs::write(&long, &lines).unwrap();
+        std::fs::write(&short, "a\n\nb").unwrap();
+
+        let registry = Registry::new("test");
+        let context = context();
+        let progress = context.progress.clone();
+        let source = FileSource::open(&config(&[&long, &short]), context, &registry).unwrap();
+        assert_eq!((progress.read_bytes(), progress.total_bytes()), (0, 640_004));
+
+        let mut log = Log(Vec::new(), usize::MAX);
+        Box::new(source).run(&mut log, &StopSignal::default()).unwrap();
+        let number = |number: u64| format!("{number:063} at 42");
+        assert_eq!(
+            log.0,
+            [
+                "assigned 0".to_owned(),
+                "assigned 1".to_owned(),
+                format!("4096 to long:4096 = {}", number(4_095)),
+                "1 to short:1 = a at 42".to_owned(),
+                format!("4096 to long:8192 = {}", number(8_191)),
+                "1 to short:3 = b at 42".to_owned(),
+                format!("1808 to long:10000 = {}", number(9_999)),
+                "finished 1".to_owned(),
+                "finished 0".to_owned(),
+            ]
+        );
+        assert_eq!(progress.read_bytes(), 640_004);
+        let text = Registry::text([&registry]);
+        let records = format!("records_total{{split=\"{}\",pipeline=\"test\"}} 10000", long.display());
+        assert!(text.contains(&records), "{text}");
+    }
+
+    #[test]
+    fn lines_that_are_too_long_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        std::fs::write(&path, format!("a\n{}\nb\n12345678\n", "x".repeat(100_000))).unwrap();
+        let registry = Registry::new("test");
+        let context = Context { max_record_bytes: 7, ..context() };
+        let source = FileSource::open(&config(&[&path]), context, &registry).unwrap();
+        let dropped = source.metrics.dropped(DropReason::TooLarge);
+        let mut log = Log(Vec::new(), usize::MAX);
+        Box::new(source).run(&mut log, &StopSignal::default()).unwrap();
+        assert_eq!(
+            log.0,
+            ["assigned 0", "1 to events:1 = a at 42", "1 to events:3 = b at 42", "finished 0"]
+        );
+        assert_eq!(dropped.get(), 2);
+    }
+
+    #[test]
+    fn a_stopped_source_finishes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        std::fs::write(&path, "a\n").unwrap();
+        let registry = Registry::new("test");
+        let open = || Box::new(FileSource::open(&config(&[&path]), context(), &registry).unwrap());
+
+        let stop = StopSignal::default();
+        stop.stop();
+        let mut log = Log(Vec::new(), usize::MAX);
+        open().run(&mut log, &stop).unwrap();
+        assert_eq!(log.0, ["assigned 0"]);
+
+        let mut log = Log(Vec::new(), 2);
+        open().run(&mut log, &StopSignal::default()).unwrap();
+        assert_eq!(log.0, ["assigned 0", "1 to events:1 = a at 42"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing.ndjson");
+        let open = |path: &std::path::Path| {
+            FileSource::open(&config(&[path]), context(), &Registry::new("test"))
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        assert_eq!(
+            open(&missing),
+            format!(
+                "source file {}: cannot be opened: No such file or directory (os error 2)",
+                missing.display()
+            )
+        );
+        assert_eq!(
+            open(folder.path()),
+            format!(
+                "source file {}: is a directory; name the files in it, or pipe them to standard \
+                 input (-)",
+                folder.path().display()
+            )
+        );
+    }
+}

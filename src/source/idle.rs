@@ -1,0 +1,185 @@
+//! Which splits have had nothing to read for so long that they should hold back nobody.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::model::SplitId;
+
+/// Counts silence by split. Time is passed in.
+///
+/// Only silence that we can be sure of counts: while the connection is lost, while a split has
+/// records that we have not read, or while the pipeline takes no more, no split becomes idle. A
+/// wrongly idle split makes its events late; one that is idle too late only delays a window.
+#[derive(Debug)]
+pub(super) struct IdleTracker {
+    idle_after: Duration,
+    connected: bool,
+    splits: BTreeMap<SplitId, Silence>,
+}
+
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    caught_up: bool,
+    idle: bool,
+}
+
+impl IdleTracker {
+    /// A tracker without splits that is not connected.
+    pub(super) fn new(idle_after: Duration) -> Self {
+        Self { idle_after, connected: false, splits: BTreeMap::new() }
+    }
+
+    /// Begins with a split; it counts as not read to its end yet.
+    pub(super) fn assigned(&mut self, split: SplitId, now: Instant) {
+        self.splits.insert(split, Silence { since: now, caught_up: false, idle: false });
+    }
+
+    /// Forgets a split.
+    #[cfg(feature = "kafka")]
+    pub(super) fn revoked(&mut self, split: SplitId) {
+        self.splits.remove(&split);
+    }
+
+    /// A split had records: it is not idle.
+    pub(super) fn active(&mut self, split: SplitId, now: Instant) {
+        if let Some(silence) = self.splits.get_mut(&split) {
+            silence.since = now;
+            silence.idle = false;
+        }
+    }
+
+    /// Says whether a split has been read to its end, as far as can be known now.
+    pub(super) fn caught_up(&mut self, split: SplitId, caught_up: bool, now: Instant) {
+        let Some(silence) = self.splits.get_mut(&split) else { return };
+        if caught_up && !silence.caught_up {
+            silence.since = now;
+        }
+        silence.caught_up = caught_up;
+    }
+
+    /// Says whether the source is connected; all timers begin again when it has become so.
+    pub(super) fn connected(&mut self, connected: bool, now: Instant) {
+        if connected && !self.connected {
+            self.restart(now);
+        }
+        self.connected = connected;
+    }
+
+    /// The pipeline took no more until now: all timers begin again, because what arrived meanwhile
+    /// was not read.
+    pub(super) fn blocked(&mut self, now: Instant) {
+        self.restart(now);
+    }
+
+    /// The splits that have just become idle, each once until its next records.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<SplitId> {
+        if !self.connected {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        for (split, silence) in &mut self.splits {
+            let silent = now.saturating_duration_since(silence.since) >= self.idle_after;
+            if silence.caught_up && !silence.idle && silent {
+                silence.idle = true;
+                due.push(*split);
+            }
+        }
+        due
+    }
+
+    fn restart(&mut self, now: Instant) {
+        for silence in self.splits.values_mut() {
+            silence.since = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SplitId = SplitId(1);
+    const B: SplitId = SplitId(2);
+
+    struct Scene {
+        tracker: IdleTracker,
+        start: Instant,
+    }
+
+    impl Scene {
+        /// Two splits, connected and caught up at second 0, idle after 10 s.
+        fn new() -> Self {
+            let start = Instant::now();
+            let mut tracker = IdleTracker::new(Duration::from_secs(10));
+            tracker.connected(true, start);
+            for split in [A, B] {
+                tracker.assigned(split, start);
+                tracker.caught_up(split, true, start);
+            }
+            Self { tracker, start }
+        }
+
+        fn at(&self, second: u64) -> Instant {
+            self.start + Duration::from_secs(second)
+        }
+
+        fn due(&mut self, second: u64) -> Vec<SplitId> {
+            let now = self.at(second);
+            self.tracker.due(now)
+        }
+    }
+
+    #[test]
+    fn each_split_becomes_idle_once_until_its_next_records() {
+        let mut scene = Scene::new();
+        scene.tracker.active(B, scene.at(4));
+        assert_eq!(scene.due(9), []);
+        assert_eq!(scene.due(10), [A]);
+        assert_eq!(scene.due(13), []);
+        assert_eq!(scene.due(14), [B]);
+        scene.tracker.active(A, scene.at(15));
+        assert_eq!(scene.due(24), []);
+        assert_eq!(scene.due(25), [A]);
+    }
+
+    #[test]
+    fn nothing_is_idle_while_the_connection_is_lost_nor_right_after() {
+        let mut scene = Scene::new();
+        scene.tracker.connected(false, scene.at(5));
+        assert_eq!(scene.due(60), []);
+        scene.tracker.connected(true, scene.at(60));
+        scene.tracker.connected(true, scene.at(65));
+        assert_eq!(scene.due(69), []);
+        assert_eq!(scene.due(70), [A, B]);
+    }
+
+    #[test]
+    fn a_split_with_unread_records_is_not_idle() {
+        let mut scene = Scene::new();
+        scene.tracker.caught_up(A, false, scene.at(3));
+        assert_eq!(scene.due(30), [B]);
+        scene.tracker.caught_up(A, true, scene.at(31));
+        scene.tracker.caught_up(A, true, scene.at(35));
+        assert_eq!(scene.due(40), []);
+        assert_eq!(scene.due(41), [A]);
+    }
+
+    #[test]
+    fn time_in_which_the_pipeline_took_nothing_does_not_count() {
+        let mut scene = Scene::new();
+        scene.tracker.blocked(scene.at(9));
+        assert_eq!(scene.due(18), []);
+        assert_eq!(scene.due(19), [A, B]);
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn a_revoked_split_is_forgotten() {
+        let mut scene = Scene::new();
+        scene.tracker.revoked(A);
+        assert_eq!(scene.due(10), [B]);
+        scene.tracker.assigned(A, scene.at(11));
+        assert_eq!(scene.due(30), []);
+    }
+}

@@ -1,0 +1,107 @@
+//! Kafka topics.
+//!
+//! One thread polls librdkafka and a second one hands over, because a consumer that does not poll
+//! for some minutes is thrown out of its group, however long the pipeline is busy.
+
+mod gather;
+mod group;
+mod offsets;
+mod reader;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::thread;
+
+use prometheus::IntGaugeVec;
+use rdkafka::ClientConfig;
+
+use crate::telemetry::Registry;
+
+use super::config::KafkaConfig;
+use super::handover::{self, Consumer};
+use super::metrics::{SourceMetrics, kafka_lag};
+use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+use group::Group;
+use reader::Reader;
+use topics::Topics;
+
+/// How many bytes may wait for the pipeline before polling fetches no more.
+const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Reads topics as a member of a consumer group.
+pub(super) struct KafkaSource {
+    name: String,
+    client: ClientConfig,
+    topics: Topics,
+    context: Context,
+    metrics: SourceMetrics,
+    lag: IntGaugeVec,
+}
+
+impl KafkaSource {
+    /// Checks the settings; does not connect yet.
+    ///
+    /// # Errors
+    /// librdkafka refuses a setting.
+    pub(super) fn new(
+        config: &KafkaConfig,
+        context: Context,
+        registry: &Registry,
+    ) -> Result<Self, SourceError> {
+        Ok(Self {
+            name: settings::source_name(config),
+            client: settings::client_config(config)?,
+            topics: Topics::new(&config.topics),
+            context,
+            metrics: SourceMetrics::new(registry),
+            lag: kafka_lag(registry),
+        })
+    }
+}
+
+impl Source for KafkaSource {
+    fn run(
+        self: Box<Self>,
+        output: &mut dyn SourceOutput,
+        stop: &StopSignal,
+    ) -> Result<(), SourceError> {
+        let name = self.name.clone();
+        let failed = |message: String| SourceError::new(&name, message);
+        let silence_limit_us = settings::silence_limit_us(&self.client);
+        let safe = self.context.safe.clone();
+        let group = Group::new(self.topics.clone(), safe, silence_limit_us);
+        let consumer = self
+            .client
+            .create_with_context(group)
+            .map_err(|error| failed(format!("cannot start: {error}")))?;
+        let (producer, handed) = handover::queue(BUFFER_BYTES);
+        let reader = Reader::new(*self, consumer, producer);
+        thread::scope(|scope| {
+            let thread = thread::Builder::new()
+                .name("kafka".to_owned())
+                .spawn_scoped(scope, || reader.run(stop))
+                .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
+            hand_over(handed, output);
+            thread.join().unwrap_or_else(|_| Err(failed("its thread died".to_owned())))
+        })
+    }
+}
+
+/// Hands over until the reader has ended or the pipeline takes no more; the reader sees that the
+/// queue is dropped.
+fn hand_over(handed: Consumer<SourceEvent>, output: &mut dyn SourceOutput) {
+    loop {
+        let events = handed.take(1, 1);
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            if output.send(event).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The thread that polls librdkafka.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::BorrowedMessage;
+
+use crate::model::{RecordBatch, Split, SplitId};
+use crate::telemetry::LogLimit;
+
+use super::super::handover::Producer;
+use super::super::idle::IdleTracker;
+use super::super::metrics::{DropReason, SplitMetrics};
+use super::super::{SourceError, SourceEvent, StopSignal, Stopped};
+use super::KafkaSource;
+use super::gather::{Gather, Message};
+use super::group::{Group, Notice};
+use super::status::Status;
+
+/// How often due batches, idle partitions and the stop signal are looked for.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How often offsets are committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the pipeline may take nothing until the partitions are paused and polling goes on.
+/// Pausing throws away what librdkafka has fetched ahead, so it is only for long waits; it must be
+/// well under `max.poll.interval.ms` (five minutes).
+const PAUSE_AFTER: Duration = Duration::from_secs(10);
+
+/// A wait that is long enough that what arrived meanwhile must be read before anything is idle.
+const LONG_WAIT: Duration = Duration::from_millis(100);
+
+/// How often the same trouble is logged, and a missing topic looked for.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the broker may take to say whether a topic exists.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads partitions into a queue.
+pub(super) struct Reader {
+    source: KafkaSource,
+    consumer: BaseConsumer<Group>,
+    producer: Producer<SourceEvent>,
+    owned: BTreeMap<SplitId, Owned>,
+    gather: Gather,
+    idle: IdleTracker,
+    connection: Connection,
+    paused: bool,
+    /// Whether something was handed over since room was last looked for.
+    pushed: bool,
+    missing_topics: BTreeSet<String>,
+    missing_log: LogLimit,
+    trouble_log: LogLimit,
+}
+
+/// A partition of ours.
+struct Owned {
+    split: Split,
+    metrics: SplitMetrics,
+    /// The offset behind the last record that we read.
+    next: Option<u64>,
+}
+
+/// Whether brokers can be reached, and whether they ever could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    Never,
+    Up,
+    Lost,
+}
+
+/// Why reading ends.
+enum End {
+    /// The pipeline takes no more.
+    Stopped,
+    Failed(SourceError),
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl Reader {
+    pub(super) fn new(
+        source: KafkaSource,
+        consumer: BaseConsumer<Group>,
+        producer: Producer<SourceEvent>,
+    ) -> Self {
+        let idle = IdleTracker::new(source.context.idle_after.to_std());
+        Self {
+            source,
+            consumer,
+            producer,
+            owned: BTreeMap::new(),
+            gather: Gather::default(),
+            idle,
+            connection: Connection::Never,
+            paused: false,
+            pushed: false,
+            missing_topics: BTreeSet::new(),
+            missing_log: LogLimit::every(LOG_EVERY),
+            trouble_log: LogLimit::every(LOG_EVERY),
+        }
+    }
+
+    /// Reads until the signal is set or the pipeline takes no more.
+    ///
+    /// # Errors
+    /// What waiting does not mend, such as refused credentials.
+    pub(super) fn run(mut self, stop: &StopSignal) -> Result<(), SourceError> {
+        let topics: Vec<_> = self.source.topics.names().collect();
+        self.consumer
+            .subscribe(&topics)
+            .map_err(|error| self.error(format!("cannot subscribe: {error}")))?;
+        let end = self.read(stop).and_then(|()| Ok(self.hand_over_rest()?));
+        self.producer.finish();
+        if !matches!(end, Err(End::Failed(_))) {
+            self.drain();
+        }
+        self.source.metrics.connected.set(0);
+        match end {
+            Ok(()) | Err(End::Stopped) => Ok(()),
+            Err(End::Failed(error)) => Err(error),
+        }
+    }
+
+    fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
+        let mut next_tick = Instant::now();
+        let mut next_commit = next_tick + COMMIT_EVERY;
+        while !stop.is_stopped() {
+            self.poll(TICK)?;
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.tick(now)?;
+            }
+            if now >= next_commit {
+                next_commit = now + COMMIT_EVERY;
+                self.consumer.context().commit(&self.consumer, CommitMode::Async);
+                self.look_for_missing_topics();
+            }
+            if std::mem::take(&mut self.pushed) {
+                self.wait_for_room(stop)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Polls once.
+    fn poll(&mut self, patience: Duration) -> Result<(), End> {
+        // The message borrows the consumer, so its bytes are gathered before anything else.
+        let batches = match self.consumer.poll(patience) {
+            Some(Ok(message)) => {
+                let now = Instant::now();
+                self.connection = self.connection.seen(&self.source, &mut self.idle, now);
+                let reading = Reading {
+                    source: &self.source,
+                    group: self.consumer.context(),
+                    owned: &mut self.owned,
+                    gather: &mut self.gather,
+                    idle: &mut self.idle,
+                };
+                reading.gather(&message, now)
+            }
+            // Errors are told to the context with more words than here.
+            Some(Err(_)) | None => Vec::new(),
+        };
+        // What is told during a poll comes before its message, which can only be of partitions that
+        // were ours before.
+        self.heed_notices()?;
+        self.push(batches)?;
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), Stopped> {
+        let due = self.gather.take_due(now);
+        self.push(due)?;
+        for split in self.idle.due(now) {
+            let rest = self.gather.take(split);
+            self.push(Vec::from_iter(rest))?;
+            self.producer.push(SourceEvent::Idle(split), 0)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, batches: Vec<RecordBatch>) -> Result<(), Stopped> {
+        for batch in batches {
+            self.pushed = true;
+            // Records of a partition that was just revoked are read by its new owner.
+            let Some(owned) = self.owned.get(&batch.split().id) else { continue };
+            owned.metrics.count(&batch);
+            let bytes = batch.byte_len();
+            self.producer.push(SourceEvent::Records(batch), bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the pipeline takes more. When that is long, the partitions are paused and polled
+    /// so that we stay in the group.
+    fn wait_for_room(&mut self, stop: &StopSignal) -> Result<(), End> {
+        let start = Instant::now();
+        if self.producer.has_room(Duration::ZERO) {
+            return Ok(());
+        }
+        self.source.metrics.buffer_full.inc();
+        while !self.producer.has_room(TICK) && !stop.is_stopped() {
+            if self.paused {
+                self.poll(Duration::ZERO)?;
+            } else if start.elapsed() >= PAUSE_AFTER {
+                self.pause();
+            }
+        }
+        if self.paused {
+            self.resume();
+        }
+        if start.elapsed() >= LONG_WAIT {
+            self.idle.blocked(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) {
+        self.paused = true;
+        let paused = self.consumer.assignment().and_then(|list| self.consumer.pause(&list));
+        if let Err(error) = paused {
+            tracing::warn!(%error, "the partitions cannot be paused");
+        }
+    }
+
+    /// Nobody else pauses, so all that is assigned can be resumed.
+    fn resume(&mut self) {
+        self.paused = false;
+        let resumed = self.consumer.assignment().and_then(|list| self.consumer.resume(&list));
+        if let Err(error) = resumed {
+            tracing::warn!(%error, "the partitions cannot be resumed");
+        }
+    }
+
+    fn hand_over_rest(&mut self) -> Result<(), Stopped> {
+        let rest = self.gather.take_all();
+        self.push(rest)
+    }
+
+    /// Stays in the group until everything is handed over, then commits for the last time.
+    fn drain(&mut self) {
+        self.pause();
+        while !self.producer.is_abandoned() {
+            drop(self.consumer.poll(TICK));
+            // Records that still come are not handed over, and so not committed.
+            while self.consumer.context().next_notice().is_some() {}
+        }
+        if self.connection == Connection::Up {
+            self.consumer.context().commit(&self.consumer, CommitMode::Sync);
+        }
+    }
+
+    fn heed_notices(&mut self) -> Result<(), End> {
+        while let Some(notice) = self.consumer.context().next_notice() {
+            match notice {
+                Notice::Assigned(split) => self.assigned(split)?,
+                Notice::Revoked(split) => self.revoked(split)?,
+                Notice::Status(status) => self.stands(&status),
+                Notice::Disconnected(reason) => self.disconnected(&reason),
+                Notice::MissingTopic(reason) => self.topic_is_missing(&reason),
+                Notice::Refused(reason) => return Err(End::Failed(self.error(reason))),
+                Notice::Trouble(reason) => {
+                    if let Some(held_back) = self.trouble_log.admit() {
+                        tracing::warn!(held_back, "kafka: {reason}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, split: Split) -> Result<(), Stopped> {
+        tracing::info!(%split, "kafka partition assigned");
+        if let Some((topic, _)) = self.source.topics.partition(split.id) {
+            self.missing_topics.remove(topic);
+        }
+        self.idle.assigned(split.id, Instant::now());
+        let metrics = self.source.metrics.split(&split.name);
+        self.owned.insert(split.id, Owned { split: split.clone(), metrics, next: None });
+        self.producer.push(SourceEvent::Assigned(split), 0)?;
+        if self.paused {
+            self.pause();
+        }
+        Ok(())
+    }
+
+    fn revoked(&mut self, split: SplitId) -> Result<(), Stopped> {
+        self.idle.revoked(split);
+        drop(self.gather.take(split));
+        let Some(owned) = self.owned.remove(&split) else { return Ok(()) };
+        tracing::info!(split = %owned.split, "kafka partition revoked");
+        // A partition without lag has no series, which is no error.
+        drop(self.source.lag.remove_label_values(&[&owned.split.name]));
+        self.producer.push(SourceEvent::Revoked(split), 0)
+    }
+
+    fn stands(&mut self, status: &Status) {
+        let now = Instant::now();
+        if !status.connected {
+            // The first statistics may come before the first connection.
+            if self.connection != Connection::Never {
+                self.disconnected("no broker answers");
+            }
+            return;
+        }
+        self.connection = self.connection.seen(&self.source, &mut self.idle, now);
+        for partition in &status.partitions {
+            let Some(owned) = self.owned.get(&partition.split) else { continue };
+            self.idle.caught_up(partition.split, partition.caught_up, now);
+            let (Some(end), Some(next)) = (partition.end, owned.next.or(partition.next)) else {
+                continue;
+            };
+            let lag = i64::try_from(end.saturating_sub(next)).unwrap_or(i64::MAX);
+            self.source.lag.with_label_values(&[&owned.split.name]).set(lag);
+        }
+    }
+
+    fn disconnected(&mut self, reason: &str) {
+        if self.connection == Connection::Up {
+            self.connection = Connection::Lost;
+        }
+        self.source.metrics.connected.set(0);
+        self.idle.connected(false, Instant::now());
+        if let Some(held_back) = self.trouble_log.admit() {
+            tracing::warn!(held_back, "kafka is not connected: {reason}");
+        }
+    }
+
+    fn topic_is_missing(&mut self, reason: &str) {
+        let topics = self.source.topics.names();
+        self.missing_topics
+            .extend(topics.filter(|topic| reason.contains(*topic)).map(str::to_owned));
+    }
+
+    /// A missing topic is waited for: it may be created later, and other topics go on meanwhile.
+    fn look_for_missing_topics(&mut self) {
+        if self.missing_topics.is_empty() {
+            return;
+        }
+        let Some(_) = self.missing_log.admit() else { return };
+        let consumer = &self.consumer;
+        self.missing_topics.retain(|topic| {
+            let metadata = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT);
+            !metadata.is_ok_and(|metadata| {
+                metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
+            })
+        });
+        for topic in &self.missing_topics {
+            tracing::warn!(%topic, "the kafka topic does not exist; waiting for it");
+        }
+    }
+
+    fn error(&self, message: String) -> SourceError {
+        SourceError::new(&self.source.name, message)
+    }
+}
+
+impl Connection {
+    /// A broker has answered.
+    fn seen(self, source: &KafkaSource, idle: &mut IdleTracker, now: Instant) -> Self {
+        match self {
+            Self::Up => return self,
+            Self::Never => {}
+            Self::Lost => {
+                source.metrics.reconnects.inc();
+                tracing::info!("kafka is connected again");
+            }
+        }
+        source.metrics.connected.set(1);
+        idle.connected(true, now);
+        Self::Up
+    }
+}
+
+/// What taking in a message needs of the reader, apart from the consumer that it borrows.
+struct Reading<'a> {
+    source: &'a KafkaSource,
+    group: &'a Group,
+    owned: &'a mut BTreeMap<SplitId, Owned>,
+    gather: &'a mut Gather,
+    idle: &'a mut IdleTracker,
+}
+
+impl Reading<'_> {
+    /// Adds a message to its batch; gives the batches that are full.
+    fn gather(self, message: &BorrowedMessage<'_>, now: Instant) -> Vec<RecordBatch> {
+        let Some(split) = self.source.topics.id(message.topic(), message.partition()) else {
+            return Vec::new();
+        };
+        let Some(owned) = self.owned.get_mut(&split) else { return Vec::new() };
+        let Ok(offset) = u64::try_from(message.offset()) else { return Vec::new() };
+        if owned.next.is_none() {
+            self.group.read(split, offset);
+        }
+        owned.next = Some(offset + 1);
+        self.idle.active(split, now);
+        let Some(payload) = message.payload() else {
+            self.source.metrics.dropped(DropReason::Tombstone).inc();
+            return Vec::new();
+        };
+        if payload.len() > self.source.context.max_record_bytes {
+            self.source.metrics.dropped(DropReason::TooLarge).inc();
+            return Vec::new();
+        }
+        let envelope = self
+            .source
+            .context
+            .needs_envelope
+            .then(|| (message.topic().as_bytes(), message.key().unwrap_or_default()));
+        let message = Message { payload, offset, envelope };
+        self.gather.push(&owned.split, message, now, || self.source.context.clock.now_ms())
+    }
+}

@@ -1,0 +1,253 @@
+//! The source against librdkafka's mock cluster.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::*;
+use crate::model::{self, Clock, SplitId};
+use crate::source::config::StartPosition;
+use crate::source::metrics::DropReason;
+use crate::source::{FileProgress, SafePositions, Secret, Stopped};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+struct Channel(mpsc::SyncSender<SourceEvent>);
+
+impl SourceOutput for Channel {
+    fn send(&mut self, event: SourceEvent) -> Result<(), Stopped> {
+        self.0.send(event).map_err(|_| Stopped)
+    }
+}
+
+/// A source that runs on a thread of its own.
+struct Running {
+    events: mpsc::Receiver<SourceEvent>,
+    stop: StopSignal,
+    safe: SafePositions,
+    registry: Registry,
+    thread: thread::JoinHandle<Result<(), SourceError>>,
+}
+
+fn start(cluster: &Cluster, topics: &[&str]) -> Running {
+    let config = KafkaConfig {
+        brokers: cluster.bootstrap_servers(),
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        group: "weir".to_owned(),
+        start: StartPosition::Earliest,
+        properties: BTreeMap::from([("debug".to_owned(), Secret::new("cgrp,protocol")), ("fetch.min.bytes".to_owned(), Secret::new("1"))]),
+    };
+    let context = Context {
+        pipeline: "test".to_owned(),
+        idle_after: model::Duration::from_millis(100),
+        max_record_bytes: 1_000,
+        needs_envelope: true,
+        clock: Clock::Fixed(42),
+        safe: SafePositions::default(),
+        progress: FileProgress::default(),
+    };
+    let (safe, stop, registry) = (context.safe.clone(), StopSignal::default(), Registry::new("test"));
+    let source = Box::new(KafkaSource::new(&config, context, &registry).unwrap());
+    let (sender, events) = mpsc::sync_channel(16);
+    let signal = stop.clone();
+    let thread = thread::spawn(move || source.run(&mut Channel(sender), &signal));
+    Running { events, stop, safe, registry, thread }
+}
+
+/// What a source said of each split.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Heard {
+    names: BTreeMap<SplitId, String>,
+    texts: BTreeMap<SplitId, Vec<String>>,
+    idle: Vec<SplitId>,
+}
+
+impl Running {
+    /// Listens until so many records have come and so many splits are idle.
+    fn listen(&self, records: usize, idle: usize) -> Heard {
+        let mut heard = Heard::default();
+        let (mut count, mut next) = (0, BTreeMap::new());
+        while count < records || heard.idle.len() < idle {
+            let e = self.events.recv_timeout(TIMEOUT); eprintln!("EV {e:?}"); match e.unwrap() {
+                SourceEvent::Assigned(split) => {
+                    heard.names.insert(split.id, split.name.to_string());
+                }
+                SourceEvent::Records(batch) => {
+                    assert_eq!(batch.received_ms(), 42);
+                    count += batch.len();
+                    let split = batch.split().id;
+                    for record in batch.records() {
+                        assert!(next.insert(split, record.position) < Some(record.position));
+                        let parts = [record.topic, record.key, record.bytes];
+                        let parts = parts.map(|part| String::from_utf8_lossy(part).into_owned());
+                        heard.texts.entry(split).or_default().push(parts.join(" "));
+                    }
+                }
+                SourceEvent::Idle(split) => heard.idle.push(split),
+                other => panic!("{other:?}"),
+            }
+        }
+        heard.idle.sort();
+        heard
+    }
+
+    /// Stops the source and waits until it has ended.
+    fn finish(self) -> Result<(), SourceError> {
+        self.stop.stop();
+        while self.events.recv().is_ok() {}
+        self.thread.join().unwrap()
+    }
+}
+
+fn produce(cluster: &Cluster, messages: &[(&str, i32, Option<&str>)]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .create()
+        .unwrap();
+    for (topic, partition, payload) in messages {
+        let mut record = BaseRecord::<str, str>::to(topic).partition(*partition).key("V1");
+        record.payload = *payload;
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(TIMEOUT).unwrap();
+}
+
+/// The group's committed offset of each partition.
+fn committed(cluster: &Cluster, partitions: &[(&str, i32)]) -> Vec<Offset> {
+    let consumer: rdkafka::consumer::BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("group.id", "weir")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let list = rdkafka::consumer::Consumer::committed_offsets(&consumer, list, TIMEOUT).unwrap();
+    partitions
+        .iter()
+        .map(|(topic, partition)| list.find_partition(topic, *partition).unwrap().offset())
+        .collect()
+}
+
+const A0: SplitId = SplitId(0);
+const B0: SplitId = SplitId(0x1_0000);
+const B1: SplitId = SplitId(0x1_0001);
+
+#[test]
+fn partitions_are_read_and_go_on_from_what_is_safe() {
+    let _ = crate::telemetry::log::start(crate::telemetry::log::LogFormat::Human, "debug");
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    cluster.create_topic("b", 2, 1).unwrap();
+    let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let mut messages = Vec::new();
+    for text in &texts {
+        messages.push(("b", 0, Some(text.as_str())));
+        messages.push(("b", 1, Some(text.as_str())));
+    }
+    produce(&cluster, &messages);
+
+    let running = start(&cluster, &["b", "a"]);
+    let heard = running.listen(200, 3);
+    let names = [(A0, "a/0"), (B0, "b/0"), (B1, "b/1")];
+    assert_eq!(heard.names, names.map(|(split, name)| (split, name.to_owned())).into());
+    let expected: Vec<String> = texts.iter().map(|text| format!("b V1 {text}")).collect();
+    assert_eq!(heard.texts, [(B0, expected.clone()), (B1, expected.clone())].into());
+    assert_eq!(heard.idle, [A0, B0, B1]);
+    let text = Registry::text([&running.registry]);
+    for line in [
+        "weir_source_records_total{split=\"b/0\",pipeline=\"test\"} 100",
+        "weir_source_connected{pipeline=\"test\"} 1",
+        "weir_kafka_lag_records{split=\"b/1\",pipeline=\"test\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    running.safe.set(B0, 60);
+    running.safe.set(B1, 100);
+    running.finish().unwrap();
+    let offsets = committed(&cluster, &[("a", 0), ("b", 0), ("b", 1)]);
+    assert_eq!(offsets, [Offset::Invalid, Offset::Offset(60), Offset::Offset(100)]);
+
+    let running = start(&cluster, &["a", "b"]);
+    let heard = running.listen(40, 3);
+    assert_eq!(heard.texts, [(B0, expected[60..].to_vec())].into());
+    running.finish().unwrap();
+}
+
+#[test]
+fn records_without_content_or_with_too_much_are_counted() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    let long = "x".repeat(1_001);
+    let messages =
+        [("a", 0, Some("1")), ("a", 0, None), ("a", 0, Some(long.as_str())), ("a", 0, Some("4"))];
+    produce(&cluster, &messages);
+    let running = start(&cluster, &["a"]);
+    let heard = running.listen(2, 1);
+    assert_eq!(heard.texts, [(A0, vec!["a V1 1".to_owned(), "a V1 4".to_owned()])].into());
+    let text = Registry::text([&running.registry]);
+    for reason in DropReason::ALL {
+        let line = format!("reason=\"{}\",pipeline=\"test\"}} 1\n", reason.name());
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_partition_without_a_connection_is_not_idle() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce(&cluster, &[("a", 0, Some("1"))]);
+    let running = start(&cluster, &["a"]);
+    assert_eq!(running.listen(1, 1).idle, [A0]);
+    cluster.broker_down(1).unwrap();
+    let connected = "weir_source_connected{pipeline=\"test\"} ";
+    let wait_for = |value: &str| {
+        let line = format!("{connected}{value}");
+        let deadline = std::time::Instant::now() + TIMEOUT;
+        while !Registry::text([&running.registry]).contains(&line) {
+            assert!(std::time::Instant::now() < deadline, "never {line}");
+            thread::yield_now();
+        }
+    };
+    wait_for("0");
+    cluster.broker_up(1).unwrap();
+    wait_for("1");
+    produce(&cluster, &[("a", 0, Some("2"))]);
+    let heard = running.listen(1, 1);
+    assert_eq!(heard.texts, [(A0, vec!["a V1 2".to_owned()])].into());
+    let text = Registry::text([&running.registry]);
+    assert!(text.contains("weir_source_reconnects_total{pipeline=\"test\"} 1"), "{text}");
+    running.finish().unwrap();
+}
+
+#[test]
+fn refused_access_ends_the_source() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    cluster
+        .topic_error("a", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        .unwrap();
+    let running = start(&cluster, &["a"]);
+    let error = running.thread.join().unwrap().unwrap_err();
+    assert!(error.source_name.starts_with("kafka 127.0.0.1:"), "{error}");
+    assert!(error.message.contains("Topic authorization failed"), "{error}");
+}
+
+#[test]
+fn a_pipeline_that_takes_no_more_ends_the_source() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce(&cluster, &[("a", 0, Some("1"))]);
+    let running = start(&cluster, &["a"]);
+    drop(running.events);
+    assert!(running.thread.join().unwrap().is_ok());
+}

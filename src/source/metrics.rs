@@ -1,0 +1,120 @@
+//! What sources count.
+
+#[cfg(feature = "kafka")]
+use prometheus::IntGaugeVec;
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+
+use crate::model::RecordBatch;
+use crate::telemetry::Registry;
+
+/// Why a source dropped a record before anybody looked into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// It has more bytes than a record may have.
+    TooLarge,
+    /// It has no content: a Kafka tombstone, or an MQTT message that clears a retained one.
+    Tombstone,
+}
+
+impl DropReason {
+    /// All reasons.
+    pub const ALL: [Self; 2] = [Self::TooLarge, Self::Tombstone];
+
+    /// The value of the label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Tombstone => "tombstone",
+        }
+    }
+}
+
+/// The metrics of a pipeline's source.
+#[derive(Debug, Clone)]
+pub struct SourceMetrics {
+    records: IntCounterVec,
+    bytes: IntCounterVec,
+    dropped: IntCounterVec,
+    /// 1 while the source is connected (a file: while it is read), else 0.
+    pub connected: IntGauge,
+    /// How often a lost connection came back.
+    pub reconnects: IntCounter,
+    /// How often reading stopped because the pipeline took no more.
+    pub buffer_full: IntCounter,
+}
+
+impl SourceMetrics {
+    /// The metrics in a registry.
+    pub fn new(registry: &Registry) -> Self {
+        let metrics = Self {
+            records: registry.counters(
+                "weir_source_records_total",
+                "Records handed over by the source, by split.",
+                &["split"],
+            ),
+            bytes: registry.counters(
+                "weir_source_bytes_total",
+                "Bytes handed over by the source, by split.",
+                &["split"],
+            ),
+            dropped: registry.counters(
+                "weir_source_dropped_total",
+                "Records dropped by the source, by reason.",
+                &["reason"],
+            ),
+            connected: registry
+                .int_gauge("weir_source_connected", "Whether the source is connected: 1 or 0."),
+            reconnects: registry.counter(
+                "weir_source_reconnects_total",
+                "How often the source's lost connection came back.",
+            ),
+            buffer_full: registry.counter(
+                "weir_source_buffer_full_total",
+                "How often the source stopped reading because the pipeline took no more.",
+            ),
+        };
+        // All reasons are there from the start, at 0: a rate over a new series misses its first step.
+        for reason in DropReason::ALL {
+            metrics.dropped(reason);
+        }
+        metrics
+    }
+
+    /// The counter of records dropped for a reason.
+    pub fn dropped(&self, reason: DropReason) -> IntCounter {
+        self.dropped.with_label_values(&[reason.name()])
+    }
+
+    /// The counters of a split.
+    pub(super) fn split(&self, name: &str) -> SplitMetrics {
+        SplitMetrics {
+            records: self.records.with_label_values(&[name]),
+            bytes: self.bytes.with_label_values(&[name]),
+        }
+    }
+}
+
+/// The counters of one split, looked up once.
+#[derive(Debug, Clone)]
+pub(super) struct SplitMetrics {
+    records: IntCounter,
+    bytes: IntCounter,
+}
+
+impl SplitMetrics {
+    /// Counts what a batch holds.
+    pub(super) fn count(&self, batch: &RecordBatch) {
+        self.records.inc_by(batch.len() as u64);
+        self.bytes.inc_by(batch.byte_len() as u64);
+    }
+}
+
+/// How many records each Kafka partition is ahead of us.
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_lag(registry: &Registry) -> IntGaugeVec {
+    registry.int_gauges(
+        "weir_kafka_lag_records",
+        "Records in the Kafka partition that were not handed over yet, by split.",
+        &["split"],
+    )
+}

@@ -1,0 +1,217 @@
+//! Bytes in: the splits of files, Kafka topics and MQTT sessions.
+//!
+//! A source runs on a thread of its own and hands over record batches, in order within a split.
+//! `send` blocks while the worker that owns the split is busy: that is the back-pressure.
+
+mod config;
+mod endpoint;
+mod file;
+#[cfg(any(feature = "kafka", feature = "mqtt"))]
+mod handover;
+#[cfg(any(feature = "kafka", feature = "mqtt"))]
+mod idle;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod lines;
+mod metrics;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+mod progress;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::{Clock, Duration, RecordBatch, Split, SplitId};
+use crate::telemetry::Registry;
+
+pub use config::{
+    Config, FileConfig, KafkaConfig, MqttConfig, Paths, StartPosition, TlsConfig, Violation,
+};
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use metrics::{DropReason, SourceMetrics};
+pub use progress::FileProgress;
+pub use secret::Secret;
+
+/// The size from which a record is dropped, where a pipeline says nothing else: 1 MiB, in bytes.
+pub const DEFAULT_MAX_RECORD_BYTES: usize = 1024 * 1024;
+
+/// Everything that a source can say.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// A split begins; said before anything else about it.
+    Assigned(Split),
+    /// Records of a split.
+    Records(RecordBatch),
+    /// The source is connected and the split has had nothing to read for `idle_after`: it no longer
+    /// holds back the watermark until its next records.
+    Idle(SplitId),
+    /// The split has ended: bounded input was read to its end.
+    Finished(SplitId),
+    /// The split now belongs to somebody else.
+    Revoked(SplitId),
+}
+
+/// The pipeline has stopped taking input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the pipeline has stopped")]
+pub struct Stopped;
+
+/// Where a source's events go.
+pub trait SourceOutput: Send {
+    /// Hands over an event; blocks while there is no room.
+    ///
+    /// # Errors
+    /// [`Stopped`] once the pipeline takes no more.
+    fn send(&mut self, event: SourceEvent) -> Result<(), Stopped>;
+}
+
+/// Set once when a source is to stop reading: it hands over what it has and returns.
+#[derive(Debug, Clone, Default)]
+pub struct StopSignal(Arc<AtomicBool>);
+
+impl StopSignal {
+    /// Asks the source to stop.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was asked.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// From which position on each split must be read again after a restart: everything before it has
+/// been written and acknowledged. The pipeline sets it, a source commits it where its protocol
+/// keeps positions.
+#[derive(Debug, Clone, Default)]
+pub struct SafePositions(Arc<Mutex<BTreeMap<SplitId, u64>>>);
+
+impl SafePositions {
+    /// Sets the first position of a split that is still needed.
+    pub fn set(&self, split: SplitId, position: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(split, position);
+    }
+
+    /// All splits with their first needed position.
+    pub fn all(&self) -> BTreeMap<SplitId, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets a split that belongs to somebody else now.
+    pub fn remove(&self, split: SplitId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&split);
+    }
+}
+
+/// A source, run on a thread of its own.
+pub trait Source: Send {
+    /// Reads until the input ends, the signal is set or the output has stopped. A lost connection
+    /// is not an end: the source reconnects.
+    ///
+    /// # Errors
+    /// What cannot be mended by waiting: a missing file, a refused setting, refused credentials.
+    fn run(
+        self: Box<Self>,
+        output: &mut dyn SourceOutput,
+        stop: &StopSignal,
+    ) -> Result<(), SourceError>;
+}
+
+/// Why a source gave up.
+#[derive(Debug, thiserror::Error)]
+#[error("source {source_name}: {message}")]
+pub struct SourceError {
+    /// Which source: `file events.ndjson`, `kafka 127.0.0.1:9092`.
+    pub source_name: String,
+    /// What happened and what would help.
+    pub message: String,
+}
+
+impl SourceError {
+    fn new(source_name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { source_name: source_name.into(), message: message.into() }
+    }
+}
+
+/// What a pipeline tells its source, whatever its kind.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The pipeline's name; the MQTT client id is made from it where none is given.
+    pub pipeline: String,
+    /// After how long without records a split steps aside. Files are never idle.
+    pub idle_after: Duration,
+    /// Records of more bytes than this are dropped and counted.
+    pub max_record_bytes: usize,
+    /// Whether a field is taken from `@topic` or `@key`; if not, they are not copied.
+    pub needs_envelope: bool,
+    /// Says when a batch was received.
+    pub clock: Clock,
+    /// What the pipeline has finished with.
+    pub safe: SafePositions,
+    /// Told how far the files are read.
+    pub progress: FileProgress,
+}
+
+/// Makes the source of a pipeline: opens files and certificates and checks all settings, but does
+/// not connect yet.
+///
+/// # Errors
+/// No kind of source is given, a file cannot be opened, a setting is refused, or this weir was
+/// built without the source.
+pub fn build(
+    config: &Config,
+    context: Context,
+    registry: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    if let Some(file) = &config.file {
+        return Ok(Box::new(file::FileSource::open(file, context, registry)?));
+    }
+    if let Some(kafka) = &config.kafka {
+        return build_kafka(kafka, context, registry);
+    }
+    if let Some(mqtt) = &config.mqtt {
+        return build_mqtt(mqtt, context, registry);
+    }
+    Err(SourceError::new("of the pipeline", "none is given; write one of file, kafka or mqtt"))
+}
+
+#[cfg(feature = "kafka")]
+fn build_kafka(
+    config: &KafkaConfig,
+    context: Context,
+    registry: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(kafka::KafkaSource::new(config, context, registry)?))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn build_kafka(
+    config: &KafkaConfig,
+    _: Context,
+    _: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    let name = format!("kafka {}", config.brokers);
+    Err(SourceError::new(name, "this weir was built without Kafka; build it with --features kafka"))
+}
+
+#[cfg(feature = "mqtt")]
+fn build_mqtt(
+    config: &MqttConfig,
+    context: Context,
+    registry: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(mqtt::MqttSource::new(config, context, registry)?))
+}
+
+#[cfg(not(feature = "mqtt"))]
+fn build_mqtt(
+    config: &MqttConfig,
+    _: Context,
+    _: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    let name = format!("mqtt {}", config.url);
+    Err(SourceError::new(name, "this weir was built without MQTT; build it with --features mqtt"))
+}

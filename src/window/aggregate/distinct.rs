@@ -1,0 +1,248 @@
+//! `count(DISTINCT x)`, exact: how many different values that are not NULL. Of nothing: 0. Merged by
+//! union.
+
+use hashbrown::HashSet;
+
+use super::{Input, SymbolMap, merge_slots, pick_slots};
+use crate::model::{Column, Symbol, Trilean};
+
+type FastSet<T> = HashSet<T, foldhash::fast::FixedState>;
+
+/// How many symbols a set holds in a plain list before it becomes a table.
+const FEW: usize = 8;
+/// A bitmap is taken once it is at most this many times as large as the table.
+const BITMAP_RATIO: usize = 4;
+
+/// Different symbols of one group. Symbols are dense small numbers, so a bitmap holds them in a bit
+/// each where a group has a good part of them all; a table where it has few.
+#[derive(Debug, Clone)]
+enum SymbolSet {
+    Few(Vec<Symbol>),
+    Table(FastSet<Symbol>),
+    Bitmap { words: Vec<u64>, count: usize },
+}
+
+impl Default for SymbolSet {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl SymbolSet {
+    #[inline]
+    fn insert(&mut self, symbol: Symbol) {
+        let (word, bit) = (symbol.index() / 64, 1_u64 << (symbol.index() % 64));
+        match self {
+            Self::Bitmap { words, count } => {
+                if word >= words.len() {
+                    words.resize((word + 1).next_power_of_two(), 0);
+                }
+                if let Some(word) = words.get_mut(word)
+                    && *word & bit == 0
+                {
+                    *word |= bit;
+                    *count += 1;
+                }
+            }
+            Self::Table(table) => {
+                if table.insert(symbol) && bitmap_pays(table, symbol) {
+                    self.become_bitmap();
+                }
+            }
+            Self::Few(few) => {
+                if !few.contains(&symbol) {
+                    few.push(symbol);
+                    if few.len() > FEW {
+                        *self = Self::Table(few.drain(..).collect());
+                    }
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn become_bitmap(&mut self) {
+        if let Self::Table(table) = self {
+            let symbols = std::mem::take(table);
+            *self = Self::Bitmap { words: Vec::new(), count: 0 };
+            symbols.into_iter().for_each(|symbol| self.insert(symbol));
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Table(table) => table.len(),
+            Self::Bitmap { count, .. } => *count,
+        }
+    }
+
+    fn for_each(&self, mut visit: impl FnMut(Symbol)) {
+        match self {
+            Self::Few(few) => few.iter().copied().for_each(visit),
+            Self::Table(table) => table.iter().copied().for_each(visit),
+            Self::Bitmap { words, .. } => {
+                for (index, word) in words.iter().enumerate() {
+                    let mut rest = *word;
+                    while rest != 0 {
+                        let bit = rest.trailing_zeros();
+                        rest &= rest - 1;
+                        let id = index * 64 + bit as usize;
+                        visit(Symbol(u32::try_from(id).unwrap_or(u32::MAX)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn byte_len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.capacity() * size_of::<Symbol>(),
+            Self::Table(table) => table.capacity() * (size_of::<Symbol>() + 1),
+            Self::Bitmap { words, .. } => words.capacity() * size_of::<u64>(),
+        }
+    }
+}
+
+/// The new symbol stands for the highest so far: symbols are given out in order of appearance, so
+/// this is right about the size of the bitmap to within a growth step.
+fn bitmap_pays(table: &FastSet<Symbol>, newest: Symbol) -> bool {
+    let bitmap_bytes = newest.index() / 8;
+    let table_bytes = table.capacity() * (size_of::<Symbol>() + 1);
+    bitmap_bytes <= BITMAP_RATIO * table_bytes
+}
+
+/// Different texts by slot.
+#[derive(Debug, Clone, Default)]
+pub struct DistinctTexts(Vec<SymbolSet>);
+
+impl DistinctTexts {
+    pub(super) fn grow(&mut self, slots: usize) {
+        self.0.resize(slots, SymbolSet::default());
+    }
+
+    pub(super) fn update(
+        &mut self,
+        input: &Input<'_>,
+        values: &[Symbol],
+        filter: Option<&[Trilean]>,
+    ) {
+        let sets = &mut self.0;
+        input.for_each(filter, |row, slot| {
+            if let (Some(symbol), Some(set)) = (values.get(row), sets.get_mut(slot))
+                && !symbol.is_null()
+            {
+                set.insert(*symbol);
+            }
+        });
+    }
+
+    pub(super) fn merge(&mut self, other: &Self, slots: &[u32], symbols: &SymbolMap<'_>) {
+        merge_slots(&mut self.0, &other.0, slots, |mine, theirs| {
+            theirs.for_each(|symbol| mine.insert(symbols.get(symbol)));
+        });
+    }
+
+    pub(super) fn pick(&self, slots: &[u32]) -> Self {
+        Self(pick_slots(&self.0, slots))
+    }
+
+    pub(super) fn finish(&self) -> Column {
+        Column::Number(self.0.iter().map(|set| set.len() as f64).collect())
+    }
+
+    pub(super) fn for_each_symbol(&self, mut visit: impl FnMut(Symbol)) {
+        self.0.iter().for_each(|set| set.for_each(&mut visit));
+    }
+
+    pub(super) fn byte_len(&self) -> usize {
+        let sets: usize = self.0.iter().map(SymbolSet::byte_len).sum();
+        sets + self.0.capacity() * size_of::<SymbolSet>()
+    }
+}
+
+/// Different numbers or truth values by slot. −0 and 0 are the same number.
+#[derive(Debug, Clone, Default)]
+pub struct DistinctNumbers(Vec<FastSet<u64>>);
+
+impl DistinctNumbers {
+    pub(super) fn grow(&mut self, slots: usize) {
+        self.0.resize_with(slots, FastSet::default);
+    }
+
+    pub(super) fn update(
+        &mut self,
+        input: &Input<'_>,
+        column: &Column,
+        filter: Option<&[Trilean]>,
+    ) {
+        let sets = &mut self.0;
+        input.for_each(filter, |row, slot| {
+            let value = match column {
+                Column::Number(values) => {
+                    values.get(row).filter(|value| !value.is_nan()).map(|value| value + 0.0)
+                }
+                Column::Boolean(values) => values
+                    .get(row)
+                    .filter(|value| **value != Trilean::Null)
+                    .map(|value| f64::from(u8::from(value.is_true()))),
+                Column::Text(_) => None,
+            };
+            if let (Some(value), Some(set)) = (value, sets.get_mut(slot)) {
+                set.insert(value.to_bits());
+            }
+        });
+    }
+
+    pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) {
+        merge_slots(&mut self.0, &other.0, slots, |mine, theirs| mine.extend(theirs));
+    }
+
+    pub(super) fn pick(&self, slots: &[u32]) -> Self {
+        Self(pick_slots(&self.0, slots))
+    }
+
+    pub(super) fn finish(&self) -> Column {
+        Column::Number(self.0.iter().map(|set| set.len() as f64).collect())
+    }
+
+    pub(super) fn byte_len(&self) -> usize {
+        let values: usize = self.0.iter().map(HashSet::capacity).sum();
+        values * (size_of::<u64>() + 1) + self.0.capacity() * size_of::<FastSet<u64>>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_each_symbol_once_in_every_form() {
+        let mut set = SymbolSet::default();
+        let mut lengths = Vec::new();
+        for round in 0..2 {
+            for id in 0..2_000_u32 {
+                set.insert(Symbol(1 + (id * 7) % 2_000));
+                if round == 0 && [5, 40].contains(&id) {
+                    lengths.push(set.len());
+                }
+            }
+        }
+        assert_eq!(lengths, [6, 41]);
+        assert_eq!(set.len(), 2_000);
+        assert!(matches!(set, SymbolSet::Bitmap { .. }));
+        let mut found = Vec::new();
+        set.for_each(|symbol| found.push(symbol.0));
+        assert_eq!(found, (1..=2_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn stays_small_where_a_group_has_few_of_many_symbols() {
+        let mut set = SymbolSet::default();
+        for id in 0..100_u32 {
+            set.insert(Symbol(10_000_000 + id * 1_000));
+        }
+        assert!(matches!(set, SymbolSet::Table(_)));
+        assert!(set.byte_len() < 2_000, "{}", set.byte_len());
+    }
+}

@@ -1,0 +1,186 @@
+//! The groups of a window: keys to slots, and the partial aggregates of every slot.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::aggregate::{Aggregate, AggregateKind, SymbolMap};
+use crate::model::Symbol;
+
+/// Groups in order of first appearance. A key is a fixed number of symbols; slot `n` has the symbols
+/// `keys[n × width .. (n + 1) × width]`.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    width: usize,
+    keys: Vec<Symbol>,
+    slots: usize,
+    table: HashTable<u32>,
+    hasher: FixedState,
+    aggregates: Vec<Aggregate>,
+}
+
+/// The groups of a window that go to one owner.
+#[derive(Debug)]
+pub struct Routed {
+    /// The owner.
+    pub owner: usize,
+    /// Its groups.
+    pub groups: Groups,
+}
+
+impl Groups {
+    /// No groups yet; keys have `width` symbols.
+    pub fn new(width: usize, kinds: &[AggregateKind]) -> Self {
+        Self {
+            width,
+            keys: Vec::new(),
+            slots: 0,
+            table: HashTable::new(),
+            hasher: FixedState::with_seed(0),
+            aggregates: kinds.iter().map(|kind| Aggregate::new(*kind)).collect(),
+        }
+    }
+
+    /// How many groups.
+    pub fn len(&self) -> usize {
+        self.slots
+    }
+
+    /// Whether there are no groups.
+    pub fn is_empty(&self) -> bool {
+        self.slots == 0
+    }
+
+    /// How many symbols a key has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The key of a slot.
+    pub fn key(&self, slot: usize) -> &[Symbol] {
+        self.keys.get(slot * self.width..(slot + 1) * self.width).unwrap_or_default()
+    }
+
+    /// The aggregates, one value a slot each.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        &self.aggregates
+    }
+
+    /// The aggregates, to be updated.
+    pub fn aggregates_mut(&mut self) -> &mut [Aggregate] {
+        &mut self.aggregates
+    }
+
+    /// Gives every aggregate a value for every slot.
+    pub fn grow_aggregates(&mut self) {
+        for aggregate in &mut self.aggregates {
+            aggregate.grow(self.slots);
+        }
+    }
+
+    /// The slot of a key, new or known.
+    #[inline]
+    pub fn slot(&mut self, key: &[Symbol]) -> u32 {
+        let hash = hash_key(&self.hasher, key);
+        let (keys, width) = (&self.keys, self.width);
+        let found = self.table.find(hash, |slot| key_of(keys, width, *slot) == key);
+        match found {
+            Some(slot) => *slot,
+            None => self.insert(hash, key),
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, hash: u64, key: &[Symbol]) -> u32 {
+        let slot = u32::try_from(self.slots).unwrap_or(u32::MAX);
+        self.keys.extend_from_slice(key);
+        self.slots += 1;
+        let (keys, width, hasher) = (&self.keys, self.width, &self.hasher);
+        self.table
+            .insert_unique(hash, slot, |slot| hash_key(hasher, key_of(keys, width, *slot)));
+        slot
+    }
+
+    /// Adds other groups to these. `symbols` gives this worker's symbol for each of theirs.
+    pub fn merge(&mut self, other: &Self, symbols: &SymbolMap<'_>) {
+        let mut key = Vec::with_capacity(self.width);
+        let slots: Vec<u32> = (0..other.len())
+            .map(|slot| {
+                key.clear();
+                key.extend(other.key(slot).iter().map(|symbol| symbols.get(*symbol)));
+                self.slot(&key)
+            })
+            .collect();
+        self.grow_aggregates();
+        for (mine, theirs) in self.aggregates.iter_mut().zip(&other.aggregates) {
+            mine.merge(theirs, &slots, symbols);
+        }
+    }
+
+    /// Distributes the groups to their owners; `owner` is asked for each key.
+    pub fn route(self, owners: usize, mut owner: impl FnMut(&[Symbol]) -> usize) -> Vec<Routed> {
+        if owners <= 1 {
+            return vec![Routed { owner: 0, groups: self }];
+        }
+        let mut slots_of: Vec<Vec<u32>> = vec![Vec::new(); owners];
+        for slot in 0..self.slots {
+            let owner = owner(self.key(slot)).min(owners - 1);
+            if let Some(slots) = slots_of.get_mut(owner) {
+                slots.push(u32::try_from(slot).unwrap_or(u32::MAX));
+            }
+        }
+        let routed = slots_of.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty());
+        routed.map(|(owner, slots)| Routed { owner, groups: self.pick(&slots) }).collect()
+    }
+
+    /// Some of the groups, copied.
+    fn pick(&self, slots: &[u32]) -> Self {
+        let mut picked = Self {
+            width: self.width,
+            keys: Vec::with_capacity(slots.len() * self.width),
+            slots: 0,
+            table: HashTable::with_capacity(slots.len()),
+            hasher: self.hasher.clone(),
+            aggregates: self.aggregates.iter().map(|aggregate| aggregate.pick(slots)).collect(),
+        };
+        for slot in slots {
+            picked.slot(self.key(*slot as usize));
+        }
+        picked
+    }
+
+    /// Every symbol that a key or an aggregate refers to, some of them several times.
+    pub fn for_each_symbol(&self, mut visit: impl FnMut(Symbol)) {
+        self.keys.iter().copied().for_each(&mut visit);
+        for aggregate in &self.aggregates {
+            aggregate.for_each_symbol(&mut visit);
+        }
+    }
+
+    /// How many bytes the groups take, about.
+    pub fn byte_len(&self) -> usize {
+        self.keys.capacity() * size_of::<Symbol>()
+            + self.table.capacity() * (size_of::<u32>() + 1)
+            + self.aggregates.iter().map(Aggregate::byte_len).sum::<usize>()
+    }
+}
+
+#[inline]
+fn key_of(keys: &[Symbol], width: usize, slot: u32) -> &[Symbol] {
+    let start = slot as usize * width;
+    keys.get(start..start + width).unwrap_or_default()
+}
+
+#[inline]
+fn hash_key(hasher: &FixedState, key: &[Symbol]) -> u64 {
+    match key {
+        [] => 0,
+        [one] => hasher.hash_one(one.0),
+        [one, two] => hasher.hash_one(u64::from(one.0) << 32 | u64::from(two.0)),
+        [one, two, three] => {
+            hasher.hash_one((u64::from(one.0) << 32 | u64::from(two.0), three.0))
+        }
+        more => hasher.hash_one(more),
+    }
+}

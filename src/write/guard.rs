@@ -1,0 +1,139 @@
+//! Samples that must not be sent: one of them would cost its whole request.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::model::Sample;
+use crate::telemetry::LogLimit;
+
+use super::metrics::{DropReason, Metrics};
+
+/// The longest label value that Cortex and Amazon Managed Service for Prometheus take by default,
+/// in bytes.
+pub(super) const MAX_LABEL_VALUE_BYTES: usize = 2_048;
+
+/// How much of an over-long value is logged, in characters.
+const LOGGED_CHARACTERS: usize = 64;
+
+/// Holds back the samples that no receiver takes.
+#[derive(Debug)]
+pub(super) struct Guard {
+    max_label_value_bytes: usize,
+    metrics: Arc<Metrics>,
+    log: Mutex<LogLimit>,
+}
+
+impl Guard {
+    /// A guard that lets label values of up to `max_label_value_bytes` through.
+    pub(super) fn new(max_label_value_bytes: usize, metrics: Arc<Metrics>) -> Self {
+        let log = Mutex::new(LogLimit::every(Duration::from_secs(10)));
+        Self {
+            max_label_value_bytes,
+            metrics,
+            log,
+        }
+    }
+
+    /// Removes, counts and logs what must not be sent.
+    pub(super) fn admit(&self, mut samples: Vec<Sample>) -> Vec<Sample> {
+        samples.retain(|sample| match self.reason_against(sample) {
+            None => true,
+            Some(reason) => {
+                self.refuse(sample, reason);
+                false
+            }
+        });
+        samples
+    }
+
+    fn reason_against(&self, sample: &Sample) -> Option<DropReason> {
+        if sample.value.is_nan() {
+            return Some(DropReason::NotANumber);
+        }
+        self.too_long(sample).map(|_| DropReason::LabelValueTooLong)
+    }
+
+    /// The first label whose value is over the limit.
+    fn too_long<'a>(&self, sample: &'a Sample) -> Option<(&'a str, &'a str)> {
+        let mut labels = sample.series.labels().iter();
+        let (name, value) = labels.find(|(_, value)| value.len() > self.max_label_value_bytes)?;
+        Some((name, value))
+    }
+
+    fn refuse(&self, sample: &Sample, reason: DropReason) {
+        self.metrics.take(1);
+        self.metrics.drop_samples(reason, 1);
+        let Some(held_back) = self
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit()
+        else {
+            return;
+        };
+        let metric: &str = sample.series.name();
+        match self.too_long(sample) {
+            Some((label, value)) => {
+                let bytes = value.len();
+                let start: String = value.chars().take(LOGGED_CHARACTERS).collect();
+                let limit = self.max_label_value_bytes;
+                tracing::warn!(
+                    metric,
+                    label,
+                    start,
+                    bytes,
+                    limit,
+                    held_back,
+                    "a sample is dropped: a label value is too long"
+                );
+            }
+            None => {
+                let series = &sample.series;
+                tracing::warn!(%series, held_back, "a sample is dropped: its value is not a number");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Registry;
+    use crate::write::testing::sample;
+
+    #[test]
+    fn lets_through_what_receivers_take() {
+        let metrics = Arc::new(Metrics::new(&Registry::new("test")));
+        let guard = Guard::new(4, Arc::clone(&metrics));
+        let good = vec![
+            sample("up", &[("model", "long")], 1, 1.0),
+            sample("up", &[], 2, f64::INFINITY),
+            sample("up", &[], 3, f64::NEG_INFINITY),
+        ];
+        assert_eq!(guard.admit(good.clone()), good);
+        assert_eq!(metrics.dropped(), 0);
+    }
+
+    #[test]
+    fn counts_what_it_holds_back() {
+        let registry = Registry::new("test");
+        let metrics = Arc::new(Metrics::new(&registry));
+        let guard = Guard::new(4, Arc::clone(&metrics));
+        let bad = vec![
+            sample("up", &[("model", "longer")], 1, 1.0),
+            sample("up", &[("model", "ååå")], 2, 1.0),
+            sample("up", &[], 3, f64::NAN),
+        ];
+        assert_eq!(guard.admit(bad), []);
+        let text = Registry::text([&registry]);
+        let count = |reason: &str| {
+            let line =
+                format!(r#"weir_samples_dropped_total{{reason="{reason}",pipeline="test"}} "#);
+            text.lines()
+                .find_map(|found| found.strip_prefix(line.as_str()))
+        };
+        assert_eq!(count("label_value_too_long"), Some("2"));
+        assert_eq!(count("not_a_number"), Some("1"));
+        assert_eq!(count("rejected"), Some("0"));
+    }
+}

@@ -1,0 +1,139 @@
+//! What every writer counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus::{IntCounter, IntGauge, IntGaugeVec};
+
+use crate::telemetry::Registry;
+
+/// Why a sample was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DropReason {
+    /// A label value is longer than receivers take.
+    LabelValueTooLong,
+    /// The value is NaN.
+    NotANumber,
+    /// A sample of the series with this or a later timestamp was sent before.
+    OutOfOrder,
+    /// Another sample of the same series and time came after it, before either was sent.
+    Duplicate,
+    /// The receiver refused the request.
+    Rejected,
+}
+
+impl DropReason {
+    const ALL: [Self; 5] = [
+        Self::LabelValueTooLong,
+        Self::NotANumber,
+        Self::OutOfOrder,
+        Self::Duplicate,
+        Self::Rejected,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::LabelValueTooLong => "label_value_too_long",
+            Self::NotANumber => "not_a_number",
+            Self::OutOfOrder => "out_of_order",
+            Self::Duplicate => "duplicate",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// The samples' book-keeping: what was taken is written, dropped or still waiting.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    taken: AtomicU64,
+    written: IntCounter,
+    /// By [`DropReason::ALL`], so that every reason is exported before it first happens.
+    dropped: [(DropReason, IntCounter); DropReason::ALL.len()],
+    queue_bytes: IntGaugeVec,
+    queue_samples: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub(super) fn new(registry: &Registry) -> Self {
+        let dropped = registry.counters(
+            "weir_samples_dropped_total",
+            "Samples that were not written, by reason",
+            &["reason"],
+        );
+        Self {
+            taken: AtomicU64::new(0),
+            written: registry.counter(
+                "weir_samples_written_total",
+                "Samples that the receiver acknowledged or the file took",
+            ),
+            dropped: DropReason::ALL
+                .map(|reason| (reason, dropped.with_label_values(&[reason.label()]))),
+            queue_bytes: registry.int_gauges(
+                "weir_queue_bytes",
+                "Bytes of samples that wait to be written",
+                &["queue"],
+            ),
+            queue_samples: registry.int_gauges(
+                "weir_queue_samples",
+                "Samples that wait to be written",
+                &["queue"],
+            ),
+        }
+    }
+
+    /// Samples came in.
+    pub(super) fn take(&self, samples: usize) {
+        self.taken.fetch_add(samples as u64, Ordering::Relaxed);
+    }
+
+    /// Samples went out.
+    pub(super) fn write(&self, samples: usize) {
+        self.written.inc_by(samples as u64);
+    }
+
+    /// Samples will never go out.
+    pub(super) fn drop_samples(&self, reason: DropReason, samples: usize) {
+        if let Some((_, counter)) = self.dropped.iter().find(|(known, _)| *known == reason) {
+            counter.inc_by(samples as u64);
+        }
+    }
+
+    /// How many samples went out.
+    pub(super) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// How many samples were dropped, for whatever reason.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.iter().map(|(_, counter)| counter.get()).sum()
+    }
+
+    /// How many samples still wait.
+    pub(super) fn waiting(&self) -> u64 {
+        let done = self.written() + self.dropped();
+        self.taken.load(Ordering::Relaxed).saturating_sub(done)
+    }
+
+    /// The gauges of a queue.
+    pub(super) fn queue(&self, name: &str) -> QueueGauges {
+        QueueGauges {
+            bytes: self.queue_bytes.with_label_values(&[name]),
+            samples: self.queue_samples.with_label_values(&[name]),
+        }
+    }
+}
+
+/// How full a queue is.
+#[derive(Debug, Clone)]
+pub(super) struct QueueGauges {
+    bytes: IntGauge,
+    samples: IntGauge,
+}
+
+impl QueueGauges {
+    /// Sets both.
+    pub(super) fn set(&self, bytes: usize, samples: usize) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.samples.set(i64::try_from(samples).unwrap_or(i64::MAX));
+    }
+}

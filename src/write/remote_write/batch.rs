@@ -1,0 +1,281 @@
+//! The samples of one request.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::model::{Sample, Series, TimestampMs};
+
+use super::config::BatchConfig;
+use super::last_sent::LastSent;
+use super::proto::{TimeSeries, WriteRequest, point_bytes, series_bytes};
+
+/// Samples by series in the order of their arrival, up to the limits of a request.
+#[derive(Debug)]
+pub(super) struct Batch {
+    limits: BatchConfig,
+    groups: Vec<Group>,
+    /// Indices into `groups` by series.
+    index: HashTable<usize>,
+    samples: usize,
+    /// An upper bound for the encoded request.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Group {
+    series: Arc<Series>,
+    points: Vec<(TimestampMs, f64)>,
+}
+
+/// A batch as it goes out, and what had to be left out of it.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    /// Each series once, its samples with strictly increasing timestamps.
+    pub(super) request: WriteRequest,
+    /// How many samples are in the request.
+    pub(super) samples: usize,
+    /// The latest timestamp in the request, ms since the epoch.
+    pub(super) highest: TimestampMs,
+    /// How many samples gave way to a later one of the same series and time.
+    pub(super) duplicates: usize,
+    /// How many samples are not newer than what was sent before.
+    pub(super) out_of_order: usize,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub(super) fn new(limits: BatchConfig) -> Self {
+        Self {
+            limits,
+            groups: Vec::new(),
+            index: HashTable::new(),
+            samples: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether there are no samples.
+    pub(super) fn is_empty(&self) -> bool {
+        self.samples == 0
+    }
+
+    /// Whether the limits leave room for a sample. The first one always fits: it must go out,
+    /// however large it is.
+    pub(super) fn has_room_for(&self, sample: &Sample) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let series = match self.find(&sample.series) {
+            Some(_) => 0,
+            None => series_bytes(&sample.series),
+        };
+        let bytes = self.bytes + series + point_bytes(sample.timestamp_ms);
+        self.samples < self.limits.samples && bytes <= self.limits.bytes
+    }
+
+    /// Whether it has as many samples as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.samples >= self.limits.samples
+    }
+
+    /// Adds a sample.
+    pub(super) fn push(&mut self, sample: Sample) {
+        self.samples += 1;
+        self.bytes += point_bytes(sample.timestamp_ms);
+        let point = (sample.timestamp_ms, sample.value);
+        let known = self.find(&sample.series);
+        if let Some(group) = known.and_then(|group| self.groups.get_mut(group)) {
+            group.points.push(point);
+            return;
+        }
+        self.bytes += series_bytes(&sample.series);
+        let hash = sample.series.hash();
+        self.groups.push(Group {
+            series: sample.series,
+            points: vec![point],
+        });
+        let groups = &self.groups;
+        self.index
+            .insert_unique(hash, groups.len() - 1, |group| hash_of(groups, *group));
+    }
+
+    fn find(&self, series: &Arc<Series>) -> Option<usize> {
+        let is_it = |group: &usize| {
+            self.groups
+                .get(*group)
+                .is_some_and(|group| group.series == *series)
+        };
+        self.index.find(series.hash(), is_it).copied()
+    }
+
+    /// Puts the samples into order and notes them as sent.
+    pub(super) fn seal(self, last_sent: &mut LastSent) -> Sealed {
+        let mut sealed = Sealed {
+            request: WriteRequest::default(),
+            samples: 0,
+            highest: TimestampMs::MIN,
+            duplicates: 0,
+            out_of_order: 0,
+        };
+        for Group { series, mut points } in self.groups {
+            let handed_over = points.len();
+            // The sort is stable: of equal timestamps the last one handed over stays the last.
+            points.sort_by_key(|(timestamp, _)| *timestamp);
+            keep_last_of_equal_times(&mut points);
+            sealed.duplicates += handed_over - points.len();
+
+            let last = last_sent.get(&series);
+            let unique = points.len();
+            points.retain(|(timestamp, _)| last.is_none_or(|last| *timestamp > last));
+            sealed.out_of_order += unique - points.len();
+
+            let Some((newest, _)) = points.last() else {
+                continue;
+            };
+            last_sent.set(&series, *newest);
+            sealed.highest = sealed.highest.max(*newest);
+            sealed.samples += points.len();
+            sealed
+                .request
+                .timeseries
+                .push(TimeSeries::new(&series, &points));
+        }
+        sealed
+    }
+}
+
+fn hash_of(groups: &[Group], group: usize) -> u64 {
+    groups.get(group).map_or(0, |group| group.series.hash())
+}
+
+/// `dedup_by_key` would keep the first of equal ones.
+fn keep_last_of_equal_times(points: &mut Vec<(TimestampMs, f64)>) {
+    points.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            kept.1 = later.1;
+        }
+        same
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::model::Duration;
+    use crate::write::testing::sample;
+
+    fn limits(samples: usize, bytes: usize) -> BatchConfig {
+        BatchConfig {
+            samples,
+            bytes,
+            deadline: Duration::from_secs(1),
+        }
+    }
+
+    fn batch_of(samples: &[Sample]) -> Batch {
+        let mut batch = Batch::new(BatchConfig::default());
+        for sample in samples {
+            batch.push(sample.clone());
+        }
+        batch
+    }
+
+    fn points(sealed: &Sealed) -> Vec<Vec<(TimestampMs, f64)>> {
+        let series = sealed.request.timeseries.iter();
+        series
+            .map(|one| one.samples.iter().map(|p| (p.timestamp, p.value)).collect())
+            .collect()
+    }
+
+    #[test]
+    fn groups_by_series_and_sorts_by_time() {
+        let sealed = batch_of(&[
+            sample("a", &[], 20, 2.0),
+            sample("b", &[], 15, 9.0),
+            sample("a", &[], 10, 1.0),
+        ])
+        .seal(&mut LastSent::new());
+        assert_eq!(
+            points(&sealed),
+            [vec![(10, 1.0), (20, 2.0)], vec![(15, 9.0)]]
+        );
+        assert_eq!((sealed.samples, sealed.highest), (3, 20));
+        assert_eq!((sealed.duplicates, sealed.out_of_order), (0, 0));
+    }
+
+    #[test]
+    fn keeps_the_last_one_handed_over_of_equal_times() {
+        let sealed = batch_of(&[
+            sample("a", &[], 10, 3.0),
+            sample("a", &[], 20, 5.0),
+            sample("a", &[], 10, 1.0),
+            sample("a", &[], 10, 2.0),
+        ])
+        .seal(&mut LastSent::new());
+        assert_eq!(points(&sealed), [[(10, 2.0), (20, 5.0)]]);
+        assert_eq!((sealed.samples, sealed.duplicates), (2, 2));
+    }
+
+    #[test]
+    fn leaves_out_what_is_not_newer_than_the_batch_before() {
+        let mut last_sent = LastSent::new();
+        batch_of(&[sample("a", &[], 10, 1.0)]).seal(&mut last_sent);
+        let second = batch_of(&[
+            sample("a", &[], 9, 1.0),
+            sample("a", &[], 10, 1.0),
+            sample("a", &[], 11, 1.0),
+            sample("b", &[], 9, 1.0),
+        ])
+        .seal(&mut last_sent);
+        assert_eq!(points(&second), [[(11, 1.0)], [(9, 1.0)]]);
+        assert_eq!(second.out_of_order, 2);
+
+        let third = batch_of(&[sample("a", &[], 11, 1.0)]).seal(&mut last_sent);
+        assert_eq!(third.request, WriteRequest::default());
+        assert_eq!((third.samples, third.out_of_order), (0, 1));
+    }
+
+    #[test]
+    fn is_full_at_its_number_of_samples() {
+        let mut batch = Batch::new(limits(2, 1 << 20));
+        batch.push(sample("a", &[], 1, 1.0));
+        assert!(!batch.is_full() && batch.has_room_for(&sample("a", &[], 2, 1.0)));
+        batch.push(sample("a", &[], 2, 1.0));
+        assert!(batch.is_full() && !batch.has_room_for(&sample("a", &[], 3, 1.0)));
+    }
+
+    #[test]
+    fn never_exceeds_its_bytes() {
+        for bytes in [100, 333, 1_000, 5_000] {
+            let mut batch = Batch::new(limits(10_000, bytes));
+            let mut timestamp = 1_730_621_750_000;
+            loop {
+                let vehicle = (timestamp % 7).to_string();
+                let next = sample("speed", &[("vehicle", &vehicle)], timestamp, 0.5);
+                if !batch.has_room_for(&next) {
+                    break;
+                }
+                batch.push(next);
+                timestamp += 1;
+            }
+            let encoded = batch.seal(&mut LastSent::new()).request.encoded_len();
+            assert!(
+                encoded <= bytes && encoded + 110 > bytes,
+                "{encoded} of {bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn takes_one_sample_however_large_it_is() {
+        let mut batch = Batch::new(limits(10, 20));
+        let large = sample("speed", &[("vehicle", "V0123456789")], 1, 1.0);
+        assert!(batch.has_room_for(&large));
+        batch.push(large.clone());
+        assert!(!batch.has_room_for(&large));
+    }
+}

@@ -1,0 +1,411 @@
+//! The `remote_write` section of a pipeline file as it is written.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::Duration;
+use crate::write::config::Problem;
+use crate::write::guard::MAX_LABEL_VALUE_BYTES;
+use crate::write::secret::Secret;
+
+/// Headers that the protocol and the connection set themselves.
+const OWN_HEADERS: [&str; 9] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "retry-attempt",
+    "transfer-encoding",
+    "user-agent",
+    "x-prometheus-remote-write-version",
+];
+
+/// The snappy block format and the receivers have limits; none accepts more than this.
+const MAX_BATCH_BYTES: usize = 32 << 20;
+
+/// More connections than this to one receiver is a slip of the pen.
+const MAX_SHARDS: usize = 1024;
+
+/// Samples to a Prometheus Remote-Write 1.0 receiver.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteWriteConfig {
+    /// The receiver's address, such as http://127.0.0.1:9090/api/v1/write.
+    pub url: String,
+    /// Sends a user name and a password.
+    pub basic_auth: Option<BasicAuth>,
+    /// Sends a bearer token.
+    pub bearer_token: Option<Secret>,
+    /// Sends the bearer token in this file, which is read again for every request.
+    pub bearer_token_file: Option<PathBuf>,
+    /// Further headers; those of the protocol cannot be overridden.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// How many requests may be in flight; a series always takes the same way. 1 to 1024.
+    #[serde(default = "default_shards")]
+    pub shards: usize,
+    /// When a request is full.
+    #[serde(default)]
+    pub batch: BatchConfig,
+    /// How many bytes of samples may wait in each shard before the pipeline is held up.
+    #[serde(default = "default_queue_bytes")]
+    pub queue_bytes: usize,
+    /// How long a request may take.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// How long to wait before a request is repeated.
+    #[serde(default)]
+    pub backoff: BackoffConfig,
+    /// Samples with a longer label value are dropped, in bytes. Receivers refuse whole requests
+    /// over one such value.
+    #[serde(default = "default_max_label_value_bytes")]
+    pub max_label_value_bytes: usize,
+}
+
+/// A user name with a password, which is given or read from a file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Option<Secret>,
+    /// The file that holds the password; it is read again for every request.
+    pub password_file: Option<PathBuf>,
+}
+
+/// When a request is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// At so many samples.
+    pub samples: usize,
+    /// At so many bytes, before compression.
+    pub bytes: usize,
+    /// When its first sample has waited so long.
+    pub deadline: Duration,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            samples: 2_000,
+            bytes: 512 << 10,
+            deadline: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How long to wait before a request is repeated: a random time below a bound that doubles with
+/// every attempt. A receiver's Retry-After takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackoffConfig {
+    /// The first bound.
+    pub min: Duration,
+    /// The last bound.
+    pub max: Duration,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(30),
+            max: Duration::from_secs(5),
+        }
+    }
+}
+
+fn default_shards() -> usize {
+    4
+}
+
+fn default_queue_bytes() -> usize {
+    4 << 20
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_max_label_value_bytes() -> usize {
+    MAX_LABEL_VALUE_BYTES
+}
+
+impl RemoteWriteConfig {
+    /// What the types cannot check, with the keys below this section that lead to it.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut found = Problems::default();
+        self.check_url(&mut found);
+        self.check_credentials(&mut found);
+        self.check_headers(&mut found);
+        self.check_numbers(&mut found);
+        found.0
+    }
+
+    fn check_url(&self, found: &mut Problems) {
+        let url = match Url::parse(&self.url) {
+            Ok(url) => url,
+            Err(error) => {
+                found.add(
+                    &["url"],
+                    format!("is not a URL: {error}; write http://host:port/path or https://…"),
+                );
+                return;
+            }
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            found.add(&["url"], "carries credentials; put them into basic_auth");
+        }
+        if url.scheme() != "http" && url.scheme() != "https" {
+            found.add(
+                &["url"],
+                format!("has scheme '{}'; use http or https", url.scheme()),
+            );
+        }
+    }
+
+    fn check_credentials(&self, found: &mut Problems) {
+        if self.bearer_token.is_some() && self.bearer_token_file.is_some() {
+            found.add(
+                &["bearer_token_file"],
+                "is given together with bearer_token; remove one of them",
+            );
+        }
+        if self
+            .bearer_token
+            .as_ref()
+            .is_some_and(|token| !is_header_value(token.expose()))
+        {
+            found.add(
+                &["bearer_token"],
+                "holds characters that a header cannot carry",
+            );
+        }
+        let bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
+        if let Some(basic) = &self.basic_auth {
+            if bearer {
+                found.add(
+                    &["basic_auth"],
+                    "is given together with a bearer token; remove one of them",
+                );
+            }
+            if basic.username.contains(':') {
+                found.add(
+                    &["basic_auth", "username"],
+                    format!("'{}' holds a colon, which ends a user name", basic.username),
+                );
+            }
+            match (&basic.password, &basic.password_file) {
+                (Some(_), Some(_)) => found.add(
+                    &["basic_auth", "password_file"],
+                    "is given together with password; remove one of them",
+                ),
+                (None, None) => found.add(
+                    &["basic_auth"],
+                    "has neither password nor password_file; give one of them",
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    fn check_headers(&self, found: &mut Problems) {
+        let credentials = self.basic_auth.is_some()
+            || self.bearer_token.is_some()
+            || self.bearer_token_file.is_some();
+        for (name, value) in &self.headers {
+            let path = ["headers", name.as_str()];
+            let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
+                found.add(
+                    &path,
+                    format!("'{name}' is no header name; use letters, digits and hyphens"),
+                );
+                continue;
+            };
+            if OWN_HEADERS.contains(&parsed.as_str()) {
+                found.add(
+                    &path,
+                    format!("'{name}' belongs to the protocol; remove it"),
+                );
+            }
+            if credentials && parsed.as_str() == "authorization" {
+                found.add(
+                    &path,
+                    format!("'{name}' is given together with other credentials; remove one"),
+                );
+            }
+            if !is_header_value(value.expose()) {
+                found.add(&path, "holds characters that a header cannot carry");
+            }
+        }
+    }
+
+    fn check_numbers(&self, found: &mut Problems) {
+        if self.shards == 0 || self.shards > MAX_SHARDS {
+            found.add(
+                &["shards"],
+                format!("is {}; use 1 to {MAX_SHARDS}", self.shards),
+            );
+        }
+        if self.batch.samples == 0 {
+            found.add(&["batch", "samples"], "is 0; use at least 1, such as 2000");
+        }
+        if self.batch.bytes == 0 || self.batch.bytes > MAX_BATCH_BYTES {
+            found.add(
+                &["batch", "bytes"],
+                format!(
+                    "is {}; use 1 to {MAX_BATCH_BYTES}, such as 524288",
+                    self.batch.bytes
+                ),
+            );
+        }
+        if self.queue_bytes == 0 {
+            found.add(&["queue_bytes"], "is 0; use at least 1, such as 4194304");
+        }
+        if self.timeout.as_millis() == 0 {
+            found.add(&["timeout"], "is 0s; use at least 1ms, such as 30s");
+        }
+        if self.backoff.min.as_millis() == 0 {
+            found.add(&["backoff", "min"], "is 0s; use at least 1ms, such as 30ms");
+        }
+        if self.backoff.min > self.backoff.max {
+            found.add(
+                &["backoff", "min"],
+                format!(
+                    "is {}, which is more than max, {}; use at most max",
+                    self.backoff.min, self.backoff.max
+                ),
+            );
+        }
+        if self.max_label_value_bytes == 0 {
+            found.add(
+                &["max_label_value_bytes"],
+                format!("is 0; use at least 1, such as {MAX_LABEL_VALUE_BYTES}"),
+            );
+        }
+    }
+}
+
+fn is_header_value(text: &str) -> bool {
+    HeaderValue::from_str(text).is_ok()
+}
+
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, path: &[&str], message: impl Into<String>) {
+        self.0.push((
+            path.iter().map(|&key| key.to_owned()).collect(),
+            message.into(),
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(json: &str) -> Vec<String> {
+        let config: RemoteWriteConfig = serde_json::from_str(json).unwrap();
+        config
+            .validate()
+            .into_iter()
+            .map(|(path, message)| format!("{} {message}", path.join(".")))
+            .collect()
+    }
+
+    #[test]
+    fn has_the_defaults_of_the_reference() {
+        let config: RemoteWriteConfig =
+            serde_json::from_str(r#"{"url": "http://127.0.0.1:9090/api/v1/write"}"#).unwrap();
+        assert_eq!(config.validate(), []);
+        assert_eq!(config.shards, 4);
+        assert_eq!(config.batch, BatchConfig::default());
+        assert_eq!(config.batch.samples, 2_000);
+        assert_eq!(config.batch.bytes, 524_288);
+        assert_eq!(config.batch.deadline, Duration::from_secs(1));
+        assert_eq!(config.timeout, Duration::from_secs(30));
+        assert_eq!(config.backoff.min, Duration::from_millis(30));
+        assert_eq!(config.backoff.max, Duration::from_secs(5));
+        assert_eq!(config.max_label_value_bytes, 2_048);
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_what_would_be_right() {
+        let cases = [
+            (
+                r#"{"url": "prometheus"}"#,
+                "url is not a URL: relative URL without a base; write http://host:port/path or https://…",
+            ),
+            (
+                r#"{"url": "ftp://db/x"}"#,
+                "url has scheme 'ftp'; use http or https",
+            ),
+            (
+                r#"{"url": "http://me:pass@db/x"}"#,
+                "url carries credentials; put them into basic_auth",
+            ),
+            (
+                r#"{"url": "http://db", "shards": 0}"#,
+                "shards is 0; use 1 to 1024",
+            ),
+            (
+                r#"{"url": "http://db", "batch": {"bytes": 0}}"#,
+                "batch.bytes is 0; use 1 to 33554432, such as 524288",
+            ),
+            (
+                r#"{"url": "http://db", "backoff": {"min": "10s"}}"#,
+                "backoff.min is 10s, which is more than max, 5s; use at most max",
+            ),
+            (
+                r#"{"url": "http://db", "timeout": "0s"}"#,
+                "timeout is 0s; use at least 1ms, such as 30s",
+            ),
+            (
+                r#"{"url": "http://db", "basic_auth": {"username": "me"}}"#,
+                "basic_auth has neither password nor password_file; give one of them",
+            ),
+            (
+                r#"{"url": "http://db", "basic_auth": {"username": "me", "password": "a", "password_file": "b"}}"#,
+                "basic_auth.password_file is given together with password; remove one of them",
+            ),
+            (
+                r#"{"url": "http://db", "bearer_token": "a", "bearer_token_file": "b"}"#,
+                "bearer_token_file is given together with bearer_token; remove one of them",
+            ),
+            (
+                r#"{"url": "http://db", "bearer_token": "a\nb"}"#,
+                "bearer_token holds characters that a header cannot carry",
+            ),
+            (
+                r#"{"url": "http://db", "headers": {"Content-Type": "text/plain"}}"#,
+                "headers.Content-Type 'Content-Type' belongs to the protocol; remove it",
+            ),
+            (
+                r#"{"url": "http://db", "headers": {"x y": "1"}}"#,
+                "headers.x y 'x y' is no header name; use letters, digits and hyphens",
+            ),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(problems(json), [expected], "{json}");
+        }
+    }
+
+    #[test]
+    fn shows_no_secret() {
+        let config: RemoteWriteConfig = serde_json::from_str(
+            r#"{"url": "http://db", "basic_auth": {"username": "me", "password": "hunter2"},
+                "bearer_token": "hunter2", "headers": {"X-Key": "hunter2"}}"#,
+        )
+        .unwrap();
+        assert!(!format!("{config:?} {:?}", config.validate()).contains("hunter2"));
+    }
+}

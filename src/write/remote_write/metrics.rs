@@ -1,0 +1,92 @@
+//! What the remote-write sender counts besides samples.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use crate::model::TimestampMs;
+use crate::telemetry::Registry;
+
+use super::failure::Failure;
+
+/// Upper bounds for the duration of a request, in seconds.
+const DURATION_BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// The metrics of all shards together.
+#[derive(Debug)]
+pub(super) struct RequestMetrics {
+    retried: IntCounter,
+    requests: IntCounterVec,
+    duration: Histogram,
+    bytes: IntCounter,
+    healthy: IntGauge,
+    highest: Mutex<TimestampMs>,
+    highest_seconds: Gauge,
+}
+
+impl RequestMetrics {
+    /// Registers the metrics.
+    pub(super) fn new(registry: &Registry) -> Self {
+        let healthy = registry.int_gauge(
+            "weir_remote_write_healthy",
+            "1 unless the last request of any shard failed",
+        );
+        healthy.set(1);
+        Self {
+            retried: registry.counter(
+                "weir_samples_retried_total",
+                "Samples in requests that were repeated, for each repetition",
+            ),
+            requests: registry.counters(
+                "weir_remote_write_requests_total",
+                "Requests by HTTP status, or network where there was no answer",
+                &["code"],
+            ),
+            duration: registry.histogram(
+                "weir_remote_write_request_duration_seconds",
+                "How long requests took",
+                &DURATION_BUCKETS,
+            ),
+            bytes: registry.counter(
+                "weir_remote_write_bytes_total",
+                "Compressed bytes of all requests",
+            ),
+            healthy,
+            highest: Mutex::new(TimestampMs::MIN),
+            highest_seconds: registry.gauge(
+                "weir_remote_write_highest_timestamp_seconds",
+                "The latest sample that the receiver acknowledged, seconds since the epoch",
+            ),
+        }
+    }
+
+    /// A request has ended one way or the other.
+    pub(super) fn request(&self, result: &Result<u16, Failure>, bytes: usize, took: Duration) {
+        self.healthy.set(i64::from(result.is_ok()));
+        let code = match result {
+            Ok(status) => Some(status.to_string()),
+            Err(failure) => failure.code(),
+        };
+        let Some(code) = code else { return };
+        self.requests.with_label_values(&[code.as_str()]).inc();
+        self.duration.observe(took.as_secs_f64());
+        self.bytes.inc_by(bytes as u64);
+    }
+
+    /// A request will be repeated.
+    pub(super) fn retry(&self, samples: usize) {
+        self.retried.inc_by(samples as u64);
+    }
+
+    /// Samples up to this timestamp (ms since the epoch) were acknowledged.
+    pub(super) fn acknowledge(&self, timestamp: TimestampMs) {
+        let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        if timestamp > *highest {
+            *highest = timestamp;
+            self.highest_seconds.set(timestamp as f64 / 1_000.0);
+        }
+    }
+}

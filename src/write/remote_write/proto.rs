@@ -1,0 +1,214 @@
+//! The messages of Remote-Write 1.0, as far as they are sent.
+//!
+//! Field numbers from Prometheus' `prompb/remote.proto` and `prompb/types.proto`.
+
+use prost::Message;
+use prost::bytes::Bytes;
+
+use crate::model::{Series, TimestampMs};
+
+/// The label that carries the metric name.
+const NAME_LABEL: &str = "__name__";
+
+/// One request.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WriteRequest {
+    /// The series with their samples.
+    #[prost(message, repeated, tag = "1")]
+    pub(super) timeseries: Vec<TimeSeries>,
+    /// What is known of the metrics.
+    #[prost(message, repeated, tag = "3")]
+    pub(super) metadata: Vec<MetricMetadata>,
+}
+
+/// A series with samples.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TimeSeries {
+    /// The labels, `__name__` among them, sorted by name.
+    #[prost(message, repeated, tag = "1")]
+    pub(super) labels: Vec<Label>,
+    /// The samples, sorted by time.
+    #[prost(message, repeated, tag = "2")]
+    pub(super) samples: Vec<Point>,
+}
+
+/// A label.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Label {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    /// Its value.
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
+}
+
+/// A value at a time; `Sample` in the protocol's own files.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Point {
+    /// The value.
+    #[prost(double, tag = "1")]
+    pub(super) value: f64,
+    /// When, ms since the epoch.
+    #[prost(int64, tag = "2")]
+    pub(super) timestamp: i64,
+}
+
+/// What is known of a metric.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct MetricMetadata {
+    /// 0 unknown, 1 counter, 2 gauge, 3 histogram, and so on as in `types.proto`.
+    #[prost(int32, tag = "1")]
+    pub(super) r#type: i32,
+    /// The metric's name.
+    #[prost(string, tag = "2")]
+    pub(super) metric_family_name: String,
+    /// Its help text.
+    #[prost(string, tag = "4")]
+    pub(super) help: String,
+    /// Its unit.
+    #[prost(string, tag = "5")]
+    pub(super) unit: String,
+}
+
+impl TimeSeries {
+    /// A series with its samples as they go out. The metric name takes its place in the order of
+    /// the labels, which is not the first one where a label begins with a capital letter.
+    pub(super) fn new(series: &Series, points: &[(TimestampMs, f64)]) -> Self {
+        let mut labels = Vec::with_capacity(series.labels().len() + 1);
+        for (name, value) in series.labels() {
+            // A second `__name__` would make the receiver refuse the whole request.
+            if &**name != NAME_LABEL {
+                labels.push(Label {
+                    name: name.to_string(),
+                    value: value.to_string(),
+                });
+            }
+        }
+        let place = labels.partition_point(|label| label.name.as_str() < NAME_LABEL);
+        let name = Label {
+            name: NAME_LABEL.to_owned(),
+            value: series.name().to_string(),
+        };
+        labels.insert(place, name);
+        let samples = points
+            .iter()
+            .map(|&(timestamp, value)| Point { value, timestamp })
+            .collect();
+        Self { labels, samples }
+    }
+}
+
+/// The request as a body: protobuf in snappy's block format.
+///
+/// # Errors
+/// The request is larger than snappy's 4 GiB.
+pub(super) fn encode(request: &WriteRequest) -> Result<Bytes, snap::Error> {
+    let plain = request.encode_to_vec();
+    Ok(snap::raw::Encoder::new().compress_vec(&plain)?.into())
+}
+
+/// An upper bound for what a series adds to an encoded request, in bytes.
+pub(super) fn series_bytes(series: &Series) -> usize {
+    // Tag and length of the series itself; the length grows with its samples.
+    let frame = 1 + 5;
+    let name = label_bytes(NAME_LABEL.len(), series.name().len());
+    let labels = series
+        .labels()
+        .iter()
+        .map(|(name, value)| label_bytes(name.len(), value.len()));
+    frame + name + labels.sum::<usize>()
+}
+
+/// An upper bound for what a sample adds to its series, in bytes: tag and length, then a tag and
+/// eight bytes for the value, then a tag and the timestamp as a varint.
+pub(super) fn point_bytes(timestamp: TimestampMs) -> usize {
+    2 + 9 + 1 + prost::encoding::encoded_len_varint(timestamp.cast_unsigned())
+}
+
+fn label_bytes(name: usize, value: usize) -> usize {
+    field_bytes(field_bytes(name) + field_bytes(value))
+}
+
+fn field_bytes(length: usize) -> usize {
+    1 + prost::encoding::encoded_len_varint(length as u64) + length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::testing::sample;
+
+    fn time_series(labels: &[(&str, &str)], points: &[(TimestampMs, f64)]) -> TimeSeries {
+        TimeSeries::new(&sample("up", labels, 0, 0.0).series, points)
+    }
+
+    #[test]
+    fn puts_the_name_into_the_order_of_the_labels() {
+        let series = time_series(&[("model", "Helion"), ("Region", "UK"), ("a", "b")], &[]);
+        let labels: Vec<_> = series
+            .labels
+            .iter()
+            .map(|label| (&*label.name, &*label.value))
+            .collect();
+        assert_eq!(
+            labels,
+            [
+                ("Region", "UK"),
+                ("__name__", "up"),
+                ("a", "b"),
+                ("model", "Helion")
+            ]
+        );
+    }
+
+    #[test]
+    fn sends_one_name_only() {
+        let series = time_series(&[("__name__", "down")], &[]);
+        assert_eq!(
+            series.labels,
+            [Label {
+                name: "__name__".into(),
+                value: "up".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn encodes_as_the_protocol_says() {
+        let series = time_series(&[], &[(1_000, 1.0)]);
+        let body = encode(&WriteRequest {
+            timeseries: vec![series],
+            metadata: vec![],
+        })
+        .unwrap();
+        let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let mut expected = vec![0x0a, 30, 0x0a, 14, 0x0a, 8];
+        expected.extend(b"__name__");
+        expected.extend([0x12, 2]);
+        expected.extend(b"up");
+        expected.extend([
+            0x12, 12, 0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x10, 0xe8, 0x07,
+        ]);
+        assert_eq!(plain, expected);
+    }
+
+    #[test]
+    fn bounds_the_encoded_size_closely() {
+        let labels = [("model", "Helion"), ("vin", &"x".repeat(300))];
+        let points: Vec<_> = (0..50).map(|n| (1_730_621_750_000 + n, 0.5)).collect();
+        let series = sample("vehicles_in_motion", &labels, 0, 0.0).series;
+        let request = WriteRequest {
+            timeseries: vec![TimeSeries::new(&series, &points)],
+            metadata: vec![],
+        };
+        let bound = series_bytes(&series)
+            + points
+                .iter()
+                .map(|&(timestamp, _)| point_bytes(timestamp))
+                .sum::<usize>();
+        let exact = request.encoded_len();
+        assert!(exact <= bound && bound <= exact + 5, "{exact} {bound}");
+        assert_eq!(point_bytes(-1), 22);
+    }
+}

@@ -1,0 +1,211 @@
+//! A Remote-Write receiver in this process, with scripted faults, for tests.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::serve::{IncomingStream, Listener};
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::proto::WriteRequest;
+
+/// How a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// With this status, after nothing was taken.
+    Status(u16),
+    /// With 503 and `Retry-After: 0`.
+    RetryAtOnce,
+    /// With a redirect elsewhere.
+    Redirect,
+    /// The samples are taken, then the connection breaks.
+    Reset,
+    /// The samples are taken, and no answer comes until the client gives up.
+    Silence,
+}
+
+/// A request as it came in.
+#[derive(Debug, Clone)]
+pub(super) struct Received {
+    pub(super) headers: HeaderMap,
+    pub(super) body_bytes: usize,
+    pub(super) request: WriteRequest,
+    pub(super) fault: Option<Fault>,
+}
+
+/// A running receiver.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) url: String,
+    shared: Arc<Shared>,
+    /// One message for each request that came in.
+    pub(super) arrivals: mpsc::UnboundedReceiver<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    faults: Mutex<VecDeque<Option<Fault>>>,
+    received: Mutex<Vec<Received>>,
+    /// A permit for each request that may be answered.
+    gate: Semaphore,
+    arrived: mpsc::UnboundedSender<()>,
+}
+
+impl Receiver {
+    /// Starts on a free port. The next requests meet these faults, all others are taken.
+    pub(super) async fn start(faults: impl IntoIterator<Item = Option<Fault>>) -> Self {
+        let receiver = Self::start_closed(faults).await;
+        receiver.open();
+        receiver
+    }
+
+    /// Starts on a free port, and answers nothing until it is opened.
+    pub(super) async fn start_closed(faults: impl IntoIterator<Item = Option<Fault>>) -> Self {
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            faults: Mutex::new(faults.into_iter().collect()),
+            received: Mutex::default(),
+            gate: Semaphore::new(0),
+            arrived,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
+        let service = Router::new()
+            .route("/api/v1/write", post(receive))
+            .with_state(Arc::clone(&shared))
+            .into_make_service_with_connect_info::<BreakSwitch>();
+        tokio::spawn(async move { axum::serve(Breakable(listener), service).await });
+        Self {
+            url,
+            shared,
+            arrivals,
+        }
+    }
+
+    /// Answers everything from now on.
+    pub(super) fn open(&self) {
+        self.shared.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// What came in so far.
+    pub(super) fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+}
+
+async fn receive(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(connection): ConnectInfo<BreakSwitch>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let request = WriteRequest::decode(&*plain).unwrap();
+    let fault = shared.faults.lock().unwrap().pop_front().flatten();
+    let received = Received {
+        headers,
+        body_bytes: body.len(),
+        request,
+        fault,
+    };
+    shared.received.lock().unwrap().push(received);
+    // The test may have heard enough.
+    shared.arrived.send(()).ok();
+    shared.gate.acquire().await.unwrap().forget();
+    match fault {
+        None => StatusCode::NO_CONTENT.into_response(),
+        Some(Fault::Status(status)) => {
+            (StatusCode::from_u16(status).unwrap(), "for a reason").into_response()
+        }
+        Some(Fault::RetryAtOnce) => {
+            (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response()
+        }
+        Some(Fault::Redirect) => {
+            let location = "http://127.0.0.1:1/elsewhere";
+            (StatusCode::TEMPORARY_REDIRECT, [("location", location)]).into_response()
+        }
+        Some(Fault::Reset) => {
+            connection.0.store(true, Ordering::Release);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Some(Fault::Silence) => std::future::pending().await,
+    }
+}
+
+/// Set when nothing may be written to the connection any more.
+#[derive(Debug, Clone)]
+struct BreakSwitch(Arc<AtomicBool>);
+
+impl Connected<IncomingStream<'_, Breakable>> for BreakSwitch {
+    fn connect_info(stream: IncomingStream<'_, Breakable>) -> Self {
+        stream.io().switch.clone()
+    }
+}
+
+/// Accepts connections that can be broken.
+struct Breakable(TcpListener);
+
+impl Listener for Breakable {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        let switch = BreakSwitch(Arc::new(AtomicBool::new(false)));
+        (Connection { stream, switch }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    switch: BreakSwitch,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.switch.0.load(Ordering::Acquire) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,313 @@
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prost::Message;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::*;
+use crate::model::Sample;
+use crate::telemetry::Registry;
+use crate::write::remote_write::config::BackoffConfig;
+use crate::write::remote_write::proto::WriteRequest;
+use crate::write::testing::sample;
+
+/// A receiver that answers as told and remembers when it was asked.
+struct Scripted {
+    answers: Mutex<VecDeque<Result<u16, Failure>>>,
+    asked: Mutex<Vec<Asked>>,
+    started: Instant,
+}
+
+#[derive(Debug, PartialEq)]
+struct Asked {
+    at_ms: u128,
+    attempt: u32,
+    timestamps: Vec<i64>,
+}
+
+impl Transport for Scripted {
+    async fn post(&self, body: Bytes, attempt: u32) -> Result<u16, Failure> {
+        let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let request = WriteRequest::decode(&*plain).unwrap();
+        let points = request.timeseries.iter().flat_map(|series| &series.samples);
+        self.asked.lock().unwrap().push(Asked {
+            at_ms: self.started.elapsed().as_millis(),
+            attempt,
+            timestamps: points.map(|point| point.timestamp).collect(),
+        });
+        self.answers.lock().unwrap().pop_front().unwrap_or(Ok(204))
+    }
+}
+
+struct Bench {
+    queue: Arc<Queue>,
+    shared: Arc<Shared<Scripted>>,
+    registry: Registry,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn limits(samples: usize, deadline_ms: u64) -> BatchConfig {
+    let deadline = crate::model::Duration::from_millis(deadline_ms);
+    BatchConfig {
+        samples,
+        deadline,
+        ..BatchConfig::default()
+    }
+}
+
+/// A running shard.
+fn bench(limits: BatchConfig, answers: Vec<Result<u16, Failure>>) -> Bench {
+    let registry = Registry::new("test");
+    let metrics = Arc::new(Metrics::new(&registry));
+    let queue = Arc::new(Queue::new(1 << 20, metrics.queue("shard-0")));
+    let shared = Arc::new(Shared {
+        transport: Scripted {
+            answers: Mutex::new(answers.into()),
+            asked: Mutex::default(),
+            started: Instant::now(),
+        },
+        limits,
+        tracker: Arc::new(Tracker::new(1, 1)),
+        metrics,
+        requests: RequestMetrics::new(&registry),
+    });
+    let backoff = Backoff::new(BackoffConfig::default(), 1);
+    let shard = Shard::new(0, Arc::clone(&queue), Arc::clone(&shared), backoff);
+    Bench {
+        queue,
+        shared,
+        registry,
+        task: tokio::spawn(shard.run()),
+    }
+}
+
+impl Bench {
+    fn push(&self, timestamps: impl IntoIterator<Item = i64>) {
+        let samples: Vec<Sample> = timestamps
+            .into_iter()
+            .map(|timestamp| sample("up", &[], timestamp, 1.0))
+            .collect();
+        self.queue.push(samples, &self.shared.metrics).unwrap();
+    }
+
+    fn mark(&self, watermark: i64) {
+        self.queue.mark(Mark {
+            owner: 0,
+            watermark,
+        });
+    }
+
+    fn acknowledged(&self) -> i64 {
+        self.shared.tracker.acknowledged()
+    }
+
+    /// What was asked since the last time.
+    fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.shared.transport.asked.lock().unwrap())
+    }
+
+    async fn finish(&mut self) {
+        self.queue.close();
+        (&mut self.task).await.unwrap();
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        Registry::text([&self.registry])
+            .lines()
+            .any(|found| found == line)
+    }
+}
+
+fn asked(at_ms: u128, attempt: u32, timestamps: &[i64]) -> Asked {
+    Asked {
+        at_ms,
+        attempt,
+        timestamps: timestamps.to_vec(),
+    }
+}
+
+/// Lets the clock, which stands still, go on.
+async fn pass(ms: u64) {
+    sleep(Duration::from_millis(ms)).await;
+}
+
+fn unavailable(retry_after_s: Option<u64>) -> Result<u16, Failure> {
+    let retry_after = retry_after_s.map(Duration::from_secs);
+    Err(Failure::Unavailable {
+        status: 503,
+        body: "later".into(),
+        retry_after,
+    })
+}
+
+fn rejected(body: &str) -> Result<u16, Failure> {
+    Err(Failure::Rejected {
+        status: 400,
+        body: body.into(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_when_the_first_sample_has_waited_long_enough() {
+    let mut bench = bench(limits(100, 1_000), vec![]);
+    bench.push([1]);
+    pass(600).await;
+    bench.push([2]);
+    pass(399).await;
+    assert_eq!(bench.asked(), []);
+    pass(2).await;
+    assert_eq!(bench.asked(), [asked(1_000, 0, &[1, 2])]);
+    bench.push([3]);
+    pass(1_001).await;
+    assert_eq!(bench.asked(), [asked(2_001, 0, &[3])]);
+    bench.finish().await;
+    assert_eq!(bench.shared.metrics.written(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_full_requests_at_once() {
+    let mut bench = bench(limits(2, 1_000), vec![]);
+    bench.push(1..=5);
+    pass(1).await;
+    assert_eq!(bench.asked(), [asked(0, 0, &[1, 2]), asked(0, 0, &[3, 4])]);
+    bench.finish().await;
+    assert_eq!(bench.asked(), [asked(1, 0, &[5])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledges_a_mark_when_all_before_it_is_done() {
+    let mut bench = bench(limits(2, 1_000), vec![Ok(204), unavailable(Some(10))]);
+    bench.mark(0);
+    pass(1).await;
+    assert_eq!(bench.acknowledged(), 0);
+    bench.push([1, 2]);
+    bench.mark(2);
+    bench.push([3, 4]);
+    bench.mark(4);
+    bench.push([5]);
+    bench.mark(5);
+    pass(5_000).await;
+    assert_eq!(bench.acknowledged(), 2);
+    pass(5_001).await;
+    assert_eq!(bench.acknowledged(), 4);
+    pass(1_000).await;
+    assert_eq!(bench.acknowledged(), 5);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_as_long_as_the_receiver_asks() {
+    let answers = vec![unavailable(Some(7)), unavailable(Some(86_400)), Ok(200)];
+    let mut bench = bench(limits(1, 1_000), answers);
+    bench.push([1]);
+    pass(400_000).await;
+    let expected = [
+        asked(0, 0, &[1]),
+        asked(7_000, 1, &[1]),
+        asked(307_000, 2, &[1]),
+    ];
+    assert_eq!(bench.asked(), expected);
+    bench.finish().await;
+    assert!(bench.metric(r#"weir_remote_write_requests_total{code="503",pipeline="test"} 2"#));
+    assert!(bench.metric(r#"weir_remote_write_requests_total{code="200",pipeline="test"} 1"#));
+    assert!(bench.metric(r#"weir_samples_retried_total{pipeline="test"} 2"#));
+    assert!(bench.metric(r#"weir_samples_written_total{pipeline="test"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeats_until_it_goes_through_with_growing_waits() {
+    let answers = (0..12)
+        .map(|_| Err(Failure::Network("reset".into())))
+        .collect();
+    let mut bench = bench(limits(1, 1_000), answers);
+    bench.push([1_500]);
+    pass(1).await;
+    assert!(bench.metric(r#"weir_remote_write_healthy{pipeline="test"} 0"#));
+    bench.finish().await;
+    let requests = bench.asked();
+    assert_eq!(requests.len(), 13);
+    for (number, pair) in requests.windows(2).enumerate() {
+        let bound = (30 << number).min(5_000);
+        // The clock of tokio has a resolution of a millisecond.
+        assert!(
+            pair[1].at_ms - pair[0].at_ms <= bound + 1,
+            "{number}: {pair:?}"
+        );
+        assert_eq!(pair[1].attempt, pair[0].attempt + 1);
+    }
+    assert!(bench.metric(r#"weir_remote_write_healthy{pipeline="test"} 1"#));
+    assert!(bench.metric(r#"weir_remote_write_requests_total{code="network",pipeline="test"} 12"#));
+    assert!(bench.metric(r#"weir_remote_write_highest_timestamp_seconds{pipeline="test"} 1.5"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_duplicates_and_late_ones_without_a_request() {
+    let mut bench = bench(limits(3, 1_000), vec![]);
+    bench.push([10, 20, 20, 15, 20, 19]);
+    bench.finish().await;
+    assert_eq!(bench.asked(), [asked(0, 0, &[10, 20])]);
+    assert!(bench.metric(r#"weir_samples_dropped_total{reason="duplicate",pipeline="test"} 1"#));
+    assert!(bench.metric(r#"weir_samples_dropped_total{reason="out_of_order",pipeline="test"} 3"#));
+    assert_eq!(bench.shared.metrics.waiting(), 0);
+}
+
+/// Logs of this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn drops_what_is_refused_and_logs_the_reason_verbatim() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let body = "out of order sample: series={__name__=\"up\"}";
+    let mut bench = bench(
+        limits(2, 1_000),
+        vec![rejected(body), rejected("again"), Ok(204)],
+    );
+    bench.push(1..=6);
+    bench.mark(6);
+    pass(1).await;
+    assert_eq!(bench.acknowledged(), 6);
+    bench.finish().await;
+    assert_eq!(bench.asked().len(), 3);
+    assert!(bench.metric(r#"weir_samples_dropped_total{reason="rejected",pipeline="test"} 4"#));
+    assert!(bench.metric(r#"weir_remote_write_requests_total{code="400",pipeline="test"} 2"#));
+    assert_eq!(
+        (
+            bench.shared.metrics.written(),
+            bench.shared.metrics.waiting()
+        ),
+        (2, 0)
+    );
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("samples are dropped"), "{text}");
+    assert!(
+        text.contains(&format!("the receiver refused with 400: {body}")),
+        "{text}"
+    );
+    assert!(!text.contains("again"), "logged more than once: {text}");
+}

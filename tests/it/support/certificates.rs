@@ -1,0 +1,91 @@
+//! Certificates for TLS on the loopback address, made anew for each test.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+
+use super::files::write;
+
+/// PEM files in a test's folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificates {
+    /// The authority that signed the others.
+    pub(crate) ca: PathBuf,
+    /// The server's certificate, for `127.0.0.1` and `localhost`.
+    pub(crate) server: PathBuf,
+    /// The server's private key.
+    pub(crate) server_key: PathBuf,
+    /// A client's certificate.
+    pub(crate) client: PathBuf,
+    /// The client's private key.
+    pub(crate) client_key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes an authority, and a server's and a client's certificate signed by it.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
+        let mut authority = CertificateParams::default();
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "weir test authority");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let authority_key = KeyPair::generate()?;
+        let ca = write(
+            folder,
+            "ca.pem",
+            &authority.self_signed(&authority_key)?.pem(),
+        )?;
+        let issuer = Issuer::new(authority, authority_key);
+
+        let (server, server_key) = issue(
+            folder,
+            "server",
+            ExtendedKeyUsagePurpose::ServerAuth,
+            &issuer,
+        )?;
+        let (client, client_key) = issue(
+            folder,
+            "client",
+            ExtendedKeyUsagePurpose::ClientAuth,
+            &issuer,
+        )?;
+        Ok(Self {
+            ca,
+            server,
+            server_key,
+            client,
+            client_key,
+        })
+    }
+}
+
+fn issue(
+    folder: &Path,
+    name: &str,
+    purpose: ExtendedKeyUsagePurpose,
+    issuer: &Issuer<'_, KeyPair>,
+) -> Result<(PathBuf, PathBuf)> {
+    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
+    parameters
+        .subject_alt_names
+        .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.use_authority_key_identifier_extension = true;
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![purpose];
+    let key = KeyPair::generate()?;
+    let certificate = parameters.signed_by(&key, issuer)?;
+    Ok((
+        write(folder, &format!("{name}.pem"), &certificate.pem())?,
+        write(folder, &format!("{name}.key"), &key.serialize_pem())?,
+    ))
+}

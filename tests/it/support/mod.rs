@@ -1,0 +1,19 @@
+//! Real servers, the project's own programs and their files, for the integration tests.
+//!
+//! Each server runs as a process of its own on 127.0.0.1, in a temporary folder, on free ports.
+//! Nothing is left running or lying about, even when the tests are killed: see [`process`].
+
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod prometheus;
+pub(crate) mod samples;
+
+#[cfg(feature = "mqtt")]
+pub(crate) mod certificates;
+#[cfg(feature = "mqtt")]
+pub(crate) mod mosquitto;
+
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;

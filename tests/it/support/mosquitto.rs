@@ -1,0 +1,185 @@
+//! A real Mosquitto, an MQTT broker.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tempfile::TempDir;
+
+use super::certificates::Certificates;
+use super::files::{find_program, run, temporary_folder, write};
+use super::ports::{accepts, on_free_ports};
+use super::process::Process;
+
+/// The longest wait for a start or a stop.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What differs from test to test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MosquittoOptions {
+    /// User and password; without them everybody may connect.
+    pub(crate) credentials: Option<(String, String)>,
+    /// TLS instead of plain TCP, with certificates made for it.
+    pub(crate) tls: bool,
+    /// Clients must show a certificate; asks for `tls`.
+    pub(crate) client_certificates: bool,
+    /// Save sessions and queued messages at every change, so that they outlive a
+    /// [`Mosquitto::kill`]. Slow with many messages; a [`Mosquitto::stop`] saves them anyhow.
+    pub(crate) save_every_change: bool,
+}
+
+/// A running broker. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Mosquitto {
+    process: Process,
+    port: u16,
+    certificates: Option<Certificates>,
+    folder: TempDir,
+}
+
+impl Mosquitto {
+    /// Starts an empty broker without limits on queues and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// There is no `mosquitto` on the `PATH` nor in `$MOSQUITTO`, or it does not come up.
+    pub(crate) fn start() -> Result<Self> {
+        Self::start_with(&MosquittoOptions::default())
+    }
+
+    /// As [`Self::start`], with options.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], or the password file or the certificates cannot be made.
+    pub(crate) fn start_with(options: &MosquittoOptions) -> Result<Self> {
+        on_free_ports(|[port]| {
+            let folder = temporary_folder()?;
+            let certificates = if options.tls {
+                Some(Certificates::create(folder.path())?)
+            } else {
+                None
+            };
+            if let Some((user, password)) = &options.credentials {
+                write_password_file(&folder, user, password)?;
+            }
+            let text = configuration(&folder, port, options, certificates.as_ref());
+            write(folder.path(), "mosquitto.conf", &text)?;
+            let process = launch(&folder, port)?;
+            Ok(Self {
+                process,
+                port,
+                certificates,
+                folder,
+            })
+        })
+    }
+
+    /// The port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it listens: `mqtt://127.0.0.1:port`, or `mqtts` with TLS.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.certificates.is_some() {
+            "mqtts"
+        } else {
+            "mqtt"
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificates, where it speaks TLS.
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    /// Kills it, as a crash would: what it has not saved is lost.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Stops it in good order: it saves sessions and messages.
+    ///
+    /// # Errors
+    /// It had ended before, or does not end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.process.stop(LIMIT).map(|_| ())
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::stop`], with the same port and data.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.process = launch(&self.folder, self.port)?;
+        Ok(())
+    }
+}
+
+fn launch(folder: &TempDir, port: u16) -> Result<Process> {
+    let mut command = Command::new(find_program("mosquitto", "MOSQUITTO")?);
+    command.arg("-c").arg(folder.path().join("mosquitto.conf"));
+    let mut process = Process::start("mosquitto", &command, folder)?;
+    process.wait_until("connection", LIMIT, || accepts(port))?;
+    Ok(process)
+}
+
+fn write_password_file(folder: &TempDir, user: &str, password: &str) -> Result<()> {
+    let mut command = Command::new(find_program("mosquitto_passwd", "MOSQUITTO_PASSWD")?);
+    command
+        .args(["-b", "-c"])
+        .arg(folder.path().join("passwords"))
+        .args([user, password]);
+    let output = run(&command, LIMIT)?;
+    if !output.status.success() {
+        bail!(
+            "mosquitto_passwd ended ({}): {}{}",
+            output.status,
+            output.stdout,
+            output.stderr
+        );
+    }
+    Ok(())
+}
+
+fn configuration(
+    folder: &TempDir,
+    port: u16,
+    options: &MosquittoOptions,
+    certificates: Option<&Certificates>,
+) -> String {
+    let folder = folder.path().display();
+    let mut lines = vec![
+        format!("listener {port} 127.0.0.1"),
+        "log_dest stderr".to_owned(),
+        // Started by root it would otherwise change to a user that may not enter the folder.
+        "user root".to_owned(),
+        "set_tcp_nodelay true".to_owned(),
+        // 0 is no limit. By default it drops what a client leaves waiting beyond 1000 messages.
+        "max_queued_messages 0".to_owned(),
+        "max_inflight_messages 0".to_owned(),
+        "persistence true".to_owned(),
+        format!("persistence_location {folder}/"),
+        format!("allow_anonymous {}", options.credentials.is_none()),
+    ];
+    if options.credentials.is_some() {
+        lines.push(format!("password_file {folder}/passwords"));
+    }
+    if options.save_every_change {
+        lines.push("autosave_on_changes true".to_owned());
+        lines.push("autosave_interval 1".to_owned());
+    }
+    if let Some(certificates) = certificates {
+        lines.push(format!("cafile {}", certificates.ca.display()));
+        lines.push(format!("certfile {}", certificates.server.display()));
+        lines.push(format!("keyfile {}", certificates.server_key.display()));
+        lines.push(format!(
+            "require_certificate {}",
+            options.client_certificates
+        ));
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,321 @@
+//! A real Prometheus that receives remote-write.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::files::{find_program, temporary_folder, write};
+use super::http;
+use super::ports::on_free_ports;
+use super::process::Process;
+use super::samples::{Sample, parse_value};
+
+/// The longest wait for a start or a stop.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A series: its labels, with `__name__`, and its samples, timestamps in ms since the epoch.
+pub(crate) type Series = (BTreeMap<String, String>, Vec<(i64, f64)>);
+
+/// What differs from test to test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PrometheusOptions {
+    /// How far a sample may lie behind the newest one, such as `1h`. Without it Prometheus takes
+    /// any time for the first sample, and from then on nothing that is an hour older than the
+    /// newest.
+    pub(crate) out_of_order_time_window: Option<String>,
+    /// Targets, `host:port`, to scrape every second. Scraped samples are of today: then samples of
+    /// long ago need a window that reaches back to them.
+    pub(crate) scrape: Vec<String>,
+    /// A rule file.
+    pub(crate) rules: Option<String>,
+}
+
+/// A running Prometheus. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Prometheus {
+    process: Process,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Prometheus {
+    /// Starts an empty server that receives remote-write and waits until it is ready.
+    ///
+    /// # Errors
+    /// There is no `prometheus` on the `PATH` nor in `$PROMETHEUS`, or it does not become ready.
+    pub(crate) fn start() -> Result<Self> {
+        Self::start_with(&PrometheusOptions::default())
+    }
+
+    /// As [`Self::start`], with options.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], or an option is refused.
+    pub(crate) fn start_with(options: &PrometheusOptions) -> Result<Self> {
+        on_free_ports(|[port]| {
+            let folder = temporary_folder()?;
+            if let Some(rules) = &options.rules {
+                write(folder.path(), "rules.yml", rules)?;
+            }
+            write(folder.path(), "prometheus.yml", &configuration(options))?;
+            let process = launch(&folder, port)?;
+            Ok(Self {
+                process,
+                port,
+                folder,
+            })
+        })
+    }
+
+    /// Where it listens: `http://127.0.0.1:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it takes remote-write requests.
+    pub(crate) fn remote_write_url(&self) -> String {
+        format!("{}/api/v1/write", self.url())
+    }
+
+    /// Evaluates an expression now: one sample a series.
+    ///
+    /// # Errors
+    /// It cannot be reached, or it refuses the expression.
+    pub(crate) fn query(&self, promql: &str) -> Result<Vec<Series>> {
+        self.api("query", &[("query", promql)])
+    }
+
+    /// Evaluates an expression at a time, ms since the epoch.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub(crate) fn query_at(&self, promql: &str, at_ms: i64) -> Result<Vec<Series>> {
+        self.api("query", &[("query", promql), ("time", &seconds(at_ms))])
+    }
+
+    /// Evaluates an expression every `step_ms` from `start_ms` to `end_ms`, both included.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub(crate) fn query_range(
+        &self,
+        promql: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    ) -> Result<Vec<Series>> {
+        let (start, end, step) = (seconds(start_ms), seconds(end_ms), seconds(step_ms));
+        let parameters = [
+            ("query", promql),
+            ("start", &start),
+            ("end", &end),
+            ("step", &step),
+        ];
+        self.api("query_range", &parameters)
+    }
+
+    /// Waits until an expression, evaluated now, has a result.
+    ///
+    /// # Errors
+    /// There is none within a minute, or the server ends.
+    pub(crate) fn await_query(&mut self, promql: &str) -> Result<Vec<Series>> {
+        let url = format!("{}/api/v1/query?query={}", self.url(), http::encode(promql));
+        self.process.wait_until(promql, LIMIT, || {
+            fetch(&url).is_ok_and(|all| !all.is_empty())
+        })?;
+        fetch(&url)
+    }
+
+    /// The samples as they are stored, with their own timestamps, from `start_ms` to `end_ms`,
+    /// both included. `selector` is a plain one: `vehicles_in_motion{region="UK"}`. Stale markers
+    /// are not among them.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub(crate) fn series_samples(
+        &self,
+        selector: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Series>> {
+        // Prometheus 3 leaves out a range's first millisecond and Prometheus 2 takes it in: so the
+        // range begins one earlier, and what lies there is left out here.
+        let range = format!("{selector}[{}ms]", end_ms - start_ms + 1);
+        let mut all = self.query_at(&range, end_ms)?;
+        for (_, samples) in &mut all {
+            samples.retain(|(timestamp_ms, _)| *timestamp_ms >= start_ms);
+        }
+        all.retain(|(_, samples)| !samples.is_empty());
+        Ok(all)
+    }
+
+    /// As [`Self::series_samples`], in the form that compares with the samples of a file.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub(crate) fn samples(
+        &self,
+        selector: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Sample>> {
+        let mut all = Vec::new();
+        for (mut labels, samples) in self.series_samples(selector, start_ms, end_ms)? {
+            let name = labels.remove("__name__").unwrap_or_default();
+            for (timestamp_ms, value) in samples {
+                let (name, labels) = (name.clone(), labels.clone());
+                all.push(Sample {
+                    name,
+                    labels,
+                    timestamp_ms,
+                    value,
+                });
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// Kills it, as a crash would.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Stops it in good order.
+    ///
+    /// # Errors
+    /// It had ended before, or does not end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.process.stop(LIMIT).map(|_| ())
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::stop`], with the same port and data.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.process = launch(&self.folder, self.port)?;
+        Ok(())
+    }
+
+    fn api(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Result<Vec<Series>> {
+        let mut url = format!("{}/api/v1/{endpoint}?", self.url());
+        for (name, value) in parameters {
+            url.push_str(&format!("{name}={}&", http::encode(value)));
+        }
+        fetch(&url).with_context(|| self.process.tail())
+    }
+}
+
+fn fetch(url: &str) -> Result<Vec<Series>> {
+    let response = http::get(url)?;
+    if response.status != 200 {
+        bail!("{url}: {} {}", response.status, response.body);
+    }
+    parse(&response.body).with_context(|| format!("{url}: {}", response.body))
+}
+
+fn launch(folder: &TempDir, port: u16) -> Result<Process> {
+    let mut command = Command::new(find_program("prometheus", "PROMETHEUS")?);
+    command
+        .current_dir(folder.path())
+        .arg("--config.file=prometheus.yml")
+        .arg("--storage.tsdb.path=data")
+        // Longer than any test's events are old.
+        .arg("--storage.tsdb.retention.time=100y")
+        .arg("--web.enable-remote-write-receiver")
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let mut process = Process::start("prometheus", &command, folder)?;
+    let ready = format!("http://127.0.0.1:{port}/-/ready");
+    process.wait_until("readiness", LIMIT, || {
+        http::get(&ready).is_ok_and(|response| response.status == 200)
+    })?;
+    Ok(process)
+}
+
+fn configuration(options: &PrometheusOptions) -> String {
+    let mut text = "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n".to_owned();
+    if options.rules.is_some() {
+        text.push_str("rule_files: [rules.yml]\n");
+    }
+    if let Some(window) = &options.out_of_order_time_window {
+        text.push_str(&format!(
+            "storage:\n  tsdb:\n    out_of_order_time_window: {window}\n"
+        ));
+    }
+    if !options.scrape.is_empty() {
+        // A list of texts is written alike in YAML and in Rust's debug format.
+        text.push_str(&format!(
+            "scrape_configs:\n  - job_name: test\n    static_configs:\n      - targets: {:?}\n",
+            options.scrape
+        ));
+    }
+    text
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
+enum Data {
+    Scalar(Point),
+    Vector(Vec<OnePoint>),
+    Matrix(Vec<ManyPoints>),
+}
+
+#[derive(Deserialize)]
+struct OnePoint {
+    metric: BTreeMap<String, String>,
+    value: Point,
+}
+
+#[derive(Deserialize)]
+struct ManyPoints {
+    metric: BTreeMap<String, String>,
+    values: Vec<Point>,
+}
+
+/// Seconds since the epoch, and the value as text because of NaN and the infinities.
+type Point = (f64, String);
+
+fn parse(body: &str) -> Result<Vec<Series>> {
+    let answer: Answer = serde_json::from_str(body)?;
+    let mut all = Vec::new();
+    match answer.data {
+        Data::Scalar(point) => all.push((BTreeMap::new(), vec![parse_point(&point)?])),
+        Data::Vector(result) => {
+            for series in result {
+                all.push((series.metric, vec![parse_point(&series.value)?]));
+            }
+        }
+        Data::Matrix(result) => {
+            for series in result {
+                let points: Result<Vec<(i64, f64)>> =
+                    series.values.iter().map(parse_point).collect();
+                all.push((series.metric, points?));
+            }
+        }
+    }
+    all.sort_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(all)
+}
+
+fn parse_point((seconds, value): &Point) -> Result<(i64, f64)> {
+    // Milliseconds are written with three decimals: the rounding mends what binary fractions lose.
+    Ok(((seconds * 1_000.0).round() as i64, parse_value(value)?))
+}
+
+/// Milliseconds as Prometheus takes times and durations: seconds with a fraction.
+fn seconds(ms: i64) -> String {
+    (ms as f64 / 1_000.0).to_string()
+}
