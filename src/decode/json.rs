@@ -1,8 +1,10 @@
-//! JSON by sonic-rs: one walk over the record, in which only the named keys are looked at.
+//! JSON: one walk over the record, in which only the named keys are looked at. Ordinary records
+//! take the fast way of [`plain`](super::plain), all others go through sonic-rs.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use super::plain;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value that a field can take.
@@ -30,7 +32,7 @@ pub(super) struct ObjectPlan {
 
 /// What to do with the value of a key.
 #[derive(Debug, Clone, Default)]
-struct EntryPlan {
+pub(super) struct EntryPlan {
     /// The leaves that take the value itself. One key may feed several fields.
     leaves: Vec<usize>,
     /// The keys below, where the value is an object.
@@ -56,9 +58,15 @@ impl ObjectPlan {
         }
     }
 
+    /// An entry by its place in the plan.
+    #[inline]
+    pub(super) fn at(&self, index: usize) -> Option<(&str, &EntryPlan)> {
+        self.entries.get(index).map(|(key, entry)| (&**key, entry))
+    }
+
     /// The entry of a key. A device sends its keys in the same order every time, so the entry after
     /// the last one found is tried first.
-    fn entry(&self, key: &str, expected: &mut usize) -> Option<&EntryPlan> {
+    pub(super) fn entry(&self, key: &str, expected: &mut usize) -> Option<&EntryPlan> {
         if let Some((name, entry)) = self.entries.get(*expected)
             && **name == *key
         {
@@ -68,6 +76,16 @@ impl ObjectPlan {
         let index = self.entries.iter().position(|(name, _)| **name == *key)?;
         *expected = index + 1;
         self.entries.get(index).map(|(_, entry)| entry)
+    }
+}
+
+impl EntryPlan {
+    /// Hands a value to all leaves that take it.
+    #[inline]
+    pub(super) fn hand_over(&self, value: &Scalar<'_>, leaves: &mut impl Leaves) {
+        for leaf in &self.leaves {
+            leaves.take(*leaf, value);
+        }
     }
 }
 
@@ -95,6 +113,22 @@ const SAFE_LENGTH: usize = 4_096;
 
 /// Walks one record and hands the planned values to `leaves`.
 pub(super) fn walk(
+    text: &str,
+    plan: &ObjectPlan,
+    leaves: &mut impl Leaves,
+) -> Result<(), JsonError> {
+    let mut found = Vec::with_capacity(plan.entries.len());
+    if plain::walk(text, plan, &mut found).is_some() {
+        for (entry, value) in &found {
+            entry.hand_over(value, leaves);
+        }
+        return Ok(());
+    }
+    parse(text, plan, leaves)
+}
+
+/// Walks one record by the complete parser.
+pub(super) fn parse(
     text: &str,
     plan: &ObjectPlan,
     leaves: &mut impl Leaves,
@@ -212,9 +246,7 @@ struct ValueSeed<'p, 'l, L> {
 
 impl<L: Leaves> ValueSeed<'_, '_, L> {
     fn take(self, value: &Scalar<'_>) {
-        for leaf in &self.entry.leaves {
-            self.leaves.take(*leaf, value);
-        }
+        self.entry.hand_over(value, self.leaves);
     }
 }
 

@@ -6,6 +6,7 @@ mod decoder;
 mod json;
 mod metrics;
 mod path;
+mod plain;
 mod time;
 
 pub use config::{EventConfig, FieldConfig, FieldDetail, Format, TimeField, TimeUnit};

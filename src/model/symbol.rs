@@ -27,13 +27,29 @@ impl Symbol {
     }
 }
 
+/// A symbol with the place of its text, so that finding a symbol touches the table and the text and
+/// nothing between them: with many texts, each place is a cache miss.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    start: usize,
+    length: u32,
+    id: u32,
+}
+
+impl Entry {
+    #[inline]
+    fn text(self, bytes: &str) -> &str {
+        bytes.get(self.start..self.start + self.length as usize).unwrap_or_default()
+    }
+}
+
 /// Texts by symbol and symbols by text.
 ///
 /// The hash is seeded with a constant: ids follow the order of first appearance, so the same input
 /// gives the same ids.
 #[derive(Debug)]
 pub struct Interner {
-    table: HashTable<u32>,
+    table: HashTable<Entry>,
     /// Where each symbol's text ends in `bytes`; it begins where the one before ends.
     ends: Vec<usize>,
     bytes: String,
@@ -59,11 +75,12 @@ impl Interner {
     }
 
     /// The symbol of a text, new or known. The empty text has a symbol too: it is not NULL.
+    #[inline]
     pub fn intern(&mut self, text: &str) -> Symbol {
         let hash = self.hasher.hash_one(text.as_bytes());
-        let (ends, bytes) = (&self.ends, &self.bytes);
-        if let Some(id) = self.table.find(hash, |id| text_of(ends, bytes, *id) == text) {
-            return Symbol(*id);
+        let bytes = &self.bytes;
+        if let Some(entry) = self.table.find(hash, |entry| entry.text(bytes) == text) {
+            return Symbol(entry.id);
         }
         self.insert(hash, text)
     }
@@ -71,21 +88,21 @@ impl Interner {
     #[cold]
     fn insert(&mut self, hash: u64, text: &str) -> Symbol {
         let id = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let entry = Entry { start: self.bytes.len(), length, id };
         self.bytes.push_str(text);
         self.ends.push(self.bytes.len());
-        let (ends, bytes, hasher) = (&self.ends, &self.bytes, &self.hasher);
-        self.table.insert_unique(hash, id, |id| {
-            hasher.hash_one(text_of(ends, bytes, *id).as_bytes())
-        });
+        let (bytes, hasher) = (&self.bytes, &self.hasher);
+        self.table
+            .insert_unique(hash, entry, |entry| hasher.hash_one(entry.text(bytes).as_bytes()));
         Symbol(id)
     }
 
     /// The symbol of a text that was interned before.
     pub fn find(&self, text: &str) -> Option<Symbol> {
         let hash = self.hasher.hash_one(text.as_bytes());
-        let found =
-            self.table.find(hash, |id| text_of(&self.ends, &self.bytes, *id) == text)?;
-        Some(Symbol(*found))
+        let found = self.table.find(hash, |entry| entry.text(&self.bytes) == text)?;
+        Some(Symbol(found.id))
     }
 
     /// The text of a symbol; empty for NULL and for a symbol of another interner.
@@ -107,7 +124,7 @@ impl Interner {
     pub fn byte_len(&self) -> usize {
         self.bytes.capacity()
             + self.ends.capacity() * size_of::<usize>()
-            + self.table.capacity() * (size_of::<u32>() + 1)
+            + self.table.capacity() * (size_of::<Entry>() + 1)
     }
 }
 

@@ -191,10 +191,7 @@ impl Running {
         let (outcome, outcomes) = unbounded();
         let mut threads = parts.start_workers(inboxes, &writer, &outcome)?;
         let stop = StopSignal::default();
-        // An input that cannot be read again must not leave anything behind in open windows.
-        let complete_on_stop = pipeline.source.mqtt.is_some();
-        let source =
-            start_source(source, router.clone(), stop.clone(), complete_on_stop, outcome)?;
+        let source = start_source(source, router.clone(), stop.clone(), outcome)?;
         threads.push((source, "source"));
         Ok(Self {
             name: pipeline.name.clone(),
@@ -412,10 +409,10 @@ fn start_source(
     source: Box<dyn Source>,
     mut router: Router,
     stop: StopSignal,
-    complete_on_stop: bool,
     outcome: Sender<Outcome>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("source".to_owned()).spawn(move || {
+        let complete_on_stop = !source.is_replayable();
         let result = source.run(&mut router, &stop);
         let complete = result.is_ok() && (complete_on_stop || !stop.is_stopped());
         router.end(complete);

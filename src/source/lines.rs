@@ -156,9 +156,9 @@ fn runs(block: &Block, max_line_bytes: usize) -> (Vec<Run>, u64) {
     let mut dropped = 0;
     let mut continues = false;
     let mut start = 0;
-    let mut line = block.first_line;
     let last_end = (!block.bytes.ends_with(b"\n")).then_some(block.bytes.len());
-    for end in memchr_iter(b'\n', &block.bytes).chain(last_end) {
+    let ends = memchr_iter(b'\n', &block.bytes).chain(last_end);
+    for (line, end) in (block.first_line..).zip(ends) {
         let content = block.bytes.get(start..end).unwrap_or_default();
         let content = content.strip_suffix(b"\r").unwrap_or(content);
         let range = start..start + content.len();
@@ -173,7 +173,6 @@ fn runs(block: &Block, max_line_bytes: usize) -> (Vec<Run>, u64) {
             continues = true;
         }
         start = end + 1;
-        line += 1;
     }
     (runs, dropped)
 }

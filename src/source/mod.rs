@@ -108,6 +108,12 @@ impl SafePositions {
 
 /// A source, run on a thread of its own.
 pub trait Source: Send {
+    /// Whether what was read can be read again after a restart. If not, stopping closes all windows:
+    /// what they hold could not be had again.
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
     /// Reads until the input ends, the signal is set or the output has stopped. A lost connection
     /// is not an end: the source reconnects.
     ///

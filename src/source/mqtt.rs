@@ -74,6 +74,10 @@ impl MqttSource {
 }
 
 impl Source for MqttSource {
+    fn is_replayable(&self) -> bool {
+        false
+    }
+
     fn run(
         self: Box<Self>,
         output: &mut dyn SourceOutput,

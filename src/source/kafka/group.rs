@@ -130,7 +130,6 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
-        for (t, x) in &statistics.topics { for p in x.partitions.values() { eprintln!("ST {t}/{} broker {} state {} next {} eof {} app {} hi {}", p.partition, p.broker, p.fetch_state, p.next_offset, p.eof_offset, p.app_offset, p.hi_offset); } } for b in statistics.brokers.values() { eprintln!("BR {} {} {} rxidle {}", b.name, b.nodeid, b.state, b.rxidle); } eprintln!("CG {:?}", statistics.cgrp);
         let status = Status::read(&statistics, &self.topics, self.silence_limit_us);
         self.notice(Notice::Status(status));
     }

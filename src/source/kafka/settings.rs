@@ -46,7 +46,7 @@ const SILENCE_MS: u64 = 5_000;
 /// # Errors
 /// A setting of `properties` is unknown, impossible, or needs a feature that was not built in.
 pub(super) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
-    let mut client = ClientConfig::new(); client.set_log_level(rdkafka::config::RDKafkaLogLevel::Debug);
+    let mut client = ClientConfig::new();
     for (key, value) in DEFAULTS {
         client.set(key, value);
     }

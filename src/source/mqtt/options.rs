@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, RetainForwardRule};
-use rumqttc::{TlsConfiguration, Transport};
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -41,6 +41,11 @@ pub(super) fn options(
     options.set_manual_acks(true);
     // Nothing is published, and rumqttc sets memory aside for each message that could be.
     options.set_outgoing_inflight_upper_limit(1);
+    // Acknowledgements are small packets: held back to be sent together, each would wait for the
+    // broker's delayed answer to the one before.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     if let Some(username) = &config.username {
         options.set_credentials(username, password(config)?);
     }

@@ -273,9 +273,10 @@ impl<'a> Session<'a> {
         self.hand_over(Handed::Message(message, self.connection), bytes);
     }
 
-    /// That the pipeline takes no more is seen by `work`.
-    fn hand_over(&self, handed: Handed, bytes: usize) {
-        drop(self.producer.push(handed, bytes));
+    fn hand_over(&mut self, handed: Handed, bytes: usize) {
+        if self.producer.push(handed, bytes).is_err() {
+            self.phase = Phase::Draining;
+        }
     }
 
     fn disconnected(&mut self, events: &mut EventLoop, reason: &str) {

@@ -1,0 +1,58 @@
+//! The command line.
+#![expect(clippy::print_stdout, reason = "what a command was asked for goes to standard output")]
+
+mod arguments;
+mod demo;
+mod demo_source;
+mod progress;
+mod run;
+mod signals;
+mod validate;
+
+use std::process::ExitCode;
+
+pub use arguments::Arguments;
+use arguments::Command;
+
+use crate::telemetry::log;
+
+/// Exit code of a command that could not do its work.
+const FAILED: u8 = 1;
+/// Exit code of arguments or pipeline files that are wrong.
+const USAGE: u8 = 2;
+
+/// Does what the arguments ask.
+pub fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = log::start(arguments.log_format.into(), &arguments.log_level) {
+        tracing::error!(%error, "--log-level cannot be read");
+        return ExitCode::from(USAGE);
+    }
+    let result = match arguments.command {
+        Command::Run(run) => run::run(&run),
+        Command::Validate(validate) => validate::validate(&validate),
+        Command::Schema => print_schema(),
+        Command::Demo(demo) => demo::demo(&demo),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            let is_usage = error.downcast_ref::<crate::config::LoadError>().is_some();
+            ExitCode::from(if is_usage { USAGE } else { FAILED })
+        }
+    }
+}
+
+/// Problems of a pipeline file are drawn over several lines, so they do not go through the log.
+#[expect(clippy::print_stderr, reason = "the command's last words")]
+fn report(error: &anyhow::Error) {
+    match error.downcast_ref::<crate::config::LoadError>() {
+        Some(problems) => eprintln!("{problems}"),
+        None => eprintln!("weir: {error:#}"),
+    }
+}
+
+fn print_schema() -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(&crate::config::schema())?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,143 @@
+//! `weir run`.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
+
+use super::FAILED;
+use super::arguments::{Listen, RunArguments};
+use super::progress::Progress;
+use super::signals::stop_on_signal;
+use super::validate::settings;
+use crate::config::{self, Overrides, Pipeline};
+use crate::control::{Health, Server};
+use crate::model::Clock;
+use crate::pipeline::{Finished, Options, Running, SourceOf};
+use crate::source::FileProgress;
+
+/// Runs pipelines until their input ends or a signal comes.
+pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
+    let overrides = Overrides {
+        set: settings(&arguments.set),
+        input: arguments.input.clone(),
+        output: arguments.output.clone(),
+    };
+    let several = arguments.files.len() > 1;
+    let standard_input = arguments.input.iter().any(|input| input == "-");
+    anyhow::ensure!(
+        !(several && (standard_input || arguments.output.is_some())),
+        "--output and --input - serve one pipeline file only, found {}",
+        arguments.files.len()
+    );
+    let pipelines = arguments
+        .files
+        .iter()
+        .map(|file| config::load(file, &overrides))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(output) = arguments.output.as_deref().filter(|output| *output != "-") {
+        // The writer appends; a run begins with an empty file.
+        File::create(output).with_context(|| format!("cannot write to {output}"))?;
+    }
+    let listen = match arguments.listen {
+        Some(listen) => listen.address(),
+        None if arguments.input.is_empty() => Some(Listen::DEFAULT.parse()?),
+        None => None,
+    };
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let progress = FileProgress::default();
+    let mut running = Vec::new();
+    for pipeline in &pipelines {
+        let options = options(pipeline, arguments.workers, &progress);
+        let started =
+            Running::start(pipeline, SourceOf::File, &options, runtime.handle().clone())
+                .with_context(|| format!("pipeline {}", pipeline.name))?;
+        running.push(started);
+    }
+    let health = serve(&runtime, listen, &running)?;
+    let stops = running.iter().map(Running::stop_signal).collect();
+    stop_on_signal(runtime.handle(), stops).context("cannot handle signals")?;
+    let shown = (!arguments.input.is_empty()).then(|| Progress::of_files(progress));
+    watch(&running, shown);
+    health.set_ready(false);
+    let mut code = ExitCode::SUCCESS;
+    for pipeline in running {
+        let name = pipeline.name().to_owned();
+        if !conclude(&name, pipeline.finish(arguments.drain.to_std())) {
+            code = ExitCode::from(FAILED);
+        }
+    }
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+fn options(pipeline: &Pipeline, workers: Option<u32>, progress: &FileProgress) -> Options {
+    // A file's events are judged against the start of the run, whatever its speed.
+    let clock =
+        if pipeline.source.file.is_some() { Clock::frozen_now() } else { Clock::System };
+    Options { workers: workers.map(|workers| workers as usize), clock, progress: progress.clone() }
+}
+
+/// Serves the health of pipelines, where an address is given; they are ready from now on.
+pub(super) fn serve(
+    runtime: &Runtime,
+    listen: Option<std::net::SocketAddr>,
+    running: &[Running],
+) -> Result<Health> {
+    let health = Health::new(running.iter().map(|pipeline| pipeline.registry().clone()).collect());
+    health.set_ready(true);
+    if let Some(address) = listen {
+        let server = runtime.block_on(Server::bind(address))?;
+        let address = server.address();
+        tracing::info!("metrics at http://{address}/metrics");
+        runtime.spawn(server.run(health.clone()));
+    }
+    Ok(health)
+}
+
+/// Waits until one of the pipelines has ended or all are to stop. A pipeline that ends by a failure
+/// is noticed by its end.
+pub(super) fn watch(running: &[Running], mut progress: Option<Progress>) {
+    let stops: Vec<_> = running.iter().map(Running::stop_signal).collect();
+    while !running.iter().all(Running::is_finished) && !stops.iter().all(|stop| stop.is_stopped()) {
+        if let (Some(progress), [pipeline, ..]) = (&mut progress, running) {
+            progress.update(&pipeline.status());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+}
+
+/// Says what became of a pipeline; whether it went well.
+pub(super) fn conclude(name: &str, finished: Finished) -> bool {
+    let Finished { status, written, error } = finished;
+    tracing::info!(
+        pipeline = name,
+        events = status.events,
+        samples = written.written,
+        late = status.late,
+        dropped_records = status.dropped,
+        dropped_samples = written.dropped,
+        unsent_samples = written.unsent,
+        "finished"
+    );
+    if let Some(error) = &error {
+        tracing::error!(pipeline = name, %error, "the pipeline has failed");
+    }
+    if let Some(error) = &written.error {
+        tracing::error!(pipeline = name, %error, "the writer has failed");
+    }
+    if written.unsent > 0 {
+        tracing::error!(
+            pipeline = name,
+            samples = written.unsent,
+            "samples could not be written in time and are lost"
+        );
+    }
+    error.is_none() && written.error.is_none() && written.unsent == 0
+}

@@ -1,0 +1,6 @@
+//! The HTTP side: health and metrics.
+
+mod process;
+mod server;
+
+pub use server::{ControlError, Health, Server};
