@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what weir needs to be built and shown (demo) or tested (test), and only what is missing.
+# Installs what weir needs to be built, shown (demo) or tested (test), and only what is missing.
 # It may be run again at any time.
 #
-#   scripts/setup.sh [demo|test]
+#   scripts/setup.sh [build|demo|test]
 #
 # Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
 # missing. Apache Kafka for the tests comes from Maven Central into
@@ -26,8 +26,8 @@ list() { local IFS=';' && printf '%s' "${*/#/ }" | cut -c 2-; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 case $target in
-demo | test) ;;
-*) fail "unknown target \"$target\": use demo or test" ;;
+build | demo | test) ;;
+*) fail "unknown target \"$target\": use build, demo or test" ;;
 esac
 
 kafka_version=$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$pom")
@@ -90,6 +90,7 @@ look() {
     need "pkg-config" pkg-config have pkg-config
     need "the zstd library with headers" libzstd-dev have_library libzstd
     need "the zlib library with headers" zlib1g-dev have_library zlib
+    [ "$target" != build ] || return 0
     need "prometheus" prometheus have_prometheus
     [ "$target" = test ] || return 0
     need "mosquitto" mosquitto have_mosquitto
@@ -181,4 +182,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     [ ${#missing[@]} -eq 0 ] || fail "still missing: $(list "${missing[@]}")"
 fi
 if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
-say "ready for make $target"
+say "all that '$target' needs is here"

@@ -11,18 +11,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use indicatif::HumanCount;
 use tokio::runtime::Runtime;
-use weirgen::FleetConfig;
+use weirgen::{Fleet, FleetConfig};
 
 use super::FAILED;
 use super::arguments::DemoArguments;
-use super::demo_source::FleetSource;
+use super::demo_source::{FleetSource, Span};
 use super::progress::Progress;
 use super::run::{conclude, serve, watch};
 use super::signals::stop_on_signal;
 use crate::config::{self, Overrides, Pipeline};
 use crate::model::Clock;
 use crate::pipeline::{Options, Running, SourceOf};
-use crate::source::FileProgress;
+use crate::source::{FileProgress, SourceMetrics};
 
 /// The pipeline of the demo, the same that the repository shows.
 const PIPELINE: &str = include_str!("../../pipelines/connected-cars.yaml");
@@ -57,7 +57,8 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<ExitCode> {
     );
     let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let splits = u32::try_from(workers)?.min(arguments.vehicles);
-    let source = FleetSource::new(fleet, arguments.seconds, splits)?;
+    let span = Span::new(fleet.start_ms, arguments.seconds);
+    let fleet = Fleet::new(fleet)?;
     let options = Options {
         workers: Some(workers),
         clock: Clock::System,
@@ -65,7 +66,9 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<ExitCode> {
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let handle = runtime.handle().clone();
-    let source = SourceOf::Made(Box::new(source));
+    let source = SourceOf::Made(Box::new(move |registry| {
+        Box::new(FleetSource::new(fleet, span, splits, SourceMetrics::new(registry)))
+    }));
     let running = [Running::start(&pipeline, source, &options, handle)?];
     let health = serve(&runtime, arguments.listen.address(), &running)?;
     let stops = running.iter().map(Running::stop_signal).collect();

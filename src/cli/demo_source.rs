@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use weirgen::{Fleet, FleetConfig, Pacer};
+use weirgen::{Fleet, Pacer};
 
 use crate::model::{Clock, RecordBatch, Split, SplitId};
-use crate::source::{Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+use crate::source::{
+    Source, SourceError, SourceEvent, SourceMetrics, SourceOutput, SplitMetrics, StopSignal, Stopped,
+};
 
 /// A batch is handed over at this size, bytes.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -16,28 +18,36 @@ const BATCH_MS: u64 = 20;
 #[derive(Debug)]
 pub(super) struct FleetSource {
     fleet: Fleet,
+    span: Span,
+    splits: Vec<(Split, SplitMetrics)>,
+    metrics: SourceMetrics,
+}
+
+/// From when to when is simulated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
     start_ms: u64,
-    /// When the simulation ends, ms since the epoch; never where there is none.
+    /// Ms since the epoch; where there is none, it never ends.
     end_ms: Option<u64>,
-    splits: Vec<Split>,
+}
+
+impl Span {
+    /// From `start_ms` (ms since the epoch) on, for `seconds`, or for ever where that is 0.
+    pub(super) fn new(start_ms: u64, seconds: u64) -> Self {
+        Self { start_ms, end_ms: (seconds > 0).then(|| start_ms + seconds * 1_000) }
+    }
 }
 
 impl FleetSource {
-    /// A fleet from `start_ms` (ms since the epoch) on, for `seconds`, or for ever where that is 0.
-    /// Vehicles are divided among `splits` splits.
-    ///
-    /// # Errors
-    /// The generator refuses the configuration.
-    pub(super) fn new(config: FleetConfig, seconds: u64, splits: u32) -> anyhow::Result<Self> {
-        let start_ms = config.start_ms;
-        let split =
-            |id: u32| Split { id: SplitId(id), name: format!("simulation/{id}").into() };
-        Ok(Self {
-            fleet: Fleet::new(config)?,
-            start_ms,
-            end_ms: (seconds > 0).then(|| start_ms + seconds * 1_000),
-            splits: (0..splits).map(split).collect(),
-        })
+    /// A fleet whose vehicles are divided among `splits` splits.
+    pub(super) fn new(fleet: Fleet, span: Span, splits: u32, metrics: SourceMetrics) -> Self {
+        let split = |id: u32| {
+            let name = format!("simulation/{id}");
+            let counters = metrics.split(&name);
+            (Split { id: SplitId(id), name: name.into() }, counters)
+        };
+        let splits = (0..splits).map(split).collect();
+        Self { fleet, span, splits, metrics }
     }
 }
 
@@ -51,10 +61,12 @@ impl Source for FleetSource {
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
+        self.metrics.connected.set(1);
         // Being told that the pipeline has stopped is a way for a simulation to end.
         if self.simulate(output, stop).is_err() {
             tracing::debug!("the pipeline takes no more events");
         }
+        self.metrics.connected.set(0);
         Ok(())
     }
 }
@@ -64,26 +76,27 @@ impl FleetSource {
         &mut self,
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
-    ) -> Result<(), crate::source::Stopped> {
-        for split in &self.splits {
+    ) -> Result<(), Stopped> {
+        for (split, _) in &self.splits {
             output.send(SourceEvent::Assigned(split.clone()))?;
         }
         let empty = |split: &Split| RecordBatch::new(split.clone(), Clock::System.now_ms());
-        let mut batches: Vec<_> = self.splits.iter().map(empty).collect();
+        let mut batches: Vec<_> = self.splits.iter().map(|(split, _)| empty(split)).collect();
         let elapsed = u64::try_from(Clock::System.now_ms()).unwrap_or_default();
-        let began = Duration::from_millis(elapsed.saturating_sub(self.start_ms));
+        let began = Duration::from_millis(elapsed.saturating_sub(self.span.start_ms));
         let now = Instant::now();
-        let mut pacer = Pacer::new(self.start_ms, now.checked_sub(began).unwrap_or(now));
-        let mut next_hand_over = self.start_ms + BATCH_MS;
+        let mut pacer = Pacer::new(self.span.start_ms, now.checked_sub(began).unwrap_or(now));
+        let mut next_hand_over = self.span.start_ms + BATCH_MS;
         let mut line = Vec::new();
         let mut position = 0_u64;
         loop {
             let event = self.fleet.next_event();
-            let ended = self.end_ms.is_some_and(|end| event.emission_ms >= end) || stop.is_stopped();
+            let ended = self.span.end_ms.is_some_and(|end| event.emission_ms >= end) || stop.is_stopped();
             if event.emission_ms >= next_hand_over || ended {
-                for (batch, split) in batches.iter_mut().zip(&self.splits) {
+                for (batch, (split, counters)) in batches.iter_mut().zip(&self.splits) {
                     if !batch.is_empty() {
                         let full = std::mem::replace(batch, empty(split));
+                        counters.count(&full);
                         output.send(SourceEvent::Records(full))?;
                     }
                 }
@@ -96,16 +109,20 @@ impl FleetSource {
             line.clear();
             event.write_json(&mut line);
             let split = event.vehicle as usize % self.splits.len().max(1);
-            let (Some(batch), Some(split)) = (batches.get_mut(split), self.splits.get(split)) else {
+            let (Some(batch), Some((split, counters))) =
+                (batches.get_mut(split), self.splits.get(split))
+            else {
                 continue;
             };
             batch.push(&line, position);
             position += 1;
             if batch.byte_len() >= BATCH_BYTES {
-                output.send(SourceEvent::Records(std::mem::replace(batch, empty(split))))?;
+                let full = std::mem::replace(batch, empty(split));
+                counters.count(&full);
+                output.send(SourceEvent::Records(full))?;
             }
         }
-        for split in &self.splits {
+        for (split, _) in &self.splits {
             output.send(SourceEvent::Finished(split.id))?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What a person at a terminal sees while pipelines run: a bar for files, a few lines for the demo;
 //! plain log lines where there is no terminal.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use crate::source::FileProgress;
 
 /// How often the terminal is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
+/// Rates are over this time: samples come at the pace of windows, many at once.
+const RATE_OVER: Duration = Duration::from_secs(10);
 /// How often a line is logged where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -20,13 +23,13 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     files: Option<FileProgress>,
-    shown: Shown,
+    /// What was seen before, oldest first, for rates.
+    seen: VecDeque<Seen>,
     next: Instant,
 }
 
-/// What was shown last, for rates.
-#[derive(Debug)]
-struct Shown {
+#[derive(Debug, Clone, Copy)]
+struct Seen {
     at: Instant,
     events: u64,
     samples: u64,
@@ -53,7 +56,9 @@ impl Progress {
             )
         });
         let now = Instant::now();
-        Self { bar, files, shown: Shown { at: now, events: 0, samples: 0 }, next: now }
+        let next = now + if bar.is_some() { DRAW_EVERY } else { LOG_EVERY };
+        let seen = VecDeque::from([Seen { at: now, events: 0, samples: 0 }]);
+        Self { bar, files, seen, next }
     }
 
     /// To be called often; shows something when it is time.
@@ -63,14 +68,7 @@ impl Progress {
             return;
         }
         self.next = now + if self.bar.is_some() { DRAW_EVERY } else { LOG_EVERY };
-        let seconds = now.duration_since(self.shown.at).as_secs_f64();
-        if seconds <= 0.0 {
-            return;
-        }
-        let rate = |now: u64, before: u64| (now.saturating_sub(before)) as f64 / seconds;
-        let events = rate(status.events, self.shown.events);
-        let samples = rate(status.samples, self.shown.samples);
-        self.shown = Shown { at: now, events: status.events, samples: status.samples };
+        let Some((events, samples)) = self.rates(now, status) else { return };
         match &self.bar {
             None => log(status, events, samples),
             Some(bar) => {
@@ -84,6 +82,19 @@ impl Progress {
                 }
             }
         }
+    }
+
+    /// Events/s and samples/s over the last [`RATE_OVER`].
+    fn rates(&mut self, now: Instant, status: &Status) -> Option<(f64, f64)> {
+        let oldest = *self.seen.front()?;
+        self.seen.push_back(Seen { at: now, events: status.events, samples: status.samples });
+        while self.seen.get(1).is_some_and(|next| now.duration_since(next.at) >= RATE_OVER) {
+            self.seen.pop_front();
+        }
+        let seconds = now.duration_since(oldest.at).as_secs_f64();
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        let rates = (rate(status.events, oldest.events), rate(status.samples, oldest.samples));
+        (seconds > 0.0).then_some(rates)
     }
 
     /// Takes the bar away.

@@ -21,6 +21,7 @@ use super::report::{Place, Problems};
 use choice::Choice;
 use shape::{Others, Shape};
 
+pub(crate) use shape::list as quoted;
 pub(crate) use suggestion::suggest;
 
 /// Checks a document against a JSON Schema and gives its value with every scalar typed as the

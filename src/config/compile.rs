@@ -36,6 +36,9 @@ impl AggregateCatalog for Catalog {
 pub(super) struct Compiler<'a> {
     pub(super) document: &'a Document,
     pub(super) problems: &'a mut Problems,
+    /// Fields whose definition was refused and reported. That they are unknown wherever they are
+    /// used is no further problem.
+    pub(super) refused: Vec<String>,
 }
 
 impl Compiler<'_> {
@@ -92,6 +95,10 @@ impl Compiler<'_> {
 
     fn report(&mut self, path: &[PathSegment<'_>], errors: &[ExprError]) {
         for error in errors {
+            let unknown = |name: &String| error.message.starts_with(&format!("unknown field '{name}'"));
+            if self.refused.iter().any(unknown) {
+                continue;
+            }
             let length = error.end.saturating_sub(error.start);
             let place = self.document.place_in(path, error.start, length);
             self.problems.add(place, &error.message);

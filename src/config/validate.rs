@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::check::suggest;
+use super::check::{quoted, suggest};
 use super::compile::{Catalog, Compiler};
 use super::document::{Document, PathSegment};
 use super::file::{MetricConfig, PipelineFile};
@@ -28,7 +28,7 @@ pub(super) fn validate(
     problems: &mut Problems,
 ) -> Option<Pipeline> {
     let mut validator = Validator {
-        compiler: Compiler { document, problems },
+        compiler: Compiler { document, problems, refused: Vec::new() },
         schema: Schema::new(),
         needs_envelope: false,
     };
@@ -71,7 +71,20 @@ struct Validator<'a> {
 
 impl Validator<'_> {
     fn problem(&mut self, path: &[PathSegment<'_>], message: impl AsRef<str>) {
+        let message = with_subject(path, message.as_ref());
         self.compiler.problems.add_at(self.compiler.document, path, message);
+    }
+
+    /// What a stage found in its section. Entries of mappings whose keys the user chose stand at
+    /// their keys: these are what is wrong, and the values may be secrets.
+    fn problem_of_stage(&mut self, stage: &str, path: &[String], message: &str) {
+        let at = under(stage, path);
+        match path {
+            [.., parent, _] if parent == "properties" || parent == "headers" => {
+                self.problem_of_key(&at, with_subject(&at, message));
+            }
+            _ => self.problem(&at, message),
+        }
     }
 
     fn problem_of_key(&mut self, path: &[PathSegment<'_>], message: impl AsRef<str>) {
@@ -96,15 +109,40 @@ impl Validator<'_> {
             kafka: section.kafka.clone(),
             mqtt: section.mqtt.clone(),
         };
+        let kinds = [
+            ("file", config.file.is_some()),
+            ("kafka", config.kafka.is_some()),
+            ("mqtt", config.mqtt.is_some()),
+        ];
+        self.exactly_one("source", &kinds);
         for (path, message) in config.validate() {
-            self.problem(&under("source", &path), message);
+            self.problem_of_stage("source", &path, &message);
         }
         config
     }
 
     fn write(&mut self, file: &PipelineFile) {
+        let kinds = [
+            ("remote_write", file.write.remote_write.is_some()),
+            ("file", file.write.file.is_some()),
+        ];
+        self.exactly_one("write", &kinds);
         for (path, message) in file.write.validate() {
-            self.problem(&under("write", &path), message);
+            self.problem_of_stage("write", &path, &message);
+        }
+    }
+
+    /// Of some keys of a section exactly one must be given.
+    fn exactly_one(&mut self, section: &str, kinds: &[(&str, bool)]) {
+        let mut given = kinds.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name);
+        let Some(first) = given.next() else {
+            let names = quoted(kinds.iter().map(|(name, _)| *name), "or");
+            let message = format!("missing key in '{section}': one of {names}");
+            return self.problem_of_key(&[section.into()], message);
+        };
+        for other in given {
+            let message = format!("'{other}' does not go with '{first}'; remove one of them");
+            self.problem_of_key(&[section.into(), other.into()], message);
         }
     }
 
@@ -146,6 +184,7 @@ impl Validator<'_> {
             let message = format!(
                 "'{name}' is not a field name; use letters, digits and '_', a letter first"
             );
+            self.compiler.refused.push(name.to_owned());
             self.problem_of_key(at, message);
         } else if self.schema.find(name).is_some() {
             self.problem_of_key(at, format!("there is a field '{name}' already"));
@@ -169,10 +208,12 @@ impl Validator<'_> {
                 );
                 None
             }
+            None if self.compiler.refused.iter().any(|refused| refused == name) => None,
             None => {
                 let names: Vec<_> =
                     self.schema.fields().iter().map(|field| field.name.as_str()).collect();
                 let hint = match suggest(name, names.iter().copied()) {
+                    _ if names.is_empty() => "there are no fields".to_owned(),
                     Some(near) => format!("did you mean '{near}'?"),
                     None => format!("the fields are {}", names.join(", ")),
                 };
@@ -214,7 +255,10 @@ impl Validator<'_> {
         let mut derived = Vec::new();
         for (name, text) in &file.derive {
             let at: [PathSegment<'_>; 2] = ["derive".into(), name.as_str().into()];
-            let Some(program) = self.compiler.scalar(&at, text, &self.schema) else { continue };
+            let Some(program) = self.compiler.scalar(&at, text, &self.schema) else {
+                self.compiler.refused.push(name.clone());
+                continue;
+            };
             self.add_field(&at, name, program.data_type());
             derived.push(Derived { name: name.clone(), program });
         }
@@ -311,6 +355,14 @@ impl Validator<'_> {
         }
         let path = [at[0], at[1], "value".into()];
         let schema = self.schema.clone();
+        let catalog = Catalog { without_order: None };
+        let aggregate = AggregateExpression::compile(&config.value, &schema, &schema, &catalog);
+        if aggregate.is_ok_and(|value| !value.calls.is_empty()) {
+            let message = "aggregates events, which needs a window; add one, such as \
+                           window: { tumbling: 5s }";
+            self.problem(&path, message);
+            return None;
+        }
         let value = self.compiler.scalar_of(&path, &config.value, &schema, DataType::Number)?;
         Some(Shape::Raw { value })
     }
@@ -350,11 +402,17 @@ impl Validator<'_> {
         }
         let keyed = rows.clone();
         let mut values = Vec::new();
-        let mut complete = true;
+        let mut complete = !per.values.is_empty();
         for (name, text) in &per.values {
             let path = [at[0], at[1], "per".into(), "let".into(), name.as_str().into()];
-            if !is_identifier(name) || rows.find(name).is_some() {
-                let message = format!("'{name}' is not a new name made of letters, digits and '_'");
+            let refusal = if !is_identifier(name) {
+                Some(format!("'{name}' is not a name; use letters, digits and '_', a letter first"))
+            } else if rows.find(name).is_some() {
+                Some(format!("'{name}' is a label or the key already; take another name"))
+            } else {
+                None
+            };
+            if let Some(message) = refusal {
                 self.problem_of_key(&path, message);
                 complete = false;
                 continue;
@@ -396,6 +454,19 @@ impl Validator<'_> {
             return None;
         }
         is_number.then_some(value)
+    }
+}
+
+/// A message that begins with its verb gets the key for its subject.
+fn with_subject(path: &[PathSegment<'_>], message: &str) -> String {
+    let verb = message.split(' ').next().unwrap_or_default();
+    match path.last() {
+        Some(PathSegment::Key(key))
+            if ["is", "has", "holds", "carries", "must", "needs", "aggregates"].contains(&verb) =>
+        {
+            format!("'{key}' {message}")
+        }
+        _ => message.to_owned(),
     }
 }
 

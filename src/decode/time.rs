@@ -47,7 +47,9 @@ fn convert(scalar: &Scalar<'_>, unit: TimeUnit) -> Result<TimestampMs, Reason> {
         }),
         (Scalar::Number(value), unit) => {
             let millis = match unit {
-                TimeUnit::S => value * 1e3,
+                // A float of seconds is right to a microsecond; without rounding to one, half of
+                // all times would be floored to the millisecond before.
+                TimeUnit::S => (value * 1e6).round() / 1e3,
                 TimeUnit::Us => value / 1e3,
                 TimeUnit::Ns => value / 1e6,
                 TimeUnit::Ms | TimeUnit::Rfc3339 => *value,
@@ -74,6 +76,13 @@ mod tests {
     fn reads_every_unit() {
         assert_eq!(read(Scalar::Integer(1_730_621_749), TimeUnit::S), Ok(NOW));
         assert_eq!(read(Scalar::Number(1_730_621_748.25), TimeUnit::S), Ok(NOW - 750));
+        for millis in 0..1_000 {
+            let text = format!("1730621748.{millis:03}");
+            let seconds = Scalar::Number(text.parse().unwrap());
+            assert_eq!(read(seconds, TimeUnit::S), Ok(NOW - 1_000 + millis), "{text}");
+        }
+        let almost = Scalar::Number(1_730_621_748.999_6);
+        assert_eq!(read(almost, TimeUnit::S), Ok(NOW - 1));
         assert_eq!(read(Scalar::Integer(NOW), TimeUnit::Ms), Ok(NOW));
         assert_eq!(read(Scalar::Integer(NOW * 1_000 + 999), TimeUnit::Us), Ok(NOW));
         assert_eq!(read(Scalar::Integer(NOW * 1_000_000), TimeUnit::Ns), Ok(NOW));

@@ -57,8 +57,9 @@ impl Lookup {
         metrics: &LookupMetrics,
     ) -> Result<Self, String> {
         let fallbacks = fallbacks(&config.add, &config.otherwise)?;
-        let table = shared.table();
+        // The version first: a table that is replaced in between is then found to be new.
         let version = shared.version();
+        let table = shared.table();
         let name = [config.lookup.as_str()];
         Ok(Self {
             shared,

@@ -15,6 +15,16 @@ pub(super) struct Preparation {
     derived: Vec<Derived>,
 }
 
+/// A batch for the windows.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) batch: Batch,
+    /// How many events there were before any was dropped.
+    pub(super) decoded: usize,
+    /// The split's highest event time so far.
+    pub(super) highest: Option<TimestampMs>,
+}
+
 impl Preparation {
     pub(super) fn build(
         pipeline: &Pipeline,
@@ -26,15 +36,20 @@ impl Preparation {
         Ok(Self { decoder, lookups, derived: pipeline.derived.clone() })
     }
 
-    /// Makes a batch with all columns, and gives the split's highest event time so far. Events that
-    /// a lookup drops have moved the watermark: they were seen.
+    /// Makes a batch with all columns. Events that a lookup drops have moved the watermark: they
+    /// were seen.
     pub(super) fn prepare(
         &mut self,
         records: &RecordBatch,
         splits: &mut Splits,
         interner: &mut Interner,
-    ) -> (Batch, Option<TimestampMs>) {
+    ) -> Prepared {
         let mut batch = self.decoder.decode(records, records.received_ms(), interner);
+        let decoded = batch.rows();
+        let first = records.get(0).map(|record| record.position);
+        if let Some(before) = first.and_then(|first| splits.begin(batch.split, first)) {
+            keep_from(before, &mut batch);
+        }
         let highest = splits.observe(&mut batch);
         for (lookup, key) in &mut self.lookups {
             let keys = batch.columns.get(*key).map(|column| column.symbols().to_vec());
@@ -48,6 +63,19 @@ impl Preparation {
             let column = derived.program.evaluate(&batch.columns, rows, interner).into_owned();
             batch.columns.push(column);
         }
-        (batch, highest)
+        Prepared { batch, decoded, highest }
     }
+}
+
+/// Drops the events before a position.
+fn keep_from(position: u64, batch: &mut Batch) {
+    let rows = batch.positions.iter().zip(0_u32..);
+    let kept: Vec<_> =
+        rows.filter(|(known, _)| **known >= position).map(|(_, row)| row).collect();
+    tracing::debug!(
+        split = batch.split.0,
+        again = batch.rows() - kept.len(),
+        "records that were read again are passed over"
+    );
+    batch.keep(&kept);
 }

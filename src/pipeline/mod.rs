@@ -23,4 +23,4 @@ mod worker;
 
 pub use inbox::Input;
 pub use metrics::PipelineMetrics;
-pub use running::{Finished, Options, PipelineError, Running, SourceOf, Status};
+pub use running::{Finished, MakeSource, Options, PipelineError, Running, SourceOf, Status};

@@ -1,5 +1,6 @@
 //! A running pipeline: started from its description, stopped with a deadline.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -33,9 +34,12 @@ const WORKER_STACK: usize = 8 << 20;
 pub enum SourceOf {
     /// The source that the pipeline file describes.
     File,
-    /// A source that was made elsewhere, told what the pipeline has finished with.
-    Made(Box<dyn Source>),
+    /// A source that is made elsewhere and counts in the pipeline's registry.
+    Made(MakeSource),
 }
+
+/// Makes a source, given the pipeline's registry.
+pub type MakeSource = Box<dyn FnOnce(&Registry) -> Box<dyn Source>>;
 
 /// How a pipeline is run.
 #[derive(Debug, Clone)]
@@ -72,6 +76,13 @@ pub enum PipelineError {
     /// The system gave no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The writer took no more, and did not say why.
+    #[error("the writer has failed")]
+    Writer,
+    /// A source that cannot be replayed was stopped, and not all of its events reached a window that
+    /// was written.
+    #[error("stopping took too long: events that were read and not written are lost")]
+    GivenUp,
     /// A thread ended by a panic, which is a bug of weir.
     #[error("the {0} has failed unexpectedly; please report this")]
     Panicked(String),
@@ -114,6 +125,8 @@ pub struct Running {
     workers: usize,
     /// Whether samples go to a receiver that may be away.
     remote: bool,
+    /// Whether what was read can be read again.
+    replayable: bool,
     outcomes: Receiver<Outcome>,
     writer: Writer,
     refreshers: Vec<RefresherThread>,
@@ -128,6 +141,8 @@ pub struct Running {
 enum Outcome {
     Source(Result<(), SourceError>),
     Worker(Result<(), write::Stopped>),
+    /// The source's or a worker's thread.
+    Panicked(&'static str),
 }
 
 impl Running {
@@ -150,7 +165,7 @@ impl Running {
         let lookup_metrics = LookupMetrics::new(&registry);
         let (tables, refreshers) = load_tables(pipeline, &lookup_metrics)?;
         let source = match source {
-            SourceOf::Made(source) => source,
+            SourceOf::Made(make) => make(&registry),
             SourceOf::File => {
                 let context = source::Context {
                     pipeline: pipeline.name.clone(),
@@ -173,6 +188,7 @@ impl Running {
             watermarks: watermarks.clone(),
             watermark: watermark.clone(),
             clock: options.clock.clone(),
+            idle_after_ms: pipeline.time.idle_after.as_signed_millis(),
             safe,
             metrics: metrics.clone(),
         };
@@ -189,8 +205,9 @@ impl Running {
             shared,
         };
         let (outcome, outcomes) = unbounded();
-        let mut threads = parts.start_workers(inboxes, &writer, &outcome)?;
         let stop = StopSignal::default();
+        let mut threads = parts.start_workers(inboxes, &writer, &outcome, &stop)?;
+        let replayable = source.is_replayable();
         let source = start_source(source, router.clone(), stop.clone(), outcome)?;
         threads.push((source, "source"));
         Ok(Self {
@@ -200,6 +217,7 @@ impl Running {
             threads,
             workers,
             remote: pipeline.write.remote_write.is_some(),
+            replayable,
             outcomes,
             writer,
             refreshers,
@@ -252,8 +270,11 @@ impl Running {
         let mut error = None;
         let mut deadline = None;
         let mut running = self.workers + 1;
-        let mut writer_failed = false;
-        while running > 0 && !writer_failed && deadline.is_none_or(|end| Instant::now() < end) {
+        let (mut writer_failed, mut panicked) = (false, false);
+        while running > 0
+            && !writer_failed
+            && !panicked
+            && deadline.is_none_or(|end| Instant::now() < end) {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
             }
@@ -262,6 +283,10 @@ impl Running {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Outcome::Source(result)) => error = result.err().map(PipelineError::from),
                 Ok(Outcome::Worker(result)) => writer_failed = result.is_err(),
+                Ok(Outcome::Panicked(what)) => {
+                    error = Some(PipelineError::Panicked(what.to_owned()));
+                    panicked = true;
+                }
             }
             running -= 1;
         }
@@ -270,15 +295,23 @@ impl Running {
         if writer_failed {
             self.stop.stop();
         }
-        if deadline.is_none() && error.is_none() && !writer_failed {
+        let complete = deadline.is_none() && error.is_none() && !writer_failed;
+        if complete {
             self.await_acknowledgement();
         }
         let rest = match deadline {
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-            None => drain,
+            Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+            // A reader of a pipe may take its time; it is not for us to lose samples over it.
+            None if complete && !self.remote => None,
+            None => Some(drain),
         };
         let status = self.status();
-        let written = self.writer.finish(Some(rest));
+        let written = self.writer.finish(rest);
+        if writer_failed && written.error.is_none() {
+            error.get_or_insert(PipelineError::Writer);
+        } else if running > 0 && !self.replayable {
+            error.get_or_insert(PipelineError::GivenUp);
+        }
         drop(self.refreshers);
         for (thread, what) in self.threads {
             // What does not end in time is left behind; it holds nothing that is of use any more.
@@ -319,17 +352,26 @@ impl Parts<'_> {
         inboxes: Vec<Inbox>,
         writer: &Writer,
         outcome: &Sender<Outcome>,
+        stop: &StopSignal,
     ) -> Result<Vec<(JoinHandle<()>, &'static str)>, PipelineError> {
         let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|_| unbounded()).unzip();
         let exchange = Exchange::new(senders);
         let mut threads = Vec::new();
         for (number, (inbox, partials)) in inboxes.into_iter().zip(receivers).enumerate() {
             let worker = self.worker(number, inbox, partials, exchange.clone(), writer)?;
-            let outcome = outcome.clone();
+            let (outcome, stop) = (outcome.clone(), stop.clone());
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .stack_size(WORKER_STACK)
-                .spawn(move || report(&outcome, Outcome::Worker(worker.run())))?;
+                .spawn(move || {
+                    let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+                    if !matches!(ended, Ok(Ok(()))) {
+                        // The other workers would wait for this one's partials for ever.
+                        tracing::error!(worker = number, "the pipeline stops: a worker has failed");
+                        stop.stop();
+                    }
+                    report(&outcome, ended.map_or(Outcome::Panicked("worker"), Outcome::Worker));
+                })?;
             threads.push((thread, "worker"));
         }
         Ok(threads)
@@ -412,11 +454,15 @@ fn start_source(
     outcome: Sender<Outcome>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("source".to_owned()).spawn(move || {
-        let complete_on_stop = !source.is_replayable();
-        let result = source.run(&mut router, &stop);
-        let complete = result.is_ok() && (complete_on_stop || !stop.is_stopped());
+        let replayable = source.is_replayable();
+        let ended = catch_unwind(AssertUnwindSafe(|| source.run(&mut router, &stop)));
+        if let Ok(Err(error)) = &ended {
+            tracing::error!(%error, "the source has failed");
+        }
+        // What cannot be read again is written as far as it goes.
+        let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
         router.end(complete);
-        report(&outcome, Outcome::Source(result));
+        report(&outcome, ended.map_or(Outcome::Panicked("source"), Outcome::Source));
     })
 }
 

@@ -14,6 +14,13 @@ pub(super) struct Splits {
 
 #[derive(Debug, Default)]
 struct Split {
+    /// Whether it is somebody else's now. What is known of it stays: where it comes back, its
+    /// records are read again from the last commit on, and their events are in windows already.
+    revoked: bool,
+    /// Records before this position were processed in an earlier assignment.
+    processed_before: Option<u64>,
+    /// The first position of all.
+    origin: Option<u64>,
     /// The highest event time so far.
     highest: Option<TimestampMs>,
     /// Batches whose windows are not all written, oldest first.
@@ -34,6 +41,22 @@ struct Unwritten {
 impl Splits {
     pub(super) fn new(out_of_order_ms: i64) -> Self {
         Self { out_of_order_ms, splits: BTreeMap::new() }
+    }
+
+    /// Records of a split begin at `first`. Gives the position before which they were processed in
+    /// an earlier assignment and must not count again.
+    pub(super) fn begin(&mut self, split: SplitId, first: u64) -> Option<u64> {
+        let split = self.splits.entry(split).or_default();
+        if split.revoked && split.origin.is_some_and(|origin| first < origin) {
+            // No commit of ours leads there: these are other records, of a topic made anew.
+            *split = Split::default();
+        }
+        split.revoked = false;
+        split.origin.get_or_insert(first);
+        if split.processed_before.is_some_and(|before| first >= before) {
+            split.processed_before = None;
+        }
+        split.processed_before
     }
 
     /// Takes note of a batch's times: fills in the split's watermark before each row, and gives the
@@ -68,7 +91,9 @@ impl Splits {
         end: Option<TimestampMs>,
     ) {
         let split = self.splits.entry(split).or_default();
-        split.next = next;
+        // Records that are read again are accounted for by their first reading.
+        let first = first.max(split.processed_before.unwrap_or_default());
+        split.next = split.next.max(next);
         if let Some(end) = end {
             split.unwritten.push_back(Unwritten { first, end });
         }
@@ -80,7 +105,8 @@ impl Splits {
         &mut self,
         acknowledged: TimestampMs,
     ) -> impl Iterator<Item = (SplitId, u64)> {
-        self.splits.iter_mut().map(move |(id, split)| {
+        let ours = self.splits.iter_mut().filter(|(_, split)| !split.revoked);
+        ours.map(move |(id, split)| {
             while split.unwritten.front().is_some_and(|batch| batch.end <= acknowledged) {
                 split.unwritten.pop_front();
             }
@@ -90,7 +116,10 @@ impl Splits {
 
     /// A split belongs to somebody else.
     pub(super) fn revoke(&mut self, split: SplitId) {
-        self.splits.remove(&split);
+        if let Some(split) = self.splits.get_mut(&split) {
+            split.revoked = true;
+            split.processed_before = Some(split.next);
+        }
     }
 }
 
@@ -118,6 +147,31 @@ mod tests {
         assert_eq!(second.watermarks, [10_000]);
         assert_eq!(splits.watermark(A), 10_000);
         assert_eq!(splits.observe(&mut batch(&[])), Some(12_000));
+    }
+
+    #[test]
+    fn records_that_are_read_again_after_a_revocation_do_not_count_again() {
+        let mut splits = Splits::new(0);
+        assert_eq!(splits.begin(A, 100), None);
+        splits.processed(A, 100, 110, Some(10_000));
+        splits.processed(A, 110, 120, Some(20_000));
+        assert_eq!(splits.begin(A, 120), None, "only a revocation makes records come again");
+        splits.revoke(A);
+        assert_eq!(splits.safe_positions(0).count(), 0);
+
+        assert_eq!(splits.begin(A, 105), Some(120));
+        splits.processed(A, 105, 112, None);
+        let mut safe = |splits: &mut Splits, at| splits.safe_positions(at).collect::<Vec<_>>();
+        assert_eq!(safe(&mut splits, 10_000), [(A, 110)], "as at the first reading");
+        assert_eq!(splits.begin(A, 112), Some(120));
+        splits.processed(A, 112, 125, Some(20_000));
+        assert_eq!(splits.begin(A, 125), None);
+        assert_eq!(safe(&mut splits, 20_000), [(A, 125)]);
+
+        splits.revoke(A);
+        assert_eq!(splits.begin(A, 0), None, "another topic of the same name");
+        splits.processed(A, 0, 10, Some(30_000));
+        assert_eq!(safe(&mut splits, 20_000), [(A, 0)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use super::metrics::MetricCounters;
 use crate::config::{Metric, Shape};
 use crate::expr::{AggregateCall, AggregateExpression, Program};
-use crate::model::{Batch, Column, Interner, TimestampMs, Trilean};
+use crate::model::{Batch, Column, Interner, Symbol, TimestampMs, Trilean};
 use crate::window::aggregate::{AggregateKind, Function, Origin};
 use crate::window::{Argument, Groups, Rows, WindowStore};
 
@@ -40,6 +40,7 @@ pub(super) struct MetricStage {
     filter: Option<Program>,
     /// The columns of the key: the labels, then the key of `per`.
     key_columns: Vec<usize>,
+    labels: usize,
     inputs: Vec<AggregateInput>,
     store: WindowStore,
     late: IntCounter,
@@ -73,6 +74,7 @@ impl MetricStage {
             filter: metric.filter.clone(),
             store: WindowStore::new(metric.windows, kinds, key_columns.len(), is_per),
             key_columns,
+            labels: metric.by.len(),
             inputs,
             late: counters.late.clone(),
             late_after_idle: counters.late_after_idle.clone(),
@@ -114,11 +116,19 @@ impl MetricStage {
                 filter: filter.as_deref().map(Column::booleans),
             })
             .collect();
+        let empty = interner.find("");
         let keys: Vec<_> = self
             .key_columns
             .iter()
-            .map(|column| batch.columns.get(*column).map(Column::symbols).unwrap_or_default())
+            .zip(0..)
+            .map(|(column, place)| {
+                let column = batch.columns.get(*column).map(Column::symbols).unwrap_or_default();
+                empty.filter(|_| place < self.labels).map_or(Cow::Borrowed(column), |empty| {
+                    without_empty(column, empty)
+                })
+            })
             .collect();
+        let keys: Vec<&[Symbol]> = keys.iter().map(Cow::as_ref).collect();
         let dropped = self.store.ingest(
             &Rows {
                 times: &batch.times,
@@ -156,6 +166,16 @@ fn inputs_of(values: &[AggregateExpression]) -> Vec<AggregateInput> {
             filter: call.filter.clone(),
         })
         .collect()
+}
+
+/// A label column in which the empty text is NULL. Both make the same series, so they must be one
+/// group.
+fn without_empty(column: &[Symbol], empty: Symbol) -> Cow<'_, [Symbol]> {
+    if !column.contains(&empty) {
+        return Cow::Borrowed(column);
+    }
+    let value = |symbol: &Symbol| if *symbol == empty { Symbol::NULL } else { *symbol };
+    column.iter().map(value).collect()
 }
 
 fn true_rows(passes: &[Trilean]) -> Vec<u32> {

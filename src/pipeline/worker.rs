@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select_biased};
 use prometheus::IntGauge;
 
-use super::batch::Preparation;
+use super::batch::{Preparation, Prepared};
 use super::exchange::{Exchange, Message, Partials, texts_of};
 use super::inbox::{Inbox, Input};
 use super::metrics::{PipelineMetrics, StateGauges};
@@ -26,6 +26,9 @@ use super::splits::Splits;
 /// silence.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often gauges and safe positions are brought up to date, with input or without.
+const REPORT: Duration = Duration::from_millis(200);
+
 /// What all workers of a pipeline share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
@@ -33,6 +36,8 @@ pub(super) struct Shared {
     /// The watermark that was last seen by any worker.
     pub(super) watermark: Arc<AtomicI64>,
     pub(super) clock: Clock,
+    /// After how long without usable records a split steps aside, ms.
+    pub(super) idle_after_ms: i64,
     pub(super) safe: SafePositions,
     pub(super) metrics: PipelineMetrics,
 }
@@ -66,6 +71,7 @@ impl Worker {
         let partials = self.partials.clone();
         let input = self.inbox.receiver.clone();
         let nothing = crossbeam_channel::never();
+        let mut reported = Instant::now();
         while !(self.input_ended && self.owner.is_done()) {
             let input = if self.input_ended { &nothing } else { &input };
             select_biased! {
@@ -80,7 +86,12 @@ impl Worker {
                     self.inbox.taken(&input);
                     self.handle(input)?;
                 }
-                default(TICK) => self.tick(),
+                default(TICK) => self.advance(),
+            }
+            // Not only on a tick: under load there is none.
+            if reported.elapsed() >= REPORT {
+                self.report();
+                reported = Instant::now();
             }
         }
         self.report();
@@ -118,7 +129,7 @@ impl Worker {
 
     fn process(&mut self, records: &RecordBatch) {
         let split = records.split().id;
-        let (batch, highest) =
+        let Prepared { batch, decoded, highest } =
             self.preparation.prepare(records, &mut self.splits, &mut self.interner);
         let last_watermark = self.splits.watermark(split);
         for stage in &mut self.stages {
@@ -134,7 +145,11 @@ impl Worker {
             self.splits.processed(split, first, last + 1, end);
         }
         let now_ms = self.shared.clock.now_ms();
-        self.watermarks(|watermarks| watermarks.events(split, highest, now_ms));
+        let idle_after_ms = self.shared.idle_after_ms;
+        self.watermarks(|watermarks| match decoded {
+            0 => watermarks.eventless(split, now_ms, idle_after_ms),
+            _ => watermarks.events(split, highest, now_ms),
+        });
     }
 
     fn watermarks<T>(&self, change: impl FnOnce(&mut Watermarks) -> T) -> T {
@@ -197,11 +212,6 @@ impl Worker {
         Ok(())
     }
 
-    fn tick(&mut self) {
-        self.advance();
-        self.report();
-    }
-
     /// Brings gauges and safe positions up to date.
     fn report(&mut self) {
         for (stage, gauges) in self.stages.iter().zip(&mut self.state_gauges) {
@@ -231,7 +241,7 @@ impl Worker {
         if self.flushed > TimestampMs::MIN && self.flushed < END_OF_TIME {
             let now_ms = self.shared.clock.now_ms();
             metrics.watermark.set(self.flushed as f64 / 1e3);
-            metrics.watermark_lag.set((now_ms - self.flushed) as f64 / 1e3);
+            metrics.watermark_lag.set(now_ms.saturating_sub(self.flushed) as f64 / 1e3);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The kinds of a pipeline file's `source` section.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
@@ -16,13 +19,34 @@ const CONTROLLED: [(&str, &str); 11] = [
     ("metadata.broker.list", "write it as `brokers`"),
     ("group.id", "write it as `group`"),
     ("auto.offset.reset", "write it as `start`"),
-    ("enable.auto.commit", "offsets are committed once their samples are written"),
-    ("auto.commit.enable", "offsets are committed once their samples are written"),
-    ("auto.commit.interval.ms", "offsets are committed once their samples are written"),
-    ("enable.auto.offset.store", "offsets are committed once their samples are written"),
-    ("enable.partition.eof", "weir must know when a partition is read to its end"),
-    ("statistics.interval.ms", "weir must know when a partition is read to its end"),
-    ("check.crcs", "a damaged record must never be taken for a measurement"),
+    (
+        "enable.auto.commit",
+        "offsets are committed once their samples are written",
+    ),
+    (
+        "auto.commit.enable",
+        "offsets are committed once their samples are written",
+    ),
+    (
+        "auto.commit.interval.ms",
+        "offsets are committed once their samples are written",
+    ),
+    (
+        "enable.auto.offset.store",
+        "offsets are committed once their samples are written",
+    ),
+    (
+        "enable.partition.eof",
+        "weir must know when a partition is read to its end",
+    ),
+    (
+        "statistics.interval.ms",
+        "weir must know when a partition is read to its end",
+    ),
+    (
+        "check.crcs",
+        "a damaged record must never be taken for a measurement",
+    ),
 ];
 
 /// The smallest and greatest seconds that MQTT's keep-alive can be.
@@ -211,7 +235,10 @@ impl Findings {
         let mut seen = BTreeSet::new();
         for text in texts {
             if !seen.insert(text) {
-                self.add(path, format!("'{text}' is there twice; its records would count twice"));
+                self.add(
+                    path,
+                    format!("'{text}' is there twice; its records would count twice"),
+                );
             }
         }
     }
@@ -295,15 +322,20 @@ impl MqttConfig {
         }
         let (least, most) = PACKET_BYTES;
         if !(least..=most).contains(&self.max_packet_bytes) {
-            let message =
-                format!("{} is out of range; from {least} to {most}", self.max_packet_bytes);
+            let message = format!(
+                "{} is out of range; from {least} to {most}",
+                self.max_packet_bytes
+            );
             found.add(&["mqtt", "max_packet_bytes"], message);
         }
     }
 
     fn check_credentials(&self, found: &mut Findings) {
         if self.password.is_some() && self.password_file.is_some() {
-            found.add(&["mqtt", "password"], "is given twice; write it or password_file, not both");
+            found.add(
+                &["mqtt", "password"],
+                "is given twice; write it or password_file, not both",
+            );
         }
         let has_password = self.password.is_some() || self.password_file.is_some();
         if has_password && self.username.is_none() {
@@ -311,8 +343,14 @@ impl MqttConfig {
         }
         let Some(tls) = &self.tls else { return };
         match (&tls.cert_file, &tls.key_file) {
-            (Some(_), None) => found.add(&["mqtt", "tls", "key_file"], "is missing; cert_file needs it"),
-            (None, Some(_)) => found.add(&["mqtt", "tls", "cert_file"], "is missing; key_file needs it"),
+            (Some(_), None) => found.add(
+                &["mqtt", "tls", "key_file"],
+                "is missing; cert_file needs it",
+            ),
+            (None, Some(_)) => found.add(
+                &["mqtt", "tls", "cert_file"],
+                "is missing; key_file needs it",
+            ),
             _ => {}
         }
     }
@@ -328,13 +366,12 @@ fn is_topic_filter(filter: &str) -> bool {
         return false;
     }
     let last = filter.split('/').count() - 1;
-    filter.split('/').enumerate().all(|(index, level)| match level {
-        "#" => index == last,
-        "+" => true,
-        _ => !level.contains(['#', '+']),
-    })
+    filter
+        .split('/')
+        .enumerate()
+        .all(|(index, level)| match level {
+            "#" => index == last,
+            "+" => true,
+            _ => !level.contains(['#', '+']),
+        })
 }
-
-#[cfg(test)]
-#[path = "config_tests.rs"]
-mod tests;

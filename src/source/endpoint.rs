@@ -46,7 +46,13 @@ impl FromStr for Endpoint {
             Some(colon) => {
                 let (host, port) = rest.split_at(host_end + colon);
                 let port = port.strip_prefix(':').unwrap_or(port);
-                (host, port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?)
+                (
+                    host,
+                    port.parse()
+                        .ok()
+                        .filter(|port| *port != 0)
+                        .ok_or_else(invalid)?,
+                )
             }
             None => (rest, default_port),
         };
@@ -54,7 +60,11 @@ impl FromStr for Endpoint {
         if host.is_empty() || !host.chars().all(allowed) || tls && host.starts_with('[') {
             return Err(invalid());
         }
-        Ok(Self { tls, host: host.to_owned(), port })
+        Ok(Self {
+            tls,
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -72,22 +82,39 @@ mod tests {
     fn reads_scheme_host_and_port() {
         for (text, tls, shown) in [
             ("mqtt://broker", false, "broker:1883"),
-            ("mqtts://broker.example.com", true, "broker.example.com:8883"),
+            (
+                "mqtts://broker.example.com",
+                true,
+                "broker.example.com:8883",
+            ),
             ("mqtt://127.0.0.1:11883/", false, "127.0.0.1:11883"),
             ("mqtt://[::1]:1884", false, "[::1]:1884"),
             ("mqtt://[::1]", false, "[::1]:1883"),
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!((endpoint.tls, endpoint.to_string().as_str()), (tls, shown), "{text}");
+            assert_eq!(
+                (endpoint.tls, endpoint.to_string().as_str()),
+                (tls, shown),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses_everything_else() {
         for text in [
-            "", "broker", "broker:1883", "tcp://broker", "mqtt://", "mqtt://:1883",
-            "mqtt://broker:0", "mqtt://broker:70000", "mqtt://broker:x", "mqtt://bro ker",
-            "mqtt://broker/topic", "mqtts://[::1]:8883",
+            "",
+            "broker",
+            "broker:1883",
+            "tcp://broker",
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://broker:0",
+            "mqtt://broker:70000",
+            "mqtt://broker:x",
+            "mqtt://bro ker",
+            "mqtt://broker/topic",
+            "mqtts://[::1]:8883",
         ] {
             let expected = Err(InvalidEndpoint::Form(text.to_owned()));
             assert_eq!(text.parse::<Endpoint>(), expected, "{text}");

@@ -61,9 +61,15 @@ impl FileSource {
         let mut inputs = VecDeque::new();
         for (id, path) in (0..).zip(config.path.all()) {
             let (name, input) = open(path, &context.progress)?;
-            let counted = Counted { input, progress: context.progress.clone() };
+            let counted = Counted {
+                input,
+                progress: context.progress.clone(),
+            };
             inputs.push_back(Input {
-                split: Split { id: SplitId(id), name: name.into() },
+                split: Split {
+                    id: SplitId(id),
+                    name: name.into(),
+                },
                 blocks: BlockReader::new(counted, context.max_record_bytes),
                 metrics: metrics.split(name),
             });
@@ -79,7 +85,10 @@ impl FileSource {
     /// The batches of an input's next block, or none at its end.
     fn next_batches(&self, input: &mut Input) -> Result<Option<Vec<RecordBatch>>, SourceError> {
         let block = input.blocks.next_block().map_err(|error| {
-            SourceError::new(source_name(&input.split.name), format!("cannot be read: {error}"))
+            SourceError::new(
+                source_name(&input.split.name),
+                format!("cannot be read: {error}"),
+            )
         })?;
         let dropped = self.metrics.dropped(DropReason::TooLarge);
         dropped.inc_by(input.blocks.take_dropped());
@@ -98,7 +107,10 @@ impl Source for FileSource {
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
         for input in &self.inputs {
-            if output.send(SourceEvent::Assigned(input.split.clone())).is_err() {
+            if output
+                .send(SourceEvent::Assigned(input.split.clone()))
+                .is_err()
+            {
                 return Ok(());
             }
         }
@@ -145,8 +157,9 @@ fn open<'a>(
     if path == standard_input {
         return Ok((name, Box::new(io::stdin())));
     }
-    let failed =
-        |error: io::Error| SourceError::new(source_name(path), format!("cannot be opened: {error}"));
+    let failed = |error: io::Error| {
+        SourceError::new(source_name(path), format!("cannot be opened: {error}"))
+    };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
@@ -184,7 +197,11 @@ mod tests {
                     let text = String::from_utf8_lossy(last.bytes).into_owned();
                     let place = batch.place(batch.len() - 1);
                     let name = place.rsplit('/').next().unwrap();
-                    format!("{} to {name} = {text} at {}", batch.len(), batch.received_ms())
+                    format!(
+                        "{} to {name} = {text} at {}",
+                        batch.len(),
+                        batch.received_ms()
+                    )
                 }
                 SourceEvent::Assigned(split) => format!("assigned {}", split.id.0),
                 SourceEvent::Finished(split) => format!("finished {}", split.0),
@@ -207,8 +224,13 @@ mod tests {
     }
 
     fn config(paths: &[&std::path::Path]) -> FileConfig {
-        let paths = paths.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
-        FileConfig { path: Paths::Many(paths) }
+        let paths = paths
+            .iter()
+            .map(|path| path.to_str().unwrap().to_owned())
+            .collect();
+        FileConfig {
+            path: Paths::Many(paths),
+        }
     }
 
     #[test]
@@ -216,7 +238,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (long, short) = (folder.path().join("long"), folder.path().join("short"));
         // 64-byte lines: a block holds 4,096 of them.
-        let lines: String = (0..10_000).map(|number| format!("{number:063}\n")).collect();
+        let lines: String = (0..10_000)
+            .map(|number| format!("{number:063}\n"))
+            .collect();
         std::fs::write(&long, &lines).unwrap();
         std::fs::write(&short, "a\n\nb").unwrap();
 
@@ -224,10 +248,15 @@ mod tests {
         let context = context();
         let progress = context.progress.clone();
         let source = FileSource::open(&config(&[&long, &short]), context, &registry).unwrap();
-        assert_eq!((progress.read_bytes(), progress.total_bytes()), (0, 640_004));
+        assert_eq!(
+            (progress.read_bytes(), progress.total_bytes()),
+            (0, 640_004)
+        );
 
         let mut log = Log(Vec::new(), usize::MAX);
-        Box::new(source).run(&mut log, &StopSignal::default()).unwrap();
+        Box::new(source)
+            .run(&mut log, &StopSignal::default())
+            .unwrap();
         let number = |number: u64| format!("{number:063} at 42");
         assert_eq!(
             log.0,
@@ -245,7 +274,10 @@ mod tests {
         );
         assert_eq!(progress.read_bytes(), 640_004);
         let text = Registry::text([&registry]);
-        let records = format!("records_total{{split=\"{}\",pipeline=\"test\"}} 10000", long.display());
+        let records = format!(
+            "records_total{{split=\"{}\",pipeline=\"test\"}} 10000",
+            long.display()
+        );
         assert!(text.contains(&records), "{text}");
     }
 
@@ -255,14 +287,24 @@ mod tests {
         let path = folder.path().join("events");
         std::fs::write(&path, format!("a\n{}\nb\n12345678\n", "x".repeat(100_000))).unwrap();
         let registry = Registry::new("test");
-        let context = Context { max_record_bytes: 7, ..context() };
+        let context = Context {
+            max_record_bytes: 7,
+            ..context()
+        };
         let source = FileSource::open(&config(&[&path]), context, &registry).unwrap();
         let dropped = source.metrics.dropped(DropReason::TooLarge);
         let mut log = Log(Vec::new(), usize::MAX);
-        Box::new(source).run(&mut log, &StopSignal::default()).unwrap();
+        Box::new(source)
+            .run(&mut log, &StopSignal::default())
+            .unwrap();
         assert_eq!(
             log.0,
-            ["assigned 0", "1 to events:1 = a at 42", "1 to events:3 = b at 42", "finished 0"]
+            [
+                "assigned 0",
+                "1 to events:1 = a at 42",
+                "1 to events:3 = b at 42",
+                "finished 0"
+            ]
         );
         assert_eq!(dropped.get(), 2);
     }

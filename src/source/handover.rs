@@ -35,9 +35,17 @@ struct State<T> {
 /// A queue that holds about `capacity` bytes: room is asked for before more is read, so one read
 /// may go beyond it.
 pub(super) fn queue<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    let state =
-        State { items: VecDeque::new(), held: 0, finished: false, abandoned: false };
-    let shared = Arc::new(Shared { capacity, state: Mutex::new(state), changed: Condvar::new() });
+    let state = State {
+        items: VecDeque::new(),
+        held: 0,
+        finished: false,
+        abandoned: false,
+    };
+    let shared = Arc::new(Shared {
+        capacity,
+        state: Mutex::new(state),
+        changed: Condvar::new(),
+    });
     (Producer(Arc::clone(&shared)), Consumer(shared))
 }
 
@@ -96,17 +104,23 @@ impl<T> Drop for Producer<T> {
 }
 
 impl<T> Consumer<T> {
-    /// Waits for items and takes the oldest, at most `max_items` and not many more than `max_bytes`.
+    /// Waits for items and takes the oldest: at most `max_items`, and none beyond `max_bytes` but
+    /// the one that crosses it.
     /// Nothing means that the queue has ended.
     pub(super) fn take(&self, max_items: usize, max_bytes: usize) -> Vec<T> {
         let empty = |state: &mut State<T>| state.items.is_empty() && !state.finished;
         let state = self.0.lock();
-        let mut state =
-            self.0.changed.wait_while(state, empty).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .0
+            .changed
+            .wait_while(state, empty)
+            .unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
         let mut bytes = 0;
         while taken.len() < max_items && bytes < max_bytes {
-            let Some((item, size)) = state.items.pop_front() else { break };
+            let Some((item, size)) = state.items.pop_front() else {
+                break;
+            };
             bytes += size;
             taken.push(item);
         }

@@ -27,12 +27,23 @@ struct Silence {
 impl IdleTracker {
     /// A tracker without splits that is not connected.
     pub(super) fn new(idle_after: Duration) -> Self {
-        Self { idle_after, connected: false, splits: BTreeMap::new() }
+        Self {
+            idle_after,
+            connected: false,
+            splits: BTreeMap::new(),
+        }
     }
 
     /// Begins with a split; it counts as not read to its end yet.
     pub(super) fn assigned(&mut self, split: SplitId, now: Instant) {
-        self.splits.insert(split, Silence { since: now, caught_up: false, idle: false });
+        self.splits.insert(
+            split,
+            Silence {
+                since: now,
+                caught_up: false,
+                idle: false,
+            },
+        );
     }
 
     /// Forgets a split.
@@ -51,7 +62,9 @@ impl IdleTracker {
 
     /// Says whether a split has been read to its end, as far as can be known now.
     pub(super) fn caught_up(&mut self, split: SplitId, caught_up: bool, now: Instant) {
-        let Some(silence) = self.splits.get_mut(&split) else { return };
+        let Some(silence) = self.splits.get_mut(&split) else {
+            return;
+        };
         if caught_up && !silence.caught_up {
             silence.since = now;
         }

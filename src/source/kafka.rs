@@ -3,8 +3,10 @@
 //! One thread polls librdkafka and a second one hands over, because a consumer that does not poll
 //! for some minutes is thrown out of its group, however long the pipeline is busy.
 
+mod connection;
 mod gather;
 mod group;
+mod intake;
 mod offsets;
 mod reader;
 mod settings;
@@ -85,7 +87,9 @@ impl Source for KafkaSource {
                 .spawn_scoped(scope, || reader.run(stop))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
             hand_over(handed, output);
-            thread.join().unwrap_or_else(|_| Err(failed("its thread died".to_owned())))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(failed("its thread died".to_owned())))
         })
     }
 }

@@ -83,15 +83,21 @@ impl<R: Read> BlockReader<R> {
     /// and LF.
     fn read_more(&mut self) -> io::Result<usize> {
         let known = self.pending.len();
-        let room = (self.max_line_bytes + 2).saturating_sub(known).clamp(1, BLOCK_BYTES);
+        let room = (self.max_line_bytes + 2)
+            .saturating_sub(known)
+            .clamp(1, BLOCK_BYTES);
         self.pending.resize(known + room, 0);
         let read = loop {
-            match self.input.read(self.pending.get_mut(known..).unwrap_or_default()) {
+            match self
+                .input
+                .read(self.pending.get_mut(known..).unwrap_or_default())
+            {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        self.pending.truncate(known + read.as_ref().map_or(0, |read| *read));
+        self.pending
+            .truncate(known + read.as_ref().map_or(0, |read| *read));
         read
     }
 
@@ -117,14 +123,22 @@ impl<R: Read> BlockReader<R> {
     fn cut(&mut self, length: usize) -> Block {
         let rest = self.pending.split_off(length);
         let bytes = std::mem::replace(&mut self.pending, rest);
-        let block = Block { offset: self.offset, first_line: self.line, bytes };
+        let block = Block {
+            offset: self.offset,
+            first_line: self.line,
+            bytes,
+        };
         self.offset += block.bytes.len() as u64;
         self.line += memchr_iter(b'\n', &block.bytes).count() as u64;
         block
     }
 
     fn last_block(&mut self) -> Option<Block> {
-        if self.pending.is_empty() { None } else { Some(self.cut(self.pending.len())) }
+        if self.pending.is_empty() {
+            None
+        } else {
+            Some(self.cut(self.pending.len()))
+        }
     }
 }
 
@@ -140,7 +154,10 @@ pub(super) fn batches(
     let batches = match runs.as_slice() {
         [] => Vec::new(),
         [run] => vec![run.batch(0, block.offset, block.bytes, split, received_ms)],
-        _ => runs.iter().map(|run| run.copied_batch(&block, split, received_ms)).collect(),
+        _ => runs
+            .iter()
+            .map(|run| run.copied_batch(&block, split, received_ms))
+            .collect(),
     };
     (batches, dropped)
 }
@@ -169,7 +186,10 @@ fn runs(block: &Block, max_line_bytes: usize) -> (Vec<Run>, u64) {
         } else if let Some(run) = runs.last_mut().filter(|_| continues) {
             run.ranges.push(range);
         } else {
-            runs.push(Run { first_line: line, ranges: vec![range] });
+            runs.push(Run {
+                first_line: line,
+                ranges: vec![range],
+            });
             continues = true;
         }
         start = end + 1;
@@ -188,8 +208,8 @@ impl Run {
         split: &Split,
         received_ms: TimestampMs,
     ) -> RecordBatch {
-        let mut batch = RecordBatch::over(split.clone(), received_ms, bytes)
-            .with_first_line(self.first_line);
+        let mut batch =
+            RecordBatch::over(split.clone(), received_ms, bytes).with_first_line(self.first_line);
         for range in &self.ranges {
             let (start, end) = (range.start - skipped, range.end - skipped);
             batch.push_range(position(start)..position(end), offset + start as u64);
@@ -197,16 +217,17 @@ impl Run {
         batch
     }
 
-    fn copied_batch(
-        &self,
-        block: &Block,
-        split: &Split,
-        received_ms: TimestampMs,
-    ) -> RecordBatch {
+    fn copied_batch(&self, block: &Block, split: &Split, received_ms: TimestampMs) -> RecordBatch {
         let start = self.ranges.first().map_or(0, |range| range.start);
         let end = self.ranges.last().map_or(start, |range| range.end);
         let bytes = block.bytes.get(start..end).unwrap_or_default().to_vec();
-        self.batch(start, block.offset + start as u64, bytes, split, received_ms)
+        self.batch(
+            start,
+            block.offset + start as u64,
+            bytes,
+            split,
+            received_ms,
+        )
     }
 }
 
@@ -234,11 +255,18 @@ mod tests {
 
     /// What is read of a text: each record with its place and position, and how many were dropped.
     fn read(text: &[u8], chunk: usize, max: usize) -> (Vec<(String, Vec<u8>, u64)>, u64) {
-        let split = Split { id: SplitId(0), name: "f".into() };
+        let split = Split {
+            id: SplitId(0),
+            name: "f".into(),
+        };
         let mut reader = BlockReader::new(Trickle(text, chunk), max);
         let (mut records, mut dropped) = (Vec::new(), 0);
         while let Some(block) = reader.next_block().unwrap() {
-            assert!(block.bytes.len() <= (max + 2).max(BLOCK_BYTES), "{}", block.bytes.len());
+            assert!(
+                block.bytes.len() <= (max + 2).max(BLOCK_BYTES),
+                "{}",
+                block.bytes.len()
+            );
             let (batches, too_long) = batches(block, &split, 0, max);
             dropped += too_long;
             for batch in batches {
@@ -266,7 +294,11 @@ mod tests {
             record("f:9", "nine", 44),
         ];
         for chunk in 1..=text.len() {
-            assert_eq!(read(text, chunk, 10), (expected.clone(), 1), "chunks of {chunk}");
+            assert_eq!(
+                read(text, chunk, 10),
+                (expected.clone(), 1),
+                "chunks of {chunk}"
+            );
         }
     }
 
@@ -274,7 +306,10 @@ mod tests {
     fn the_greatest_length_counts_without_the_line_end() {
         for end in ["\n", "\r\n", ""] {
             let text = format!("12345{end}");
-            assert_eq!(read(text.as_bytes(), 3, 5), (vec![record("f:1", "12345", 0)], 0));
+            assert_eq!(
+                read(text.as_bytes(), 3, 5),
+                (vec![record("f:1", "12345", 0)], 0)
+            );
             let text = format!("123456{end}");
             assert_eq!(read(text.as_bytes(), 3, 5), (vec![], 1), "{end:?}");
         }
@@ -286,7 +321,11 @@ mod tests {
         assert_eq!(reader.next_block().unwrap(), None);
         assert_eq!(reader.take_dropped(), 1);
         assert_eq!(reader.take_dropped(), 0);
-        assert!(reader.pending.capacity() < 10_000, "{}", reader.pending.capacity());
+        assert!(
+            reader.pending.capacity() < 10_000,
+            "{}",
+            reader.pending.capacity()
+        );
     }
 
     #[test]
@@ -298,7 +337,9 @@ mod tests {
 
     #[test]
     fn many_blocks_are_one_text() {
-        let text: String = (0..100_000).map(|number| format!("line {number}\n")).collect();
+        let text: String = (0..100_000)
+            .map(|number| format!("line {number}\n"))
+            .collect();
         let (records, dropped) = read(text.as_bytes(), usize::MAX, 1_000_000);
         assert_eq!((records.len(), dropped), (100_000, 0));
         for (index, (place, bytes, position)) in records.iter().enumerate() {

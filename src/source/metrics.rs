@@ -62,8 +62,10 @@ impl SourceMetrics {
                 "Records dropped by the source, by reason.",
                 &["reason"],
             ),
-            connected: registry
-                .int_gauge("weir_source_connected", "Whether the source is connected: 1 or 0."),
+            connected: registry.int_gauge(
+                "weir_source_connected",
+                "Whether the source is connected: 1 or 0.",
+            ),
             reconnects: registry.counter(
                 "weir_source_reconnects_total",
                 "How often the source's lost connection came back.",
@@ -73,7 +75,7 @@ impl SourceMetrics {
                 "How often the source stopped reading because the pipeline took no more.",
             ),
         };
-        // All reasons are there from the start, at 0: a rate over a new series misses its first step.
+        // All reasons are there from the start, at 0: a rate misses the first step of a new series.
         for reason in DropReason::ALL {
             metrics.dropped(reason);
         }
@@ -86,7 +88,7 @@ impl SourceMetrics {
     }
 
     /// The counters of a split.
-    pub(super) fn split(&self, name: &str) -> SplitMetrics {
+    pub fn split(&self, name: &str) -> SplitMetrics {
         SplitMetrics {
             records: self.records.with_label_values(&[name]),
             bytes: self.bytes.with_label_values(&[name]),
@@ -96,14 +98,14 @@ impl SourceMetrics {
 
 /// The counters of one split, looked up once.
 #[derive(Debug, Clone)]
-pub(super) struct SplitMetrics {
+pub struct SplitMetrics {
     records: IntCounter,
     bytes: IntCounter,
 }
 
 impl SplitMetrics {
     /// Counts what a batch holds.
-    pub(super) fn count(&self, batch: &RecordBatch) {
+    pub fn count(&self, batch: &RecordBatch) {
         self.records.inc_by(batch.len() as u64);
         self.bytes.inc_by(batch.byte_len() as u64);
     }

@@ -30,7 +30,7 @@ pub use config::{
     Config, FileConfig, KafkaConfig, MqttConfig, Paths, StartPosition, TlsConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use metrics::{DropReason, SourceMetrics};
+pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use progress::FileProgress;
 pub use secret::Secret;
 
@@ -92,17 +92,26 @@ pub struct SafePositions(Arc<Mutex<BTreeMap<SplitId, u64>>>);
 impl SafePositions {
     /// Sets the first position of a split that is still needed.
     pub fn set(&self, split: SplitId, position: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(split, position);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(split, position);
     }
 
     /// All splits with their first needed position.
     pub fn all(&self) -> BTreeMap<SplitId, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Forgets a split that belongs to somebody else now.
     pub fn remove(&self, split: SplitId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&split);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&split);
     }
 }
 
@@ -138,7 +147,10 @@ pub struct SourceError {
 
 impl SourceError {
     fn new(source_name: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { source_name: source_name.into(), message: message.into() }
+        Self {
+            source_name: source_name.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -181,7 +193,10 @@ pub fn build(
     if let Some(mqtt) = &config.mqtt {
         return build_mqtt(mqtt, context, registry);
     }
-    Err(SourceError::new("of the pipeline", "none is given; write one of file, kafka or mqtt"))
+    Err(SourceError::new(
+        "of the pipeline",
+        "none is given; write one of file, kafka or mqtt",
+    ))
 }
 
 #[cfg(feature = "kafka")]
@@ -190,7 +205,9 @@ fn build_kafka(
     context: Context,
     registry: &Registry,
 ) -> Result<Box<dyn Source>, SourceError> {
-    Ok(Box::new(kafka::KafkaSource::new(config, context, registry)?))
+    Ok(Box::new(kafka::KafkaSource::new(
+        config, context, registry,
+    )?))
 }
 
 #[cfg(not(feature = "kafka"))]
@@ -200,7 +217,10 @@ fn build_kafka(
     _: &Registry,
 ) -> Result<Box<dyn Source>, SourceError> {
     let name = format!("kafka {}", config.brokers);
-    Err(SourceError::new(name, "this weir was built without Kafka; build it with --features kafka"))
+    Err(SourceError::new(
+        name,
+        "this weir was built without Kafka; build it with --features kafka",
+    ))
 }
 
 #[cfg(feature = "mqtt")]
@@ -219,5 +239,8 @@ fn build_mqtt(
     _: &Registry,
 ) -> Result<Box<dyn Source>, SourceError> {
     let name = format!("mqtt {}", config.url);
-    Err(SourceError::new(name, "this weir was built without MQTT; build it with --features mqtt"))
+    Err(SourceError::new(
+        name,
+        "this weir was built without MQTT; build it with --features mqtt",
+    ))
 }

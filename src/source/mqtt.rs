@@ -63,7 +63,10 @@ impl MqttSource {
         let options = options::options(config, &endpoint, &client_id)
             .map_err(|message| SourceError::new(&name, message))?;
         Ok(Self {
-            split: Split { id: SplitId(0), name: name.as_str().into() },
+            split: Split {
+                id: SplitId(0),
+                name: name.as_str().into(),
+            },
             name,
             options,
             filters: options::filters(config),
@@ -99,7 +102,9 @@ impl Source for MqttSource {
                 .spawn_scoped(scope, || runtime.block_on(session.run(events)))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
             delivery.run(handed, output);
-            thread.join().unwrap_or_else(|_| Err(failed("its thread died".to_owned())))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(failed("its thread died".to_owned())))
         })
     }
 }

@@ -102,10 +102,21 @@ mod tests {
 
     #[test]
     fn may_be_any_scalar() {
-        for (json, text) in [("\"a\"", "a"), ("5", "5"), ("-5", "-5"), ("1.5", "1.5"), ("true", "true")] {
+        for (json, text) in [
+            ("\"a\"", "a"),
+            ("5", "5"),
+            ("-5", "-5"),
+            ("1.5", "1.5"),
+            ("true", "true"),
+        ] {
             assert_eq!(serde_json::from_str::<Secret>(json).unwrap().reveal(), text);
         }
-        let error = serde_json::from_str::<Secret>("[1]").unwrap_err().to_string();
-        assert!(error.contains("expected a text, a number or a truth value"), "{error}");
+        let error = serde_json::from_str::<Secret>("[1]")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("expected a text, a number or a truth value"),
+            "{error}"
+        );
     }
 }

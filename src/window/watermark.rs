@@ -28,6 +28,22 @@ struct Split {
     state: SplitState,
     /// The highest event time so far.
     highest: Option<TimestampMs>,
+    /// How often it was assigned and not revoked yet. The next assignment may be known before the
+    /// worker has got to the revocation of the one before.
+    assignments: u32,
+    /// Since when its records have given no event, by the clock.
+    eventless_since_ms: Option<TimestampMs>,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self {
+            state: SplitState::Active,
+            highest: None,
+            assignments: 0,
+            eventless_since_ms: None,
+        }
+    }
 }
 
 /// The watermarks of all splits of a pipeline.
@@ -55,18 +71,30 @@ impl Watermarks {
 
     /// A split begins. It holds back the watermark until its first events.
     pub fn assign(&mut self, split: SplitId) {
-        self.splits.entry(split).or_insert(Split { state: SplitState::Active, highest: None }).state =
-            SplitState::Active;
+        let entry = self.splits.entry(split).or_default();
+        entry.state = SplitState::Active;
+        entry.assignments += 1;
     }
 
     /// Events of a split were processed at `now_ms` by the clock; `highest` is the highest event
     /// time that the split has ever shown.
     pub fn events(&mut self, split: SplitId, highest: Option<TimestampMs>, now_ms: TimestampMs) {
-        let entry =
-            self.splits.entry(split).or_insert(Split { state: SplitState::Active, highest: None });
+        let entry = self.splits.entry(split).or_default();
         entry.state = SplitState::Active;
         entry.highest = entry.highest.max(highest);
+        entry.eventless_since_ms = None;
         self.last_events_ms = self.last_events_ms.max(now_ms);
+    }
+
+    /// Records of a split were processed at `now_ms` by the clock, none of which gave an event. To
+    /// its source such a split is never silent, so it steps aside here once that has gone on for
+    /// `idle_after_ms`: it would hold back all windows as long as the records come.
+    pub fn eventless(&mut self, split: SplitId, now_ms: TimestampMs, idle_after_ms: i64) {
+        let Some(entry) = self.splits.get_mut(&split) else { return };
+        let since = *entry.eventless_since_ms.get_or_insert(now_ms);
+        if now_ms.saturating_sub(since) >= idle_after_ms {
+            entry.state = SplitState::Idle;
+        }
     }
 
     /// A split is silent.
@@ -79,9 +107,16 @@ impl Watermarks {
         self.set_state(split, SplitState::Finished);
     }
 
-    /// A split belongs to somebody else.
+    /// A split belongs to somebody else; or to us again, where it was assigned anew meanwhile. Then
+    /// it holds back the watermark until its first events.
     pub fn revoke(&mut self, split: SplitId) {
-        self.splits.remove(&split);
+        let Some(entry) = self.splits.get_mut(&split) else { return };
+        let assignments = entry.assignments.saturating_sub(1);
+        if assignments == 0 {
+            self.splits.remove(&split);
+        } else {
+            *entry = Split { assignments, ..Split::default() };
+        }
     }
 
     /// All input has ended: every window closes.
@@ -174,6 +209,41 @@ mod tests {
         watermarks.idle(B);
         assert_eq!(watermarks.advance(510_500), 108_000);
         assert_eq!(watermarks.advance(511_500), 109_000);
+    }
+
+    #[test]
+    fn a_split_that_is_assigned_anew_before_its_revocation_holds_back_the_watermark() {
+        let mut watermarks = Watermarks::new(0);
+        watermarks.assign(A);
+        watermarks.assign(B);
+        watermarks.events(A, Some(10_000), 0);
+        watermarks.events(B, Some(10_000), 0);
+        assert_eq!(watermarks.advance(0), 10_000);
+        watermarks.assign(B);
+        watermarks.revoke(B);
+        watermarks.events(A, Some(20_000), 0);
+        assert_eq!(watermarks.advance(0), 10_000, "B has shown nothing since");
+        watermarks.events(B, Some(12_000), 0);
+        assert_eq!(watermarks.advance(0), 12_000);
+        watermarks.revoke(B);
+        assert_eq!(watermarks.advance(0), 20_000, "B is gone");
+    }
+
+    #[test]
+    fn a_split_without_usable_records_steps_aside() {
+        let mut watermarks = Watermarks::new(0);
+        watermarks.assign(A);
+        watermarks.assign(B);
+        watermarks.events(A, Some(10_000), 0);
+        watermarks.eventless(B, 1_000, 5_000);
+        watermarks.eventless(B, 5_999, 5_000);
+        assert_eq!(watermarks.advance(5_999), i64::MIN, "not for long enough");
+        watermarks.eventless(B, 6_000, 5_000);
+        assert_eq!(watermarks.advance(6_000), 10_000);
+        watermarks.events(B, Some(9_000), 6_001);
+        watermarks.eventless(B, 11_000, 5_000);
+        watermarks.events(A, Some(20_000), 11_000);
+        assert_eq!(watermarks.advance(11_000), 10_000, "B has had events again");
     }
 
     #[test]

@@ -284,7 +284,7 @@ pub(super) fn expected(shapes: &[Shape<'_>]) -> String {
 }
 
 /// Names in quotes: `'a', 'b' and 'c'`.
-pub(super) fn list<'n>(names: impl IntoIterator<Item = &'n str>, last: &str) -> String {
+pub(crate) fn list<'n>(names: impl IntoIterator<Item = &'n str>, last: &str) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("'{name}'")).collect();
     join(&names, &format!(" {last} "))
 }

@@ -52,22 +52,33 @@ impl Gather {
         match message.envelope {
             None => open.batch.push(message.payload, message.offset),
             Some((topic, key)) => {
-                open.batch.push_enveloped(message.payload, message.offset, topic, key);
+                open.batch
+                    .push_enveloped(message.payload, message.offset, topic, key);
             }
         }
         self.bytes += open.batch.byte_len() - before;
         if open.batch.byte_len() >= BATCH_BYTES || open.batch.len() >= BATCH_RECORDS {
             return Vec::from_iter(self.take(split.id));
         }
-        if self.bytes >= TOTAL_BYTES { self.take_all() } else { Vec::new() }
+        if self.bytes >= TOTAL_BYTES {
+            self.take_all()
+        } else {
+            Vec::new()
+        }
     }
 
     /// The batches that have waited long enough.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<RecordBatch> {
         let waited = |open: &Open| now.saturating_duration_since(open.since) >= LINGER;
-        let due: Vec<_> =
-            self.open.iter().filter(|(_, open)| waited(open)).map(|(split, _)| *split).collect();
-        due.into_iter().filter_map(|split| self.take(split)).collect()
+        let due: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, open)| waited(open))
+            .map(|(split, _)| *split)
+            .collect();
+        due.into_iter()
+            .filter_map(|split| self.take(split))
+            .collect()
     }
 
     /// The open batch of a partition.
@@ -80,7 +91,10 @@ impl Gather {
     /// All open batches.
     pub(super) fn take_all(&mut self) -> Vec<RecordBatch> {
         self.bytes = 0;
-        std::mem::take(&mut self.open).into_values().map(|open| open.batch).collect()
+        std::mem::take(&mut self.open)
+            .into_values()
+            .map(|open| open.batch)
+            .collect()
     }
 }
 
@@ -89,26 +103,54 @@ mod tests {
     use super::*;
 
     fn split(id: u32) -> Split {
-        Split { id: SplitId(id), name: format!("events/{id}").into() }
+        Split {
+            id: SplitId(id),
+            name: format!("events/{id}").into(),
+        }
     }
 
     fn message(payload: &[u8], offset: u64) -> Message<'_> {
-        Message { payload, offset, envelope: None }
+        Message {
+            payload,
+            offset,
+            envelope: None,
+        }
     }
 
     #[test]
     fn a_batch_is_full_at_its_records_or_its_bytes() {
         let (mut gather, now) = (Gather::default(), Instant::now());
         for offset in 0..4_095 {
-            assert!(gather.push(&split(0), message(b"a", offset), now, || 7).is_empty());
+            assert!(
+                gather
+                    .push(&split(0), message(b"a", offset), now, || 7)
+                    .is_empty()
+            );
         }
         let full = gather.push(&split(0), message(b"a", 4_095), now, || 8);
-        assert_eq!((full.len(), full[0].len(), full[0].received_ms()), (1, 4_096, 7));
+        assert_eq!(
+            (full.len(), full[0].len(), full[0].received_ms()),
+            (1, 4_096, 7)
+        );
         let half = vec![0; 128 * 1024];
-        assert!(gather.push(&split(0), message(&half, 1), now, || 0).is_empty());
-        assert!(gather.push(&split(1), message(&half, 1), now, || 0).is_empty());
+        assert!(
+            gather
+                .push(&split(0), message(&half, 1), now, || 0)
+                .is_empty()
+        );
+        assert!(
+            gather
+                .push(&split(1), message(&half, 1), now, || 0)
+                .is_empty()
+        );
         let full = gather.push(&split(0), message(&half, 2), now, || 0);
-        assert_eq!(full[0].records().map(|record| record.position).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            full[0]
+                .records()
+                .map(|record| record.position)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
         assert_eq!(gather.take_all().len(), 1);
     }
 
@@ -121,7 +163,10 @@ mod tests {
         gather.push(&split(0), message(b"a", 2), at(19), || 0);
         assert!(gather.take_due(at(19)).is_empty());
         let due = gather.take_due(at(20));
-        assert_eq!((due.len(), due[0].len(), due[0].split().id), (1, 2, SplitId(0)));
+        assert_eq!(
+            (due.len(), due[0].len(), due[0].split().id),
+            (1, 2, SplitId(0))
+        );
         assert_eq!(gather.take_due(at(30)).len(), 1);
         assert!(gather.take_all().is_empty());
     }
@@ -146,10 +191,17 @@ mod tests {
     fn topic_and_key_come_along_where_they_are_wanted() {
         let mut gather = Gather::default();
         let envelope = Some((&b"events"[..], &b"V1"[..]));
-        let message = Message { payload: b"{}", offset: 9, envelope };
+        let message = Message {
+            payload: b"{}",
+            offset: 9,
+            envelope,
+        };
         gather.push(&split(0), message, Instant::now(), || 0);
         let batch = gather.take(SplitId(0)).unwrap();
         let record = batch.get(0).unwrap();
-        assert_eq!((record.bytes, record.topic, record.key), (&b"{}"[..], &b"events"[..], &b"V1"[..]));
+        assert_eq!(
+            (record.bytes, record.topic, record.key),
+            (&b"{}"[..], &b"events"[..], &b"V1"[..])
+        );
     }
 }

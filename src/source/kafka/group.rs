@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
@@ -68,13 +68,24 @@ impl Group {
         lock(&self.offsets).read(split, offset);
     }
 
-    /// Commits what the pipeline has finished with since the last commit.
+    /// Notes which offset of a partition the cluster is known to have.
+    pub(super) fn committed(&self, split: SplitId, offset: u64) {
+        lock(&self.offsets).committed(split, offset);
+    }
+
+    /// Commits what the pipeline has finished with and the cluster is not known to have. Nobody
+    /// tells when an asynchronous commit fails, as in the midst of a rebalance: it is repeated
+    /// until the statistics show it.
     pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, mode: CommitMode) {
-        let due = lock(&self.offsets).take_due(&self.safe.all());
+        let due = lock(&self.offsets).due(&self.safe.all());
         let mut list = TopicPartitionList::new();
         for (split, offset) in due {
-            let Some((topic, partition)) = self.topics.partition(split) else { continue };
-            let Ok(offset) = i64::try_from(offset) else { continue };
+            let Some((topic, partition)) = self.topics.partition(split) else {
+                continue;
+            };
+            let Ok(offset) = i64::try_from(offset) else {
+                continue;
+            };
             let added = list.add_partition_offset(topic, partition, Offset::Offset(offset));
             if let Err(error) = added {
                 tracing::warn!(%error, topic, partition, offset, "an offset cannot be committed");
@@ -84,13 +95,8 @@ impl Group {
             return;
         }
         if let Err(error) = consumer.commit(&list, mode) {
-            self.commit_failed(&error);
+            tracing::warn!(%error, "offsets were not committed; they are read again");
         }
-    }
-
-    fn commit_failed(&self, error: &KafkaError) {
-        lock(&self.offsets).not_committed();
-        tracing::warn!(%error, "offsets were not committed; they will be tried again");
     }
 
     fn notice(&self, notice: Notice) {
@@ -115,7 +121,9 @@ impl Group {
 
     fn revoked(&self, list: &TopicPartitionList) {
         for element in list.elements() {
-            let Some(split) = self.topics.id(element.topic(), element.partition()) else { continue };
+            let Some(split) = self.topics.id(element.topic(), element.partition()) else {
+                continue;
+            };
             self.safe.remove(split);
             lock(&self.offsets).revoked(split);
             self.notice(Notice::Revoked(split));
@@ -136,7 +144,11 @@ impl ClientContext for Group {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        let message = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+        let message = if reason.is_empty() {
+            error.to_string()
+        } else {
+            reason.to_owned()
+        };
         self.notice(match code {
             // The statistics say it with the topic.
             Some(Code::PartitionEOF) => return,
@@ -169,12 +181,6 @@ impl ConsumerContext for Group {
                 self.revoked(list);
             }
             Rebalance::Error(error) => self.notice(Notice::Trouble(error.to_string())),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            self.commit_failed(&error);
         }
     }
 }

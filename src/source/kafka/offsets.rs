@@ -11,6 +11,7 @@ pub(super) struct Offsets(BTreeMap<SplitId, Marks>);
 #[derive(Debug, Default)]
 struct Marks {
     first: Option<u64>,
+    asked: Option<u64>,
     committed: Option<u64>,
 }
 
@@ -32,30 +33,33 @@ impl Offsets {
         }
     }
 
-    /// The offsets to commit, given which positions are safe, and takes them for committed.
+    /// An offset is known to be committed. What we did not ask for in this assignment says nothing:
+    /// it is from an earlier one.
+    pub(super) fn committed(&mut self, split: SplitId, offset: u64) {
+        if let Some(marks) = self.0.get_mut(&split)
+            && marks.asked == Some(offset)
+        {
+            marks.committed = marks.asked;
+        }
+    }
+
+    /// The offsets to commit, given which positions are safe.
     ///
     /// A position that is not beyond the first record of this assignment says nothing new: it may
     /// be left over from an earlier assignment, and committing it would throw back whoever owned
     /// the partition in between.
-    pub(super) fn take_due(&mut self, safe: &BTreeMap<SplitId, u64>) -> Vec<(SplitId, u64)> {
+    pub(super) fn due(&mut self, safe: &BTreeMap<SplitId, u64>) -> Vec<(SplitId, u64)> {
         let mut due = Vec::new();
         for (split, marks) in &mut self.0 {
             let (Some(first), Some(safe)) = (marks.first, safe.get(split).copied()) else {
                 continue;
             };
             if safe > first && marks.committed.is_none_or(|committed| safe > committed) {
-                marks.committed = Some(safe);
+                marks.asked = Some(safe);
                 due.push((*split, safe));
             }
         }
         due
-    }
-
-    /// A commit failed: everything is due again.
-    pub(super) fn not_committed(&mut self) {
-        for marks in self.0.values_mut() {
-            marks.committed = None;
-        }
     }
 }
 
@@ -67,7 +71,7 @@ mod tests {
     const B: SplitId = SplitId(1);
 
     #[test]
-    fn each_position_is_committed_once_and_again_after_a_failure() {
+    fn each_position_is_due_until_it_is_committed() {
         let mut offsets = Offsets::default();
         for split in [A, B] {
             offsets.assigned(split);
@@ -75,12 +79,14 @@ mod tests {
             offsets.read(split, 11);
         }
         let safe = BTreeMap::from([(A, 11), (B, 12)]);
-        assert_eq!(offsets.take_due(&safe), [(A, 11), (B, 12)]);
-        assert_eq!(offsets.take_due(&safe), []);
-        let safe = BTreeMap::from([(A, 13), (B, 5)]);
-        assert_eq!(offsets.take_due(&safe), [(A, 13)]);
-        offsets.not_committed();
-        assert_eq!(offsets.take_due(&safe), [(A, 13)]);
+        assert_eq!(offsets.due(&safe), [(A, 11), (B, 12)]);
+        assert_eq!(offsets.due(&safe), [(A, 11), (B, 12)]);
+        offsets.committed(A, 11);
+        assert_eq!(offsets.due(&safe), [(B, 12)]);
+        offsets.committed(B, 12);
+        assert_eq!(offsets.due(&safe), []);
+        let safe = BTreeMap::from([(A, 13), (B, 11)]);
+        assert_eq!(offsets.due(&safe), [(A, 13)]);
     }
 
     #[test]
@@ -88,13 +94,13 @@ mod tests {
         let mut offsets = Offsets::default();
         offsets.assigned(A);
         let safe = BTreeMap::from([(A, 100), (B, 100)]);
-        assert_eq!(offsets.take_due(&safe), []);
+        assert_eq!(offsets.due(&safe), []);
         offsets.read(A, 500);
-        assert_eq!(offsets.take_due(&safe), []);
+        assert_eq!(offsets.due(&safe), []);
+        offsets.committed(A, 900);
         let safe = BTreeMap::from([(A, 501)]);
-        assert_eq!(offsets.take_due(&safe), [(A, 501)]);
+        assert_eq!(offsets.due(&safe), [(A, 501)]);
         offsets.revoked(A);
-        offsets.not_committed();
-        assert_eq!(offsets.take_due(&safe), []);
+        assert_eq!(offsets.due(&safe), []);
     }
 }

@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::BorrowedMessage;
 
 use crate::model::{RecordBatch, Split, SplitId};
 use crate::telemetry::LogLimit;
 
 use super::super::handover::Producer;
 use super::super::idle::IdleTracker;
-use super::super::metrics::{DropReason, SplitMetrics};
 use super::super::{SourceError, SourceEvent, StopSignal, Stopped};
 use super::KafkaSource;
-use super::gather::{Gather, Message};
+use super::connection::Connection;
+use super::gather::Gather;
 use super::group::{Group, Notice};
+use super::intake::{Intake, Owned};
 use super::status::Status;
 
 /// How often due batches, idle partitions and the stop signal are looked for.
@@ -54,22 +53,6 @@ pub(super) struct Reader {
     missing_topics: BTreeSet<String>,
     missing_log: LogLimit,
     trouble_log: LogLimit,
-}
-
-/// A partition of ours.
-struct Owned {
-    split: Split,
-    metrics: SplitMetrics,
-    /// The offset behind the last record that we read.
-    next: Option<u64>,
-}
-
-/// Whether brokers can be reached, and whether they ever could.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Connection {
-    Never,
-    Up,
-    Lost,
 }
 
 /// Why reading ends.
@@ -141,7 +124,9 @@ impl Reader {
             }
             if now >= next_commit {
                 next_commit = now + COMMIT_EVERY;
-                self.consumer.context().commit(&self.consumer, CommitMode::Async);
+                self.consumer
+                    .context()
+                    .commit(&self.consumer, CommitMode::Async);
                 self.look_for_missing_topics();
             }
             if std::mem::take(&mut self.pushed) {
@@ -158,14 +143,14 @@ impl Reader {
             Some(Ok(message)) => {
                 let now = Instant::now();
                 self.connection = self.connection.seen(&self.source, &mut self.idle, now);
-                let reading = Reading {
+                let intake = Intake {
                     source: &self.source,
                     group: self.consumer.context(),
                     owned: &mut self.owned,
                     gather: &mut self.gather,
                     idle: &mut self.idle,
                 };
-                reading.gather(&message, now)
+                intake.gather(&message, now)
             }
             // Errors are told to the context with more words than here.
             Some(Err(_)) | None => Vec::new(),
@@ -192,7 +177,9 @@ impl Reader {
         for batch in batches {
             self.pushed = true;
             // Records of a partition that was just revoked are read by its new owner.
-            let Some(owned) = self.owned.get(&batch.split().id) else { continue };
+            let Some(owned) = self.owned.get(&batch.split().id) else {
+                continue;
+            };
             owned.metrics.count(&batch);
             let bytes = batch.byte_len();
             self.producer.push(SourceEvent::Records(batch), bytes)?;
@@ -226,7 +213,10 @@ impl Reader {
 
     fn pause(&mut self) {
         self.paused = true;
-        let paused = self.consumer.assignment().and_then(|list| self.consumer.pause(&list));
+        let paused = self
+            .consumer
+            .assignment()
+            .and_then(|list| self.consumer.pause(&list));
         if let Err(error) = paused {
             tracing::warn!(%error, "the partitions cannot be paused");
         }
@@ -235,7 +225,10 @@ impl Reader {
     /// Nobody else pauses, so all that is assigned can be resumed.
     fn resume(&mut self) {
         self.paused = false;
-        let resumed = self.consumer.assignment().and_then(|list| self.consumer.resume(&list));
+        let resumed = self
+            .consumer
+            .assignment()
+            .and_then(|list| self.consumer.resume(&list));
         if let Err(error) = resumed {
             tracing::warn!(%error, "the partitions cannot be resumed");
         }
@@ -255,7 +248,9 @@ impl Reader {
             while self.consumer.context().next_notice().is_some() {}
         }
         if self.connection == Connection::Up {
-            self.consumer.context().commit(&self.consumer, CommitMode::Sync);
+            self.consumer
+                .context()
+                .commit(&self.consumer, CommitMode::Sync);
         }
     }
 
@@ -285,7 +280,14 @@ impl Reader {
         }
         self.idle.assigned(split.id, Instant::now());
         let metrics = self.source.metrics.split(&split.name);
-        self.owned.insert(split.id, Owned { split: split.clone(), metrics, next: None });
+        self.owned.insert(
+            split.id,
+            Owned {
+                split: split.clone(),
+                metrics,
+                next: None,
+            },
+        );
         self.producer.push(SourceEvent::Assigned(split), 0)?;
         if self.paused {
             self.pause();
@@ -296,7 +298,9 @@ impl Reader {
     fn revoked(&mut self, split: SplitId) -> Result<(), Stopped> {
         self.idle.revoked(split);
         drop(self.gather.take(split));
-        let Some(owned) = self.owned.remove(&split) else { return Ok(()) };
+        let Some(owned) = self.owned.remove(&split) else {
+            return Ok(());
+        };
         tracing::info!(split = %owned.split, "kafka partition revoked");
         // A partition without lag has no series, which is no error.
         drop(self.source.lag.remove_label_values(&[&owned.split.name]));
@@ -314,13 +318,22 @@ impl Reader {
         }
         self.connection = self.connection.seen(&self.source, &mut self.idle, now);
         for partition in &status.partitions {
-            let Some(owned) = self.owned.get(&partition.split) else { continue };
-            self.idle.caught_up(partition.split, partition.caught_up, now);
+            let Some(owned) = self.owned.get(&partition.split) else {
+                continue;
+            };
+            self.idle
+                .caught_up(partition.split, partition.caught_up, now);
+            if let Some(offset) = partition.committed {
+                self.consumer.context().committed(partition.split, offset);
+            }
             let (Some(end), Some(next)) = (partition.end, owned.next.or(partition.next)) else {
                 continue;
             };
             let lag = i64::try_from(end.saturating_sub(next)).unwrap_or(i64::MAX);
-            self.source.lag.with_label_values(&[&owned.split.name]).set(lag);
+            self.source
+                .lag
+                .with_label_values(&[&owned.split.name])
+                .set(lag);
         }
     }
 
@@ -337,8 +350,11 @@ impl Reader {
 
     fn topic_is_missing(&mut self, reason: &str) {
         let topics = self.source.topics.names();
-        self.missing_topics
-            .extend(topics.filter(|topic| reason.contains(*topic)).map(str::to_owned));
+        self.missing_topics.extend(
+            topics
+                .filter(|topic| reason.contains(*topic))
+                .map(str::to_owned),
+        );
     }
 
     /// A missing topic is waited for: it may be created later, and other topics go on meanwhile.
@@ -346,12 +362,17 @@ impl Reader {
         if self.missing_topics.is_empty() {
             return;
         }
-        let Some(_) = self.missing_log.admit() else { return };
+        let Some(_) = self.missing_log.admit() else {
+            return;
+        };
         let consumer = &self.consumer;
         self.missing_topics.retain(|topic| {
             let metadata = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT);
             !metadata.is_ok_and(|metadata| {
-                metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
+                metadata
+                    .topics()
+                    .iter()
+                    .any(|topic| !topic.partitions().is_empty())
             })
         });
         for topic in &self.missing_topics {
@@ -361,62 +382,5 @@ impl Reader {
 
     fn error(&self, message: String) -> SourceError {
         SourceError::new(&self.source.name, message)
-    }
-}
-
-impl Connection {
-    /// A broker has answered.
-    fn seen(self, source: &KafkaSource, idle: &mut IdleTracker, now: Instant) -> Self {
-        match self {
-            Self::Up => return self,
-            Self::Never => {}
-            Self::Lost => {
-                source.metrics.reconnects.inc();
-                tracing::info!("kafka is connected again");
-            }
-        }
-        source.metrics.connected.set(1);
-        idle.connected(true, now);
-        Self::Up
-    }
-}
-
-/// What taking in a message needs of the reader, apart from the consumer that it borrows.
-struct Reading<'a> {
-    source: &'a KafkaSource,
-    group: &'a Group,
-    owned: &'a mut BTreeMap<SplitId, Owned>,
-    gather: &'a mut Gather,
-    idle: &'a mut IdleTracker,
-}
-
-impl Reading<'_> {
-    /// Adds a message to its batch; gives the batches that are full.
-    fn gather(self, message: &BorrowedMessage<'_>, now: Instant) -> Vec<RecordBatch> {
-        let Some(split) = self.source.topics.id(message.topic(), message.partition()) else {
-            return Vec::new();
-        };
-        let Some(owned) = self.owned.get_mut(&split) else { return Vec::new() };
-        let Ok(offset) = u64::try_from(message.offset()) else { return Vec::new() };
-        if owned.next.is_none() {
-            self.group.read(split, offset);
-        }
-        owned.next = Some(offset + 1);
-        self.idle.active(split, now);
-        let Some(payload) = message.payload() else {
-            self.source.metrics.dropped(DropReason::Tombstone).inc();
-            return Vec::new();
-        };
-        if payload.len() > self.source.context.max_record_bytes {
-            self.source.metrics.dropped(DropReason::TooLarge).inc();
-            return Vec::new();
-        }
-        let envelope = self
-            .source
-            .context
-            .needs_envelope
-            .then(|| (message.topic().as_bytes(), message.key().unwrap_or_default()));
-        let message = Message { payload, offset, envelope };
-        self.gather.push(&owned.split, message, now, || self.source.context.clock.now_ms())
     }
 }

@@ -1,6 +1,7 @@
 //! The settings that librdkafka is run with.
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::super::SourceError;
@@ -47,11 +48,18 @@ const SILENCE_MS: u64 = 5_000;
 /// A setting of `properties` is unknown, impossible, or needs a feature that was not built in.
 pub(super) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
     let mut client = ClientConfig::new();
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        client.set_log_level(RDKafkaLogLevel::Debug);
+    }
     for (key, value) in DEFAULTS {
         client.set(key, value);
     }
     // The broker assigns in the new group protocol, and librdkafka refuses the setting there.
-    if config.properties.get("group.protocol").is_some_and(|value| value.reveal() == "consumer") {
+    if config
+        .properties
+        .get("group.protocol")
+        .is_some_and(|value| value.reveal() == "consumer")
+    {
         client.remove("partition.assignment.strategy");
     }
     for (key, value) in &config.properties {
@@ -81,7 +89,10 @@ pub(super) fn source_name(config: &KafkaConfig) -> String {
 /// How long a broker may say nothing until it is taken for unreachable, in microseconds, as in
 /// librdkafka's statistics.
 pub(super) fn silence_limit_us(client: &ClientConfig) -> i64 {
-    let wait_ms = client.get(FETCH_WAIT).and_then(|value| value.parse().ok()).unwrap_or_default();
+    let wait_ms = client
+        .get(FETCH_WAIT)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_default();
     i64::try_from(SILENCE_MS.saturating_add(wait_ms).saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
 
@@ -142,11 +153,18 @@ mod tests {
 
     #[test]
     fn a_refused_property_is_named_without_its_value() {
-        let refused = |key, value| client_config(&config(&[(key, value)])).unwrap_err().to_string();
+        let refused = |key, value| {
+            client_config(&config(&[(key, value)]))
+                .unwrap_err()
+                .to_string()
+        };
         let error = refused("no.such.property", "hunter2");
         assert!(error.starts_with("source kafka localhost:9092: property 'no.such.property'"));
         assert!(!error.contains("hunter2"), "{error}");
         let error = refused("fetch.min.bytes", "-1");
-        assert!(error.contains("property 'fetch.min.bytes' is refused: "), "{error}");
+        assert!(
+            error.contains("property 'fetch.min.bytes' is refused: "),
+            "{error}"
+        );
     }
 }

@@ -30,17 +30,24 @@ pub(super) struct PartitionStatus {
     pub(super) next: Option<u64>,
     /// The offset behind its last record.
     pub(super) end: Option<u64>,
+    /// The offset that was last committed by us.
+    pub(super) committed: Option<u64>,
 }
 
 impl Status {
     /// Reads the statistics; a broker that was silent for longer than `silence_limit_us`
     /// microseconds is taken for unreachable.
     pub(super) fn read(statistics: &Statistics, topics: &Topics, silence_limit_us: i64) -> Self {
-        let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
+        let connected = statistics
+            .brokers
+            .values()
+            .any(|broker| broker.state == "UP");
         let mut partitions = Vec::new();
         for (topic, topic_statistics) in &statistics.topics {
             for partition in topic_statistics.partitions.values() {
-                let Some(split) = topics.id(topic, partition.partition) else { continue };
+                let Some(split) = topics.id(topic, partition.partition) else {
+                    continue;
+                };
                 let mut brokers = statistics.brokers.values();
                 let broker = brokers.find(|broker| broker.nodeid == partition.broker);
                 let answers = broker.is_some_and(|broker| answers(broker, silence_limit_us));
@@ -51,10 +58,14 @@ impl Status {
                     // Records of open transactions are not for us yet; where the broker has no
                     // transactions there is only the other end.
                     end: offset(partition.ls_offset).or_else(|| offset(partition.hi_offset)),
+                    committed: offset(partition.committed_offset),
                 });
             }
         }
-        Self { connected, partitions }
+        Self {
+            connected,
+            partitions,
+        }
     }
 }
 
@@ -98,6 +109,7 @@ mod tests {
             eof_offset,
             hi_offset: 100,
             ls_offset: -1001,
+            committed_offset: 70,
             ..Partition::default()
         };
         let topic = Topic {
@@ -116,7 +128,11 @@ mod tests {
 
     fn status(state: &str, rxidle: i64, next_offset: i64, eof_offset: i64) -> Status {
         let topics = Topics::new(&["events".to_owned()]);
-        Status::read(&statistics(state, rxidle, next_offset, eof_offset), &topics, 5_000_000)
+        Status::read(
+            &statistics(state, rxidle, next_offset, eof_offset),
+            &topics,
+            5_000_000,
+        )
     }
 
     #[test]
@@ -126,6 +142,7 @@ mod tests {
             caught_up,
             next,
             end: Some(100),
+            committed: Some(70),
         };
         for (state, rxidle, next, eof, connected, expected) in [
             ("UP", 10, 100, 100, true, partition(Some(100), true)),
@@ -135,8 +152,15 @@ mod tests {
             ("UP", -1, 100, 100, true, partition(Some(100), false)),
             ("DOWN", 10, 100, 100, false, partition(Some(100), false)),
         ] {
-            let expected = Status { connected, partitions: vec![expected] };
-            assert_eq!(status(state, rxidle, next, eof), expected, "{state} {rxidle} {next} {eof}");
+            let expected = Status {
+                connected,
+                partitions: vec![expected],
+            };
+            assert_eq!(
+                status(state, rxidle, next, eof),
+                expected,
+                "{state} {rxidle} {next} {eof}"
+            );
         }
     }
 }

@@ -60,12 +60,22 @@ fn start(cluster: &Cluster, topics: &[&str]) -> Running {
         safe: SafePositions::default(),
         progress: FileProgress::default(),
     };
-    let (safe, stop, registry) = (context.safe.clone(), StopSignal::default(), Registry::new("test"));
+    let (safe, stop, registry) = (
+        context.safe.clone(),
+        StopSignal::default(),
+        Registry::new("test"),
+    );
     let source = Box::new(KafkaSource::new(&config, context, &registry).unwrap());
     let (sender, events) = mpsc::sync_channel(16);
     let signal = stop.clone();
     let thread = thread::spawn(move || source.run(&mut Channel(sender), &signal));
-    Running { events, stop, safe, registry, thread }
+    Running {
+        events,
+        stop,
+        safe,
+        registry,
+        thread,
+    }
 }
 
 /// What a source said of each split.
@@ -119,7 +129,9 @@ fn produce(cluster: &Cluster, messages: &[(&str, i32, Option<&str>)]) {
         .create()
         .unwrap();
     for (topic, partition, payload) in messages {
-        let mut record = BaseRecord::<str, str>::to(topic).partition(*partition).key("V1");
+        let mut record = BaseRecord::<str, str>::to(topic)
+            .partition(*partition)
+            .key("V1");
         record.payload = *payload;
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
@@ -164,9 +176,15 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
     let running = start(&cluster, &["b", "a"]);
     let heard = running.listen(200, 3);
     let names = [(A0, "a/0"), (B0, "b/0"), (B1, "b/1")];
-    assert_eq!(heard.names, names.map(|(split, name)| (split, name.to_owned())).into());
+    assert_eq!(
+        heard.names,
+        names.map(|(split, name)| (split, name.to_owned())).into()
+    );
     let expected: Vec<String> = texts.iter().map(|text| format!("b V1 {text}")).collect();
-    assert_eq!(heard.texts, [(B0, expected.clone()), (B1, expected.clone())].into());
+    assert_eq!(
+        heard.texts,
+        [(B0, expected.clone()), (B1, expected.clone())].into()
+    );
     assert_eq!(heard.idle, [A0, B0, B1]);
     let text = Registry::text([&running.registry]);
     for line in [
@@ -180,7 +198,10 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
     running.safe.set(B1, 100);
     running.finish().unwrap();
     let offsets = committed(&cluster, &[("a", 0), ("b", 0), ("b", 1)]);
-    assert_eq!(offsets, [Offset::Invalid, Offset::Offset(60), Offset::Offset(100)]);
+    assert_eq!(
+        offsets,
+        [Offset::Invalid, Offset::Offset(60), Offset::Offset(100)]
+    );
 
     let running = start(&cluster, &["a", "b"]);
     let heard = running.listen(40, 3);
@@ -189,16 +210,54 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
 }
 
 #[test]
+fn a_second_instance_goes_on_from_what_is_safe() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 2, 1).unwrap();
+    let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let messages = texts
+        .iter()
+        .flat_map(|text| [0, 1].map(|part| ("a", part, Some(text.as_str()))));
+    produce(&cluster, &messages.collect::<Vec<_>>());
+    let first = start(&cluster, &["a"]);
+    let heard = first.listen(200, 2);
+    for split in heard.names.keys() {
+        first.safe.set(*split, 50);
+    }
+    let second = start(&cluster, &["a"]);
+    let heard = second.listen(50, 1);
+    let (split, _) = heard.names.first_key_value().unwrap();
+    let expected = texts[50..]
+        .iter()
+        .map(|text| format!("a V1 {text}"))
+        .collect();
+    assert_eq!(heard.texts, [(*split, expected)].into());
+    let revoked = first.events.recv_timeout(TIMEOUT).unwrap();
+    assert!(
+        matches!(revoked, SourceEvent::Revoked(revoked) if revoked == *split),
+        "{revoked:?}"
+    );
+    second.finish().unwrap();
+    first.finish().unwrap();
+}
+
+#[test]
 fn records_without_content_or_with_too_much_are_counted() {
     let cluster = Cluster::new(1).unwrap();
     cluster.create_topic("a", 1, 1).unwrap();
     let long = "x".repeat(1_001);
-    let messages =
-        [("a", 0, Some("1")), ("a", 0, None), ("a", 0, Some(long.as_str())), ("a", 0, Some("4"))];
+    let messages = [
+        ("a", 0, Some("1")),
+        ("a", 0, None),
+        ("a", 0, Some(long.as_str())),
+        ("a", 0, Some("4")),
+    ];
     produce(&cluster, &messages);
     let running = start(&cluster, &["a"]);
     let heard = running.listen(2, 1);
-    assert_eq!(heard.texts, [(A0, vec!["a V1 1".to_owned(), "a V1 4".to_owned()])].into());
+    assert_eq!(
+        heard.texts,
+        [(A0, vec!["a V1 1".to_owned(), "a V1 4".to_owned()])].into()
+    );
     let text = Registry::text([&running.registry]);
     for reason in DropReason::ALL {
         let line = format!("reason=\"{}\",pipeline=\"test\"}} 1\n", reason.name());
@@ -231,7 +290,10 @@ fn a_partition_without_a_connection_is_not_idle() {
     let heard = running.listen(1, 1);
     assert_eq!(heard.texts, [(A0, vec!["a V1 2".to_owned()])].into());
     let text = Registry::text([&running.registry]);
-    assert!(text.contains("weir_source_reconnects_total{pipeline=\"test\"} 1"), "{text}");
+    assert!(
+        text.contains("weir_source_reconnects_total{pipeline=\"test\"} 1"),
+        "{text}"
+    );
     running.finish().unwrap();
 }
 
@@ -240,12 +302,18 @@ fn refused_access_ends_the_source() {
     let cluster = Cluster::new(1).unwrap();
     cluster.create_topic("a", 1, 1).unwrap();
     cluster
-        .topic_error("a", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        .topic_error(
+            "a",
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        )
         .unwrap();
     let running = start(&cluster, &["a"]);
     let error = running.thread.join().unwrap().unwrap_err();
     assert!(error.source_name.starts_with("kafka 127.0.0.1:"), "{error}");
-    assert!(error.message.contains("Topic authorization failed"), "{error}");
+    assert!(
+        error.message.contains("Topic authorization failed"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -27,13 +27,18 @@ impl Topics {
     pub(super) fn id(&self, topic: &str, partition: i32) -> Option<SplitId> {
         let index = self.0.binary_search_by(|name| (**name).cmp(topic)).ok()?;
         let index = u32::from(u16::try_from(index).ok()?);
-        Some(SplitId(index << 16 | u32::from(u16::try_from(partition).ok()?)))
+        Some(SplitId(
+            index << 16 | u32::from(u16::try_from(partition).ok()?),
+        ))
     }
 
     /// The split of a partition.
     pub(super) fn split(&self, topic: &str, partition: i32) -> Option<Split> {
         let id = self.id(topic, partition)?;
-        Some(Split { id, name: format!("{topic}/{partition}").into() })
+        Some(Split {
+            id,
+            name: format!("{topic}/{partition}").into(),
+        })
     }
 
     /// The topic and partition of a split.

@@ -20,7 +20,11 @@ pub(super) struct Ack {
 impl Ack {
     /// The part of the message that rumqttc makes an acknowledgement of.
     pub(super) fn publish(self) -> Publish {
-        Publish { qos: QoS::AtLeastOnce, pkid: self.packet_id, ..Publish::default() }
+        Publish {
+            qos: QoS::AtLeastOnce,
+            pkid: self.packet_id,
+            ..Publish::default()
+        }
     }
 }
 
@@ -84,7 +88,10 @@ mod tests {
     use super::*;
 
     fn ack(packet_id: u16, connection: u64) -> Ack {
-        Ack { packet_id, connection }
+        Ack {
+            packet_id,
+            connection,
+        }
     }
 
     #[test]

@@ -85,7 +85,10 @@ impl<'a> Delivery<'a> {
                 Handed::Message(message, connection) => {
                     self.add(&mut batch, &message);
                     if message.qos != QoS::AtMostOnce {
-                        acks.push(Ack { packet_id: message.pkid, connection });
+                        acks.push(Ack {
+                            packet_id: message.pkid,
+                            connection,
+                        });
                     }
                 }
                 Handed::Event(event) => {
@@ -116,7 +119,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Messages are acknowledged once the pipeline has them; dropped ones with the others, in order.
+    /// Messages are acknowledged once the pipeline has them, dropped ones in turn with the others.
     fn send(
         &self,
         batch: RecordBatch,
@@ -154,7 +157,12 @@ mod tests {
                 SourceEvent::Records(batch) => {
                     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                     let records = batch.records().map(|record| {
-                        format!("{}={}@{}", text(record.topic), text(record.bytes), record.position)
+                        format!(
+                            "{}={}@{}",
+                            text(record.topic),
+                            text(record.bytes),
+                            record.position
+                        )
                     });
                     records.collect::<Vec<_>>().join(" ")
                 }
@@ -165,7 +173,11 @@ mod tests {
     }
 
     fn message(payload: &str, packet_id: u16) -> Handed {
-        let qos = if packet_id == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        let qos = if packet_id == 0 {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
+        };
         let mut publish = Publish::new("cars/1", qos, payload.to_owned(), None);
         publish.pkid = packet_id;
         Handed::Message(publish, 1)
@@ -183,7 +195,10 @@ mod tests {
             safe: SafePositions::default(),
             progress: FileProgress::default(),
         };
-        let split = Split { id: SplitId(0), name: "mqtt broker:1883".into() };
+        let split = Split {
+            id: SplitId(0),
+            name: "mqtt broker:1883".into(),
+        };
         let metrics = SourceMetrics::new(&Registry::new("test"));
         let acks = Acks::default();
         let (producer, consumer) = queue(1_000_000);
@@ -215,7 +230,15 @@ mod tests {
         let idle = || Handed::Event(SourceEvent::Idle(SplitId(0)));
         let handed = vec![idle(), message("a", 1), idle(), message("b", 2)];
         let (log, _) = deliver(handed, usize::MAX);
-        assert_eq!(log, ["Idle(SplitId(0))", "cars/1=a@0", "Idle(SplitId(0))", "cars/1=b@1"]);
+        assert_eq!(
+            log,
+            [
+                "Idle(SplitId(0))",
+                "cars/1=a@0",
+                "Idle(SplitId(0))",
+                "cars/1=b@1"
+            ]
+        );
     }
 
     #[test]
@@ -236,9 +259,16 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded() {
-        let handed = (0..5_000).map(|number| message("a", number % 60_000 + 1)).collect();
+        let handed = (0..5_000)
+            .map(|number| message("a", number % 60_000 + 1))
+            .collect();
         let (log, acknowledged) = deliver(handed, usize::MAX);
-        assert_eq!(log.iter().map(|batch| batch.split(' ').count()).sum::<usize>(), 5_000);
+        assert_eq!(
+            log.iter()
+                .map(|batch| batch.split(' ').count())
+                .sum::<usize>(),
+            5_000
+        );
         // Each item was pushed with a size of 100 bytes.
         assert_eq!(log[0].split(' ').count(), BATCH_BYTES.div_ceil(100));
         assert_eq!(acknowledged.len(), 5_000);

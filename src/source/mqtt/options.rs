@@ -51,7 +51,9 @@ pub(super) fn options(
     }
     if endpoint.tls {
         let tls = tls(&config.tls.clone().unwrap_or_default())?;
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
+            Arc::new(tls),
+        )));
     }
     Ok(options)
 }
@@ -105,12 +107,16 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
         let native = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(native.certs);
         if roots.is_empty() {
-            return Err("the system has no certificate authorities; name some as ca_file".to_owned());
+            return Err(
+                "the system has no certificate authorities; name some as ca_file".to_owned(),
+            );
         }
         return Ok(roots);
     };
     for certificate in certificates("ca_file", ca_file)? {
-        roots.add(certificate).map_err(|error| format!("ca_file {ca_file}: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("ca_file {ca_file}: {error}"))?;
     }
     Ok(roots)
 }
@@ -153,17 +159,28 @@ mod tests {
         assert_eq!(options.session_expiry_interval(), Some(2));
         assert_eq!(options.max_packet_size(), Some(1_114_112));
         let login = options.credentials().unwrap();
-        assert_eq!((login.username.as_str(), login.password.as_str()), ("me", "x"));
+        assert_eq!(
+            (login.username.as_str(), login.password.as_str()),
+            ("me", "x")
+        );
         let filters = filters(&config);
         assert_eq!((filters.len(), filters[0].path.as_str()), (1, "a/#"));
-        assert_eq!(filters[0].retain_forward_rule, RetainForwardRule::OnNewSubscribe);
+        assert_eq!(
+            filters[0].retain_forward_rule,
+            RetainForwardRule::OnNewSubscribe
+        );
     }
 
     #[test]
     fn a_password_file_may_end_in_a_line_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
-        for (content, expected) in [("x y", "x y"), ("x y\n", "x y"), ("x\r\n", "x"), ("x\n\n", "x\n")] {
+        for (content, expected) in [
+            ("x y", "x y"),
+            ("x y\n", "x y"),
+            ("x\r\n", "x"),
+            ("x\n\n", "x\n"),
+        ] {
             fs::write(&path, content).unwrap();
             let mut config = config(r#"{ "url": "mqtt://b", "topics": ["a"], "username": "me" }"#);
             config.password_file = Some(path.display().to_string());
@@ -178,11 +195,17 @@ mod tests {
         fs::write(&empty, "").unwrap();
         let refused = |tls: TlsConfig| super::tls(&tls).unwrap_err();
         assert_eq!(
-            refused(TlsConfig { ca_file: Some("missing.pem".to_owned()), ..TlsConfig::default() }),
+            refused(TlsConfig {
+                ca_file: Some("missing.pem".to_owned()),
+                ..TlsConfig::default()
+            }),
             "ca_file missing.pem does not exist"
         );
         assert_eq!(
-            refused(TlsConfig { ca_file: Some(empty.clone()), ..TlsConfig::default() }),
+            refused(TlsConfig {
+                ca_file: Some(empty.clone()),
+                ..TlsConfig::default()
+            }),
             format!("ca_file {empty} holds no certificate in PEM form")
         );
     }

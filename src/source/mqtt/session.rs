@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode,
@@ -26,8 +25,8 @@ use super::delivery::Handed;
 /// How often the stop signal and idleness are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long the broker may take to hear that we leave.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the broker may take to read that we leave.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A wait for the pipeline that is long enough that what arrived meanwhile must be read before we
 /// are idle.
@@ -60,7 +59,9 @@ enum Phase {
     Receiving,
     /// What was received is handed over and acknowledged.
     Draining,
-    /// The broker is told that we leave, since then.
+    /// The broker was told that we leave, and is to close the connection. If we did while it still
+    /// sends, the system would reset the connection, and acknowledgements that the broker has not
+    /// read yet would be lost.
     Leaving(Instant),
 }
 
@@ -112,17 +113,29 @@ impl<'a> Session<'a> {
     async fn receive(&mut self, events: &mut EventLoop) -> Result<(), SourceError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.hand_over(Handed::Event(SourceEvent::Assigned(self.source.split.clone())), 0);
+        self.hand_over(
+            Handed::Event(SourceEvent::Assigned(self.source.split.clone())),
+            0,
+        );
         loop {
             self.wait_for_room();
-            let Some(polled) = self.poll(events, &mut tick).await else { return Ok(()) };
+            let Some(polled) = self.poll(events, &mut tick).await else {
+                return Ok(());
+            };
             let next = match polled {
-                Ok(Event::Incoming(packet)) => self.heed(packet)?,
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ok(()),
+                Ok(Event::Incoming(packet)) => {
+                    // Any packet shows that the broker lives. While we read slowly, the answer to
+                    // our ping may stand behind megabytes of messages.
+                    events.state.await_pingresp = false;
+                    self.heed(packet)?
+                }
                 Ok(Event::Outgoing(_)) => Next::Poll,
+                Err(_) if matches!(self.phase, Phase::Leaving(_)) => return Ok(()),
                 Err(error) => Next::Reconnect(self.describe(error)?),
             };
-            let Next::Reconnect(reason) = next else { continue };
+            let Next::Reconnect(reason) = next else {
+                continue;
+            };
             self.disconnected(events, &reason);
             if self.back_off(&mut tick).await.is_break() {
                 return Ok(());
@@ -163,7 +176,9 @@ impl<'a> Session<'a> {
 
     /// What is to be done besides receiving; says when all is done.
     fn work(&mut self) -> ControlFlow<()> {
-        self.acks.send(self.connection, |ack| self.client.try_ack(&ack.publish()).is_ok());
+        self.acks.send(self.connection, |ack| {
+            self.client.try_ack(&ack.publish()).is_ok()
+        });
         match self.phase {
             Phase::Receiving if self.stop.is_stopped() || self.producer.is_abandoned() => {
                 self.producer.finish();
@@ -314,9 +329,9 @@ impl<'a> Session<'a> {
                 let message = format!("the broker refuses the connection: {code:?}");
                 Err(SourceError::new(&self.source.name, message))
             }
-            ConnectionError::MqttState(StateError::IncomingPacketTooLarge { pkt_size, max }) => {
-                Ok(format!("a packet of {pkt_size} bytes came; max_packet_bytes is {max}"))
-            }
+            ConnectionError::MqttState(StateError::IncomingPacketTooLarge { pkt_size, max }) => Ok(
+                format!("a packet of {pkt_size} bytes came; max_packet_bytes is {max}"),
+            ),
             other => Ok(other.to_string()),
         }
     }

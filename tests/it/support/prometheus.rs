@@ -30,8 +30,10 @@ pub(crate) struct PrometheusOptions {
     /// Targets, `host:port`, to scrape every second. Scraped samples are of today: then samples of
     /// long ago need a window that reaches back to them.
     pub(crate) scrape: Vec<String>,
-    /// A rule file.
+    /// The content of a rule file.
     pub(crate) rules: Option<String>,
+    /// Rule files as they lie: paths or patterns, absolute.
+    pub(crate) rule_files: Vec<String>,
 }
 
 /// A running Prometheus. Dropping it kills it.
@@ -242,16 +244,18 @@ fn launch(folder: &TempDir, port: u16) -> Result<Process> {
 
 fn configuration(options: &PrometheusOptions) -> String {
     let mut text = "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n".to_owned();
+    let mut rule_files = options.rule_files.clone();
     if options.rules.is_some() {
-        text.push_str("rule_files: [rules.yml]\n");
+        rule_files.push("rules.yml".to_owned());
     }
+    // A list of texts is written alike in YAML and in Rust's debug format.
+    text.push_str(&format!("rule_files: {rule_files:?}\n"));
     if let Some(window) = &options.out_of_order_time_window {
         text.push_str(&format!(
             "storage:\n  tsdb:\n    out_of_order_time_window: {window}\n"
         ));
     }
     if !options.scrape.is_empty() {
-        // A list of texts is written alike in YAML and in Rust's debug format.
         text.push_str(&format!(
             "scrape_configs:\n  - job_name: test\n    static_configs:\n      - targets: {:?}\n",
             options.scrape

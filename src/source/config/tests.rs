@@ -11,19 +11,26 @@ fn parse(value: Value) -> Config {
 /// What is found in a configuration: `path: message`.
 fn found(value: Value) -> Vec<String> {
     let found = parse(value).validate();
-    found.into_iter().map(|(path, message)| format!("{}: {message}", path.join("."))).collect()
+    found
+        .into_iter()
+        .map(|(path, message)| format!("{}: {message}", path.join(".")))
+        .collect()
 }
 
 fn mqtt(changes: Value) -> Value {
     let mut mqtt = json!({ "url": "mqtt://broker", "topics": ["fleet/#"] });
-    let (Value::Object(all), Value::Object(changes)) = (&mut mqtt, changes) else { panic!() };
+    let (Value::Object(all), Value::Object(changes)) = (&mut mqtt, changes) else {
+        panic!()
+    };
     all.extend(changes);
     json!({ "mqtt": mqtt })
 }
 
 fn kafka(changes: Value) -> Value {
     let mut kafka = json!({ "brokers": "localhost:9092", "topics": ["events"], "group": "weir" });
-    let (Value::Object(all), Value::Object(changes)) = (&mut kafka, changes) else { panic!() };
+    let (Value::Object(all), Value::Object(changes)) = (&mut kafka, changes) else {
+        panic!()
+    };
     all.extend(changes);
     json!({ "kafka": kafka })
 }
@@ -45,7 +52,9 @@ fn good_values_pass() {
     for value in [
         json!({ "file": { "path": "-" } }),
         json!({ "file": { "path": ["a", "b"] } }),
-        kafka(json!({ "start": "latest", "properties": { "fetch.min.bytes": 1, "client.id": "x" } })),
+        kafka(
+            json!({ "start": "latest", "properties": { "fetch.min.bytes": 1, "client.id": "x" } }),
+        ),
         mqtt(json!({ "topics": ["+/a/+", "#", "a b/ü", "/", "$share/weir/fleet/#"] })),
         mqtt(json!({ "url": "mqtts://b", "tls": { "cert_file": "c", "key_file": "k" } })),
         mqtt(json!({ "username": "me", "password": 12345 })),
@@ -69,9 +78,18 @@ fn wrong_values_are_named() {
             json!({ "file": { "path": ["a", "a"] } }),
             "file.path: 'a' is there twice; its records would count twice",
         ),
-        (kafka(json!({ "brokers": "" })), "kafka.brokers: is empty; write host:port"),
-        (kafka(json!({ "group": "" })), "kafka.group: is empty; write a name of your choice"),
-        (kafka(json!({ "topics": [] })), "kafka.topics: is empty; write a list of topic names"),
+        (
+            kafka(json!({ "brokers": "" })),
+            "kafka.brokers: is empty; write host:port",
+        ),
+        (
+            kafka(json!({ "group": "" })),
+            "kafka.group: is empty; write a name of your choice",
+        ),
+        (
+            kafka(json!({ "topics": [] })),
+            "kafka.topics: is empty; write a list of topic names",
+        ),
         (
             kafka(json!({ "topics": ["^events.*"] })),
             "kafka.topics: '^events.*' is not a topic name; use letters, digits, '.', '_' and '-', \
@@ -95,7 +113,10 @@ fn wrong_values_are_named() {
             "mqtt.topics: 'fleet/a#' is not a topic filter; '+' stands for one whole level and '#' \
              for all the rest",
         ),
-        (mqtt(json!({ "topics": [] })), "mqtt.topics: is empty; write a list of topic filters"),
+        (
+            mqtt(json!({ "topics": [] })),
+            "mqtt.topics: is empty; write a list of topic filters",
+        ),
         (
             mqtt(json!({ "client_id": "" })),
             "mqtt.client_id: is empty; write a name of your choice",
@@ -142,7 +163,9 @@ fn unknown_settings_are_refused() {
         kafka(json!({ "topic": "events" })),
         mqtt(json!({ "qos": 2 })),
     ] {
-        let error = serde_json::from_value::<Config>(value).unwrap_err().to_string();
+        let error = serde_json::from_value::<Config>(value)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("unknown field"), "{error}");
     }
 }
@@ -150,13 +173,18 @@ fn unknown_settings_are_refused() {
 #[test]
 fn secrets_are_never_shown() {
     let config = parse(mqtt(json!({ "username": "me", "password": "hunter2" })));
-    let kafka = parse(kafka(json!({ "properties": { "sasl.password": "hunter2" } })));
+    let kafka = parse(kafka(
+        json!({ "properties": { "sasl.password": "hunter2" } }),
+    ));
     for shown in [
         format!("{config:?}{kafka:?}"),
         serde_json::to_string(&config).unwrap(),
         serde_json::to_string(&kafka).unwrap(),
     ] {
-        assert!(!shown.contains("hunter2") && shown.contains("<hidden>"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && shown.contains("<hidden>"),
+            "{shown}"
+        );
     }
 }
 
@@ -165,6 +193,10 @@ fn the_schema_teaches() {
     let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
     let mqtt = &schema["$defs"]["MqttConfig"]["properties"];
     assert_eq!(mqtt["session_expiry"]["default"], json!("1h"));
-    let description = schema["$defs"]["KafkaConfig"]["properties"]["brokers"]["description"].clone();
-    assert_eq!(description, json!("Where the cluster is: `host:port`, several with commas."));
+    let description =
+        schema["$defs"]["KafkaConfig"]["properties"]["brokers"]["description"].clone();
+    assert_eq!(
+        description,
+        json!("Where the cluster is: `host:port`, several with commas.")
+    );
 }

@@ -1,0 +1,39 @@
+# What can be done with this repository; each command does its own set-up and works alone.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help demo test bench lint fuzz build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: ## simulate a fleet into a real Prometheus (DEMO_SECONDS=60, 0 is until Ctrl-C)
+	@scripts/setup.sh demo
+	@echo "== Building weir (release)"
+	@$(CARGO) build --release --bin weir
+	@scripts/demo.sh
+
+test: ## all tests, with a real Prometheus, Mosquitto and Apache Kafka
+	@scripts/setup.sh test
+	@echo "== Building weir and weirgen (release)"
+	@$(CARGO) build --release --workspace --bins
+	@echo "== Running all tests"
+	@$(CARGO) test --release --workspace
+
+bench: ## events/s and memory on five million events
+	@scripts/setup.sh build
+	@$(CARGO) build --release --workspace --bins
+	@$(CARGO) bench --profile release --bench connected_cars
+
+lint: ## formatting, clippy, documentation, dependencies
+	@scripts/setup.sh build
+	@scripts/lint.sh
+
+fuzz: ## every fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
+	@scripts/setup.sh build
+	@scripts/fuzz.sh
+
+build: ## the release binaries
+	@scripts/setup.sh build
+	@$(CARGO) build --release --workspace --bins

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Formatting, clippy, documentation and dependencies; stops at the first that does not pass.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "cargo fmt"
+cargo fmt --all --check
+say "cargo clippy"
+cargo clippy --release --workspace --all-targets -- -D warnings
+say "cargo clippy, without Kafka and MQTT"
+cargo clippy --release --no-default-features -- -D warnings
+say "cargo doc"
+RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --quiet
+if command -v cargo-deny > /dev/null; then
+  say "cargo deny"
+  cargo deny check licenses bans sources
+else
+  say "cargo deny: not installed, left out (cargo install --locked cargo-deny)"
+fi

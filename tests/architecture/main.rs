@@ -1,0 +1,253 @@
+//! The house rules, held by reading the sources as text.
+
+mod code;
+mod documents;
+mod imports;
+mod lexer;
+mod modules;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use code::{Code, Finding};
+use documents::Commands;
+use imports::{Levels, wrong_imports};
+use modules::{Sources, dead_files, modules};
+
+const LIB: &str = "src/lib.rs";
+const ROOTS: [&str; 6] = [
+    LIB,
+    "src/main.rs",
+    "generator/src/lib.rs",
+    "generator/src/main.rs",
+    "tests/it/main.rs",
+    "tests/architecture/main.rs",
+];
+const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+/// The folders whose files documents may name.
+const FOLDERS: [&str; 9] = [
+    "src",
+    "tests",
+    "generator",
+    "pipelines",
+    "dashboards",
+    "benches",
+    "scripts",
+    "fuzz",
+    "docs",
+];
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All Rust sources of the repository.
+fn sources() -> Sources {
+    let mut sources = BTreeMap::new();
+    let mut folders: Vec<_> = FOLDERS
+        .iter()
+        .map(|folder| repository().join(folder))
+        .collect();
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                // What cargo-fuzz builds and finds.
+                if !["target", "corpus", "artifacts"]
+                    .iter()
+                    .any(|name| path.ends_with(name))
+                {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = relative(&path);
+                sources.insert(name.clone(), read(&name));
+            }
+        }
+    }
+    assert!(sources.contains_key(LIB), "{LIB} is not there");
+    sources
+}
+
+fn relative(path: &Path) -> String {
+    let parts = path.strip_prefix(repository()).unwrap().components();
+    parts
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+/// Applies a rule to the files whose path passes.
+fn check(rule: fn(&Code<'_>) -> Vec<Finding>, applies: impl Fn(&str) -> bool) {
+    let sources = sources();
+    let test_files: Vec<_> = ROOTS
+        .iter()
+        .flat_map(|root| modules(&sources, root).0)
+        .filter(|module| module.test)
+        .map(|module| module.file)
+        .collect();
+    let mut findings = Vec::new();
+    let mut checked = 0;
+    for (path, text) in sources.iter().filter(|(path, _)| applies(path)) {
+        checked += 1;
+        findings.extend(rule(&Code::new(path, text, test_files.contains(path))));
+    }
+    assert!(checked > 0, "the rule applies to no file");
+    hold(&findings);
+}
+
+fn hold(findings: &[Finding]) {
+    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    assert!(
+        findings.is_empty(),
+        "house rules are broken:\n{}",
+        lines.join("\n")
+    );
+}
+
+fn in_src(path: &str) -> bool {
+    path.starts_with("src/")
+}
+
+fn in_cli(path: &str) -> bool {
+    path.starts_with("src/cli/") || path == "src/main.rs"
+}
+
+fn in_crates(path: &str) -> bool {
+    in_src(path) || path.starts_with("generator/src/")
+}
+
+fn levels() -> Levels {
+    Levels::parse(LIB, &read(LIB)).unwrap_or_else(|findings| {
+        hold(&findings);
+        unreachable!("findings do not hold")
+    })
+}
+
+#[test]
+fn modules_import_lower_levels_only() {
+    hold(&wrong_imports(&sources(), LIB, &levels()));
+}
+
+#[test]
+fn the_generator_stands_on_its_own() {
+    check(rules::uses_weir, |path| path.starts_with("generator/"));
+    let manifest = "generator/Cargo.toml";
+    hold(&rules::depends_on_weir(manifest, &read(manifest)));
+}
+
+#[test]
+fn only_the_cli_uses_the_generator() {
+    check(
+        |code| code.forbid(&["weirgen"], "only cli, for its demo, uses the generator"),
+        |path| in_src(path) && !in_cli(path),
+    );
+}
+
+#[test]
+fn every_file_is_part_of_a_crate() {
+    let folders = ["src/", "generator/src/", "tests/it/", "tests/architecture/"];
+    hold(&dead_files(&sources(), &folders, &ROOTS));
+}
+
+#[test]
+fn no_file_is_too_long() {
+    check(rules::too_long, |_| true);
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    check(rules::unsafe_code, |_| true);
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    check(rules::leftovers, |_| true);
+}
+
+#[test]
+fn only_the_cli_prints() {
+    check(rules::prints, |path| in_src(path) && !in_cli(path));
+}
+
+#[test]
+fn only_the_cli_uses_anyhow() {
+    check(rules::anyhow, |path| in_src(path) && !in_cli(path));
+}
+
+#[test]
+fn only_model_time_reads_the_wall_clock() {
+    check(rules::wall_clock, |path| {
+        in_src(path) && path != "src/model/time.rs"
+    });
+}
+
+#[test]
+fn failures_are_values() {
+    check(rules::unwraps, in_crates);
+}
+
+#[test]
+fn messages_are_lowercase_without_a_full_stop() {
+    check(rules::messages, in_crates);
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    check(rules::undocumented, |_| true);
+}
+
+#[test]
+fn the_licence_is_here() {
+    let licence = read("LICENSE");
+    for line in ["Apache License", "Version 2.0, January 2004"] {
+        assert!(
+            licence.lines().any(|found| found.trim() == line),
+            "LICENSE has no line {line:?}"
+        );
+    }
+    let manifest = read("Cargo.toml");
+    assert!(
+        manifest.contains("\nlicense = \"Apache-2.0\"\n"),
+        "Cargo.toml names another licence"
+    );
+}
+
+#[test]
+fn commands_in_documents_exist() {
+    let commands = Commands::read(&read("Makefile"), &read("src/cli/arguments.rs"));
+    let wrong = DOCUMENTS
+        .iter()
+        .flat_map(|path| commands.wrong(path, &read(path)));
+    hold(&wrong.collect::<Vec<_>>());
+}
+
+#[test]
+fn paths_in_documents_exist() {
+    let exists = |path: &str| repository().join(path).exists();
+    let missing = DOCUMENTS
+        .iter()
+        .flat_map(|path| documents::missing_paths(path, &read(path), &FOLDERS, exists));
+    hold(&missing.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_code_map_names_every_module() {
+    let map = read("ARCHITECTURE.md");
+    for module in levels().names() {
+        let heading = format!("`src/{module}/`");
+        assert!(
+            map.contains(&heading),
+            "ARCHITECTURE.md says nothing of {heading}"
+        );
+    }
+}

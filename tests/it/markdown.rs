@@ -1,0 +1,108 @@
+//! Tables of the reference pages under `docs/`, and files that tests keep up to date.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::support::files::repository;
+
+/// A row of a table, with its line in the page from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) line: usize,
+    pub(crate) cells: Vec<String>,
+}
+
+/// A page under `docs/`.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn page(name: &str) -> Result<String> {
+    let path = repository().join("docs").join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The rows of all tables whose header cells are `header`.
+///
+/// # Errors
+/// A row has another number of cells, or there is no row at all.
+pub(crate) fn rows(page: &str, header: &[&str]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut inside = false;
+    for (index, text) in page.lines().enumerate() {
+        let line = index + 1;
+        let Some(cells) = cells(text) else {
+            inside = false;
+            continue;
+        };
+        if cells == header {
+            inside = true;
+            continue;
+        }
+        let is_rule = cells.iter().all(|cell| cell.chars().all(|c| c == '-') && !cell.is_empty());
+        if !inside || is_rule {
+            continue;
+        }
+        ensure!(cells.len() == header.len(), "line {line} has {} cells: {text}", cells.len());
+        rows.push(Row { line, cells });
+    }
+    ensure!(!rows.is_empty(), "there is no table with the header {header:?}");
+    Ok(rows)
+}
+
+/// A cell without its code marks.
+pub(crate) fn code(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or(cell)
+}
+
+/// Whether a file holds a text; with `UPDATE=1` in the environment it is written instead.
+///
+/// # Errors
+/// It holds another text, or cannot be written.
+pub(crate) fn hold_to_file(path: &Path, text: &str) -> Result<()> {
+    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        return fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
+    }
+    let held = fs::read_to_string(path).unwrap_or_default();
+    ensure!(
+        held == text,
+        "{} is out of date; UPDATE=1 rewrites it\nheld:\n{held}\nfound:\n{text}",
+        path.display()
+    );
+    Ok(())
+}
+
+/// The cells of a table's row. A bar within a cell is written `\|`.
+fn cells(line: &str) -> Option<Vec<String>> {
+    let inner = line.trim().strip_prefix('|')?.strip_suffix('|')?;
+    let mut cells = vec![String::new()];
+    let mut chars = inner.chars().peekable();
+    while let Some(char) = chars.next() {
+        match (char, cells.last_mut()) {
+            ('|', _) => cells.push(String::new()),
+            ('\\', Some(cell)) if chars.peek() == Some(&'|') => {
+                cell.push('|');
+                chars.next();
+            }
+            (char, Some(cell)) => cell.push(char),
+            (_, None) => {}
+        }
+    }
+    Some(cells.iter().map(|cell| cell.trim().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_read_by_their_header() {
+        let page = "# A\n\n| a | b |\n|---|---|\n| `x \\|\\| y` | 1 |\n\n| c | d |\n|---|---|\n| 2 | 3 |\n";
+        let found = rows(page, &["a", "b"]).unwrap();
+        let expected = Row { line: 5, cells: vec!["`x || y`".to_owned(), "1".to_owned()] };
+        assert_eq!(found, [expected]);
+        assert_eq!(code(&found[0].cells[0]), "x || y");
+        assert!(rows(page, &["e"]).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! The same events through a real MQTT broker give the samples of the file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::reference::event::{Event, read};
+use crate::reference::fleet::{CONNECTED_CARS, Fleet, START_MS, expect_same, succeed};
+use crate::reference::metric::{labels_from, raw};
+use crate::reference::service::Service;
+use crate::support::files::{repository, weir, write};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::samples::read_ndjson;
+
+/// Twenty seconds, so four windows, within the allowed disorder.
+const EVENTS: [&str; 4] = ["--seconds", "20", "--disorder", "2s"];
+
+/// The connected-cars pipeline with another source; region and kind are taken from the topic.
+fn pipeline(fleet: &Fleet, mqtt: &str) -> Result<String> {
+    let shipped = std::fs::read_to_string(repository().join(CONNECTED_CARS))?;
+    let (head, rest) = shipped.split_once("\nsource:").context("no source")?;
+    let (_, tail) = rest.split_once("\nevent:").context("no event")?;
+    let text = format!("{head}\nsource:\n  mqtt: {mqtt}\n\nevent:{tail}")
+        .replace("from: eventType", "from: \"@topic[3]\"")
+        .replace(
+            "region: text",
+            "region: { from: \"@topic[1]\", type: text }",
+        );
+    assert!(text.contains("@topic[3]") && text.contains("@topic[1]"));
+    Ok(write(fleet.folder.path(), "mqtt.yaml", &text)?
+        .display()
+        .to_string())
+}
+
+/// Publishes events until weir has subscribed: before that they go nowhere. They are of 1970, so
+/// that they count for nothing.
+fn await_subscription(fleet: &Fleet, service: &mut Service, target: &str) -> Result<()> {
+    let mut command = fleet.weirgen(&["--events", "1", "--start-ms", "0", "--max-speed"])?;
+    command.arg(target);
+    let mut failure = None;
+    service.repeat_until("weir_source_records_total", 1.0, || {
+        failure = succeed(&command).err();
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Publishes the events from [`START_MS`] on, waits until weir has them all, and stops it: what
+/// cannot be read again is written, open windows and all.
+fn publish(fleet: &Fleet, mut service: Service, target: &str, events: &[u8]) -> Result<()> {
+    await_subscription(fleet, &mut service, target)?;
+    let mut command = fleet.weirgen(&["--max-speed", "--start-ms", &START_MS.to_string()])?;
+    succeed(command.args(EVENTS).arg(target))?;
+    let count = events.split_inclusive(|byte| *byte == b'\n').count() as f64;
+    service.await_metric("weir_decoded_events_total", &[], count)?;
+    assert_eq!(service.metric("weir_decoded_events_total", &[])?, count);
+    service.stop()
+}
+
+fn target(mosquitto: &Mosquitto, topic: &str) -> String {
+    format!("mqtt://127.0.0.1:{}/{topic}", mosquitto.port())
+}
+
+#[test]
+fn the_samples_are_those_of_the_file() -> Result<()> {
+    let (fleet, mosquitto) = (Fleet::new()?, Mosquitto::start()?);
+    let events = fleet.events(&EVENTS)?;
+    let expected = fleet.check(&[events.clone()], &[])?;
+
+    let mqtt = format!("{{ url: \"{}\", topics: [\"fleet/#\"] }}", mosquitto.url());
+    let output = fleet.path("mqtt.ndjson");
+    let mut command = fleet.weir(&pipeline(&fleet, &mqtt)?, &["--workers", "2"]);
+    command.arg("--output").arg(&output);
+    let service = Service::start(&mut command, &fleet.folder)?;
+    let target = target(&mosquitto, "fleet/{region}/{vehicle}/{kind}");
+    publish(&fleet, service, &target, &events)?;
+    expect_same(&read_ndjson(&output)?, &expected)
+}
+
+#[test]
+fn raw_readings_of_the_shipped_pipeline() -> Result<()> {
+    let (fleet, mosquitto) = (Fleet::new()?, Mosquitto::start()?);
+    let events = fleet.events(&EVENTS)?;
+    let url = format!("source.mqtt.url={}", mosquitto.url());
+    let output = fleet.path("mqtt.ndjson");
+    let mut command = weir(["run", "pipelines/connected-cars-raw.yaml", "--set", &url]);
+    command.arg("--output").arg(&output);
+    let service = Service::start(&mut command, &fleet.folder)?;
+    let target = target(&mosquitto, "fleet/{region}/{vehicle}/events");
+    publish(&fleet, service, &target, &events)?;
+
+    let events = read(&[events]);
+    let labels =
+        |event: &Event| labels_from(event, &[("vehicle", "vehicleId"), ("region", "region")]);
+    let mut expected = Vec::new();
+    for (name, kind) in [
+        ("ic_rpm", "IC_RPM"),
+        ("electric_rpm", "ELECTRIC_RPM"),
+        ("warning_lights", "WARNINGS"),
+    ] {
+        expected.extend(raw(name, &events, &|event| event.is(kind), &labels));
+    }
+    expected.sort();
+    expect_same(&read_ndjson(&output)?, &expected)
+}
+
+#[test]
+fn over_tls_with_a_certificate_of_our_own() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let broker = Mosquitto::start_with(&MosquittoOptions {
+        tls: true,
+        client_certificates: true,
+        ..MosquittoOptions::default()
+    })?;
+    let certificates = broker.certificates().context("no certificates")?;
+    let path = |path: &Path| path.display().to_string();
+    let mqtt = format!(
+        "{{ url: \"{}\", topics: [\"fleet/#\"], tls: {{ ca_file: {}, cert_file: {}, key_file: {} }} }}",
+        broker.url(),
+        path(&certificates.ca),
+        path(&certificates.client),
+        path(&certificates.client_key),
+    );
+    let mut command = fleet.weir(&pipeline(&fleet, &mqtt)?, &[]);
+    command.arg("--output").arg(fleet.path("mqtt.ndjson"));
+    let mut service = Service::start(&mut command, &fleet.folder)?;
+    // The load generator speaks no TLS; that the broker let us in is what is of interest here.
+    service.await_metric("weir_source_connected", &[], 1.0)?;
+    service.stop()
+}

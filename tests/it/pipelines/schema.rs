@@ -1,0 +1,102 @@
+//! The JSON Schema: printed, kept under `docs/`, and described key by key in the reference.
+
+use serde_json::Value;
+use weir::config;
+
+use super::LIMIT;
+use crate::markdown::{code, hold_to_file, page, rows};
+use crate::support::files::{self, repository, weir};
+
+/// A key that a pipeline file can have.
+#[derive(Debug, PartialEq, Eq)]
+struct Key {
+    /// Its path: `*` stands for a name of the user's choice, `[]` for an item of a list.
+    path: String,
+    /// `required`, the default, or `–` where leaving it out has a meaning of its own.
+    default: String,
+}
+
+/// A walk over the schema.
+struct Walk<'s> {
+    root: &'s Value,
+    keys: Vec<Key>,
+    undescribed: Vec<String>,
+}
+
+impl<'s> Walk<'s> {
+    fn new(root: &'s Value) -> Self {
+        let mut walk = Self { root, keys: Vec::new(), undescribed: Vec::new() };
+        walk.visit(root, "");
+        walk
+    }
+
+    fn visit(&mut self, schema: &'s Value, path: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let target = self.root.pointer(reference.trim_start_matches('#'));
+            self.visit(target.unwrap_or(&Value::Null), path);
+        }
+        for alternatives in ["anyOf", "oneOf"] {
+            for alternative in schema[alternatives].as_array().into_iter().flatten() {
+                self.visit(alternative, path);
+            }
+        }
+        if schema["items"].is_object() {
+            self.visit(&schema["items"], &format!("{path}[]"));
+        }
+        if schema["additionalProperties"].is_object() {
+            self.visit(&schema["additionalProperties"], &format!("{path}.*"));
+        }
+        let required = schema["required"].as_array();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let is_required = required.is_some_and(|all| all.iter().any(|key| key == name));
+            let default = if is_required { "required".to_owned() } else { default_of(property) };
+            if property["description"].as_str().is_none_or(str::is_empty) {
+                self.undescribed.push(path.clone());
+            }
+            self.keys.push(Key { path: path.clone(), default });
+            self.visit(property, &path);
+        }
+    }
+}
+
+fn default_of(property: &Value) -> String {
+    match &property["default"] {
+        Value::Null | Value::Array(_) | Value::Object(_) => "–".to_owned(),
+        Value::String(text) => format!("`{text}`"),
+        other => format!("`{other}`"),
+    }
+}
+
+#[test]
+fn the_printed_schema_is_the_one_under_docs() {
+    let printed = files::run(&weir(["schema"]), LIMIT).unwrap();
+    assert_eq!(printed.stderr, "");
+    assert_eq!(printed.status.code(), Some(0));
+    assert_eq!(serde_json::from_str::<Value>(&printed.stdout).unwrap(), config::schema());
+    let path = repository().join("docs/pipeline.schema.json");
+    hold_to_file(&path, &printed.stdout).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn every_key_of_the_schema_has_a_description() {
+    let schema = config::schema();
+    assert_eq!(Walk::new(&schema).undescribed, Vec::<String>::new());
+}
+
+#[test]
+fn the_reference_describes_every_key_with_its_default_and_no_other() {
+    let schema = config::schema();
+    let mut expected = Walk::new(&schema).keys;
+    assert!(expected.len() > 60, "{expected:?}");
+    let page = page("pipeline-file.md").unwrap();
+    let mut documented = Vec::new();
+    for row in rows(&page, &["Key", "Type", "Default", "Meaning"]).unwrap() {
+        let path = code(&row.cells[0]).to_owned();
+        assert!(!row.cells[3].is_empty(), "line {} says nothing about {path}", row.line);
+        documented.push(Key { path, default: row.cells[2].clone() });
+    }
+    expected.sort_by(|a, b| a.path.cmp(&b.path));
+    documented.sort_by(|a, b| a.path.cmp(&b.path));
+    assert_eq!(documented, expected);
+}

@@ -1,0 +1,156 @@
+//! A weir that runs as a service, with its metrics page.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+use crate::support::http;
+use crate::support::process::Process;
+
+use super::fleet::LIMIT;
+
+/// A running weir. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    process: Process,
+    url: String,
+}
+
+impl Service {
+    /// Starts `weir run`; `command` must not say `--listen`. Returns once it serves its metrics.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub(crate) fn start(command: &mut Command, folder: &TempDir) -> Result<Self> {
+        command.args(["--listen", "127.0.0.1:0"]);
+        // Each start logs its own address, and the log of an earlier run is kept.
+        let earlier = folder.path().join("weir.err");
+        if earlier.exists() {
+            fs::rename(&earlier, folder.path().join("weir.earlier.err"))?;
+        }
+        let mut process = Process::start("weir", command, folder)?;
+        let mut url = None;
+        process.wait_until("metrics page", LIMIT, || {
+            url = fs::read_to_string(&earlier)
+                .ok()
+                .as_deref()
+                .and_then(metrics_url);
+            url.is_some()
+        })?;
+        Ok(Self {
+            process,
+            url: url.context("no metrics page")?,
+        })
+    }
+
+    /// The sum of the series of a metric that have all these labels; 0 where there are none.
+    ///
+    /// # Errors
+    /// The page cannot be had.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        metric(&self.url, name, labels)
+    }
+
+    /// Waits until a metric has reached a value.
+    ///
+    /// # Errors
+    /// It does not, or weir ends.
+    pub(crate) fn await_metric(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+    ) -> Result<()> {
+        let url = &self.url;
+        let what = format!("{name} {labels:?} of {value}");
+        self.process.wait_until(&what, LIMIT, || {
+            metric(url, name, labels).is_ok_and(|found| found >= value)
+        })
+    }
+
+    /// Waits until a file has so many lines.
+    ///
+    /// # Errors
+    /// It does not get them, or weir ends.
+    pub(crate) fn await_lines(&mut self, path: &Path, lines: usize) -> Result<()> {
+        let what = format!("{lines} lines in {}", path.display());
+        self.process.wait_until(&what, LIMIT, || {
+            fs::read_to_string(path).is_ok_and(|text| text.lines().count() >= lines)
+        })
+    }
+
+    /// Does something again and again until a metric has reached a value.
+    ///
+    /// # Errors
+    /// It does not, or weir ends.
+    pub(crate) fn repeat_until(
+        &mut self,
+        name: &str,
+        value: f64,
+        mut action: impl FnMut(),
+    ) -> Result<()> {
+        let url = &self.url;
+        self.process.wait_until(name, LIMIT, || {
+            action();
+            metric(url, name, &[]).is_ok_and(|found| found >= value)
+        })
+    }
+
+    /// Sends SIGTERM and waits for its end, which must be a good one.
+    ///
+    /// # Errors
+    /// It fails.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let status = self.process.stop(LIMIT)?;
+        ensure!(status.success(), "weir: {status}\n{}", self.process.tail());
+        Ok(())
+    }
+
+    /// Waits for its own end, which must be a good one.
+    ///
+    /// # Errors
+    /// It fails.
+    pub(crate) fn wait(mut self) -> Result<()> {
+        let status = self.process.wait(LIMIT)?;
+        ensure!(status.success(), "weir: {status}\n{}", self.process.tail());
+        Ok(())
+    }
+}
+
+fn metrics_url(log: &str) -> Option<String> {
+    let (_, rest) = log.split_once("metrics at ")?;
+    let (url, _) = rest.split_once('\n')?;
+    Some(url.trim().to_owned())
+}
+
+fn metric(url: &str, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+    sum_of(&http::get(url)?.body, name, labels)
+}
+
+fn sum_of(page: &str, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+    let mut sum = 0.0;
+    for line in page.lines() {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let (found, rest) = series.split_once('{').unwrap_or((series, ""));
+        let has = |(label, value): &(&str, &str)| rest.contains(&format!("{label}=\"{value}\""));
+        if found == name && labels.iter().all(has) {
+            let value: f64 = value.parse().with_context(|| line.to_owned())?;
+            sum += value;
+        }
+    }
+    Ok(sum)
+}
+
+#[test]
+fn the_series_of_a_metric_are_added_up() {
+    let page = "# HELP a_total x\na_total{split=\"1\",x=\"y\"} 2\na_total{split=\"2\"} 3\na 7\n";
+    assert_eq!(sum_of(page, "a_total", &[]).unwrap(), 5.0);
+    assert_eq!(sum_of(page, "a_total", &[("split", "2")]).unwrap(), 3.0);
+    assert_eq!(sum_of(page, "a", &[]).unwrap(), 7.0);
+    assert_eq!(sum_of(page, "b", &[]).unwrap(), 0.0);
+}

@@ -1,0 +1,296 @@
+//! Every aggregate, `FILTER`, `per` and raw metrics against values computed by hand-written loops.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::reference::event::{Event, read};
+use crate::reference::fleet::{Fleet, by_vehicle, expect_same};
+use crate::reference::metric::{Labels, Metric, labels_from, raw};
+use crate::support::files::write;
+use crate::support::samples::{Sample, read_ndjson};
+
+use super::LATE;
+
+const WINDOW_MS: i64 = 3_000;
+
+const HEAD: &str = r#"
+pipeline: values
+source:
+  file: { path: events.ndjson }
+event:
+  time: { from: timestamp, unit: ms }
+  fields:
+    kind: { from: eventType, type: text }
+    vehicle: { from: vehicleId, type: text }
+    region: text
+    measurement: number
+time: { out_of_order: 2s }
+enrich:
+  - lookup: vehicles
+    key: vehicle
+    from: { csv: vehicles.csv, key: vehicle_id }
+    add: [model]
+write: { file: { path: samples.ndjson } }
+metrics:
+"#;
+
+const AGGREGATES: &str = r#"
+  readings:      { window: { tumbling: 3s }, by: [region], value: count(*) }
+  measured:      { window: { tumbling: 3s }, by: [region], value: count(measurement) }
+  everything:    { window: { tumbling: 3s }, value: sum(measurement) }
+  turns_sum:     { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: sum(measurement) }
+  turns_avg:     { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: avg(measurement) }
+  turns_min:     { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: min(measurement) }
+  turns_max:     { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: max(measurement) }
+  turns_first:   { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: first(measurement) }
+  turns_last:    { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: last(measurement) }
+  in_reverse:
+    window: { tumbling: 3s }
+    by: [region]
+    value: count(DISTINCT vehicle) FILTER (WHERE kind = 'ELECTRIC_RPM' AND measurement < 0)
+  reverse_mean:
+    window: { tumbling: 3s }
+    by: [region]
+    value: avg(measurement) FILTER (WHERE kind = 'ELECTRIC_RPM' AND measurement < 0)
+  percent_with_engine:
+    window: { tumbling: 3s }
+    by: [region]
+    value: 100 * count(DISTINCT vehicle) FILTER (WHERE kind = 'IC_RPM' AND measurement > 0) / count(DISTINCT vehicle)
+"#;
+
+const PER: &str = r#"
+  in_motion:
+    window: { tumbling: 3s }
+    per:
+      key: vehicle
+      let:
+        engine: max(measurement) FILTER (WHERE kind = 'IC_RPM')
+        motor: max(abs(measurement)) FILTER (WHERE kind = 'ELECTRIC_RPM')
+    by: [region]
+    value: count(*) FILTER (WHERE engine > 0 OR motor > 0)
+  mean_span:
+    where: kind = 'ELECTRIC_RPM'
+    window: { tumbling: 3s }
+    per: { key: vehicle, let: { span: max(measurement) - min(measurement) } }
+    by: [region]
+    value: avg(span)
+  last_lights:
+    where: kind = 'WARNINGS'
+    window: { tumbling: 3s }
+    per: { key: vehicle, let: { lights: last(measurement) } }
+    value: sum(lights)
+"#;
+
+const RAW: &str = r#"
+  turns: { where: kind = 'IC_RPM', labels: [vehicle, region], value: measurement }
+  by_region: { where: kind = 'WARNINGS', labels: [region], value: measurement }
+"#;
+
+/// Three splits with late events; in the last one are the same vehicles as in the others.
+fn splits(fleet: &Fleet) -> Result<Vec<Vec<u8>>> {
+    let mut splits = by_vehicle(&fleet.events(&LATE)?, 2);
+    splits.push(fleet.events(&[&LATE[..], &["--seed", "2"]].concat())?);
+    Ok(splits)
+}
+
+/// What a pipeline with these metrics gives for some splits.
+fn run(fleet: &Fleet, splits: &[Vec<u8>], metrics: &str) -> Result<Vec<Sample>> {
+    let pipeline = write(
+        fleet.folder.path(),
+        "values.yaml",
+        &format!("{HEAD}{metrics}"),
+    )?;
+    let pipeline = pipeline.display().to_string();
+    read_ndjson(&fleet.run_pipeline(&pipeline, splits, &["--workers", "2"])?)
+}
+
+fn by_region(event: &Event) -> Labels {
+    labels_from(event, &[("region", "region")])
+}
+
+fn measurements(events: &[&Event]) -> Vec<f64> {
+    events
+        .iter()
+        .filter_map(|event| event.number("measurement"))
+        .collect()
+}
+
+fn distinct(events: &[&Event], filter: impl Fn(&Event) -> bool) -> f64 {
+    let wanted = events.iter().filter(|event| filter(event));
+    let vehicles: BTreeSet<_> = wanted.filter_map(|event| event.text("vehicleId")).collect();
+    vehicles.len() as f64
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn is_reverse(event: &Event) -> bool {
+    event.is("ELECTRIC_RPM") && event.number("measurement").is_some_and(|value| value < 0.0)
+}
+
+fn has_engine_on(event: &Event) -> bool {
+    event.is("IC_RPM") && event.number("measurement").is_some_and(|value| value > 0.0)
+}
+
+/// The events of each vehicle, still in order.
+fn rows<'a>(events: &[&'a Event]) -> BTreeMap<String, Vec<&'a Event>> {
+    let mut rows: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
+    for event in events {
+        if let Some(vehicle) = event.text("vehicleId") {
+            rows.entry(vehicle).or_default().push(event);
+        }
+    }
+    rows
+}
+
+/// A metric over windows of three seconds by region.
+fn metric<'a>(
+    name: &'static str,
+    filter: &'a dyn Fn(&Event) -> bool,
+    value: &'a dyn Fn(&[&Event]) -> Option<f64>,
+) -> Metric<'a> {
+    Metric {
+        name,
+        window_ms: WINDOW_MS,
+        filter,
+        labels: &by_region,
+        value,
+    }
+}
+
+fn evaluate(metrics: &[Metric<'_>], events: &[Event]) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for metric in metrics {
+        samples.extend(metric.evaluate(events).samples);
+    }
+    samples.sort();
+    samples
+}
+
+#[test]
+fn every_aggregate() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let splits = splits(&fleet)?;
+    let all = |_: &Event| true;
+    let engine = |event: &Event| event.is("IC_RPM");
+    let none = |_: &Event| Labels::new();
+    let metrics = [
+        metric("readings", &all, &|events| Some(events.len() as f64)),
+        metric("measured", &all, &|events| {
+            Some(measurements(events).len() as f64)
+        }),
+        Metric {
+            labels: &none,
+            ..metric("everything", &all, &|events| {
+                Some(measurements(events).iter().sum())
+            })
+        },
+        metric("turns_sum", &engine, &|events| {
+            Some(measurements(events).iter().sum())
+        }),
+        metric("turns_avg", &engine, &|events| mean(&measurements(events))),
+        metric("turns_min", &engine, &|events| {
+            measurements(events).into_iter().reduce(f64::min)
+        }),
+        metric("turns_max", &engine, &|events| {
+            measurements(events).into_iter().reduce(f64::max)
+        }),
+        metric("turns_first", &engine, &|events| {
+            measurements(events).first().copied()
+        }),
+        metric("turns_last", &engine, &|events| {
+            measurements(events).last().copied()
+        }),
+        metric("in_reverse", &all, &|events| {
+            Some(distinct(events, is_reverse))
+        }),
+        metric("reverse_mean", &all, &|events| {
+            let reverse = events.iter().copied().filter(|event| is_reverse(event));
+            mean(&measurements(&reverse.collect::<Vec<_>>()))
+        }),
+        metric("percent_with_engine", &all, &|events| {
+            Some(100.0 * distinct(events, has_engine_on) / distinct(events, |_| true))
+        }),
+    ];
+    let expected = evaluate(&metrics, &read(&splits));
+    expect_same(&run(&fleet, &splits, AGGREGATES)?, &expected)
+}
+
+#[test]
+fn rows_per_vehicle() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let splits = splits(&fleet)?;
+    let all = |_: &Event| true;
+    let motor = |event: &Event| event.is("ELECTRIC_RPM");
+    let warnings = |event: &Event| event.is("WARNINGS");
+    let none = |_: &Event| Labels::new();
+    let metrics = [
+        metric("in_motion", &all, &|events| {
+            let moves = |events: &Vec<&Event>| {
+                events.iter().any(|event| {
+                    let value = event.number("measurement").unwrap_or_default();
+                    event.is("IC_RPM") && value > 0.0 || event.is("ELECTRIC_RPM") && value != 0.0
+                })
+            };
+            Some(rows(events).values().filter(|events| moves(events)).count() as f64)
+        }),
+        metric("mean_span", &motor, &|events| {
+            let mut spans = Vec::new();
+            for events in rows(events).values() {
+                let values = measurements(events);
+                let least = values.iter().copied().reduce(f64::min);
+                let most = values.iter().copied().reduce(f64::max);
+                spans.push(most? - least?);
+            }
+            mean(&spans)
+        }),
+        Metric {
+            labels: &none,
+            ..metric("last_lights", &warnings, &|events| {
+                let rows = rows(events);
+                let last = rows
+                    .values()
+                    .filter_map(|events| measurements(events).last().copied());
+                Some(last.sum())
+            })
+        },
+    ];
+    let expected = evaluate(&metrics, &read(&splits));
+    expect_same(&run(&fleet, &splits, PER)?, &expected)
+}
+
+#[test]
+fn raw_metrics_are_in_order_and_one_a_time() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let splits = splits(&fleet)?;
+    let events = read(&splits);
+    let vehicle =
+        |event: &Event| labels_from(event, &[("vehicle", "vehicleId"), ("region", "region")]);
+    let mut expected = raw(
+        "by_region",
+        &events,
+        &|event| event.is("WARNINGS"),
+        &by_region,
+    );
+    // Many vehicles of a region are read at the same millisecond, and only one can be its sample.
+    let warnings = events.iter().filter(|event| event.is("WARNINGS"));
+    assert!(expected.len() < warnings.count());
+    expected.extend(raw("turns", &events, &|event| event.is("IC_RPM"), &vehicle));
+    expected.sort();
+    expect_same(&run(&fleet, &splits, RAW)?, &expected)?;
+
+    let text = std::fs::read_to_string(fleet.path("samples.ndjson"))?;
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    for line in text.lines() {
+        let (series, rest) = line.split_once("\"timestamp_ms\":").unwrap_or_default();
+        let (time, _) = rest.split_once(',').unwrap_or_default();
+        // All times have the same number of digits.
+        assert_eq!(time.len(), 13, "{line}");
+        if let Some(before) = last.insert(series, time) {
+            assert!(before < time, "{before} before {line}");
+        }
+    }
+    Ok(())
+}
