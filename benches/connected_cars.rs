@@ -42,11 +42,22 @@ fn main() -> Result<()> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     fs::create_dir_all(&target)?;
     let mut summary = File::create(target.join("summary.jsonl"))?;
-    println!("{:<28} {:>12} {:>10} {:>12}", "bench", "events/s", "ns/event", "peak MB");
+    println!(
+        "{:<28} {:>12} {:>10} {:>12}",
+        "bench", "events/s", "ns/event", "peak MB"
+    );
     for (name, inputs, workers) in [
         ("one split, one worker", vec![whole.as_path()], 1),
-        ("two splits, one worker", halves.iter().map(|half| half.as_path()).collect(), 1),
-        ("two splits, two workers", halves.iter().map(|half| half.as_path()).collect(), 2),
+        (
+            "two splits, one worker",
+            halves.iter().map(|half| half.as_path()).collect(),
+            1,
+        ),
+        (
+            "two splits, two workers",
+            halves.iter().map(|half| half.as_path()).collect(),
+            2,
+        ),
     ] {
         let run = median(&inputs, &reference, workers)?;
         let events_per_s = EVENTS as f64 / run.seconds;
@@ -95,14 +106,22 @@ fn median(inputs: &[&Path], reference: &Path, workers: usize) -> Result<Run> {
 fn run(inputs: &[&Path], reference: &Path, workers: usize) -> Result<Run> {
     let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/connected-cars.yaml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.arg("run").arg(pipeline).args(["--output", "/dev/null"]);
+    command
+        .arg("run")
+        .arg(pipeline)
+        .args(["--output", "/dev/null"]);
     command.args(["--workers", &workers.to_string()]);
-    command.arg("--set").arg(format!("enrich.0.from.csv={}", reference.display()));
+    command
+        .arg("--set")
+        .arg(format!("enrich.0.from.csv={}", reference.display()));
     for input in inputs {
         command.arg("--input").arg(input);
     }
     let began = Instant::now();
-    let mut child = command.stderr(Stdio::null()).spawn().context("cannot start weir")?;
+    let mut child = command
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start weir")?;
     let status = format!("/proc/{}/status", child.id());
     let mut peak_bytes = 0;
     let exit = loop {
@@ -113,13 +132,18 @@ fn run(inputs: &[&Path], reference: &Path, workers: usize) -> Result<Run> {
         std::thread::sleep(LOOK_EVERY);
     };
     ensure!(exit.success(), "weir has failed: {exit}");
-    Ok(Run { seconds: began.elapsed().as_secs_f64(), peak_bytes })
+    Ok(Run {
+        seconds: began.elapsed().as_secs_f64(),
+        peak_bytes,
+    })
 }
 
 /// The most memory that a process had, bytes.
 fn peak(status: &str) -> Option<u64> {
     let status = fs::read_to_string(status).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -16,5 +16,7 @@ pub mod write; // 1 samples out: order, queues, Remote-Write, files
 pub mod config; // 2 the pipeline file, checked and compiled
 
 pub mod pipeline; // 3 where the stages meet: workers, exchange, owners
+
 pub mod control; // 4 HTTP: health and metrics
+
 pub mod cli; // 5 run, validate, schema, demo

@@ -93,7 +93,11 @@ pub(super) struct DemoArguments {
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub(super) seconds: u64,
     /// The receiver's Remote-Write address.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090/api/v1/write")]
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090/api/v1/write"
+    )]
     pub(super) remote_write: String,
     /// Where /metrics, /-/healthy and /-/ready are served, or none.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]

@@ -6,7 +6,8 @@ use weirgen::{Fleet, Pacer};
 
 use crate::model::{Clock, RecordBatch, Split, SplitId};
 use crate::source::{
-    Source, SourceError, SourceEvent, SourceMetrics, SourceOutput, SplitMetrics, StopSignal, Stopped,
+    Source, SourceError, SourceEvent, SourceMetrics, SourceOutput, SplitMetrics, StopSignal,
+    Stopped,
 };
 
 /// A batch is handed over at this size, bytes.
@@ -34,7 +35,10 @@ pub(super) struct Span {
 impl Span {
     /// From `start_ms` (ms since the epoch) on, for `seconds`, or for ever where that is 0.
     pub(super) fn new(start_ms: u64, seconds: u64) -> Self {
-        Self { start_ms, end_ms: (seconds > 0).then(|| start_ms + seconds * 1_000) }
+        Self {
+            start_ms,
+            end_ms: (seconds > 0).then(|| start_ms.saturating_add(seconds.saturating_mul(1_000))),
+        }
     }
 }
 
@@ -44,10 +48,21 @@ impl FleetSource {
         let split = |id: u32| {
             let name = format!("simulation/{id}");
             let counters = metrics.split(&name);
-            (Split { id: SplitId(id), name: name.into() }, counters)
+            (
+                Split {
+                    id: SplitId(id),
+                    name: name.into(),
+                },
+                counters,
+            )
         };
         let splits = (0..splits).map(split).collect();
-        Self { fleet, span, splits, metrics }
+        Self {
+            fleet,
+            span,
+            splits,
+            metrics,
+        }
     }
 }
 
@@ -91,7 +106,8 @@ impl FleetSource {
         let mut position = 0_u64;
         loop {
             let event = self.fleet.next_event();
-            let ended = self.span.end_ms.is_some_and(|end| event.emission_ms >= end) || stop.is_stopped();
+            let ended =
+                self.span.end_ms.is_some_and(|end| event.emission_ms >= end) || stop.is_stopped();
             if event.emission_ms >= next_hand_over || ended {
                 for (batch, (split, counters)) in batches.iter_mut().zip(&self.splits) {
                     if !batch.is_empty() {

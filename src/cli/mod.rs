@@ -1,5 +1,8 @@
 //! The command line.
-#![expect(clippy::print_stdout, reason = "what a command was asked for goes to standard output")]
+#![expect(
+    clippy::print_stdout,
+    reason = "what a command was asked for goes to standard output"
+)]
 
 mod arguments;
 mod demo;
@@ -53,6 +56,9 @@ fn report(error: &anyhow::Error) {
 }
 
 fn print_schema() -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(&crate::config::schema())?);
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&crate::config::schema())?
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -57,8 +57,17 @@ impl Progress {
         });
         let now = Instant::now();
         let next = now + if bar.is_some() { DRAW_EVERY } else { LOG_EVERY };
-        let seen = VecDeque::from([Seen { at: now, events: 0, samples: 0 }]);
-        Self { bar, files, seen, next }
+        let seen = VecDeque::from([Seen {
+            at: now,
+            events: 0,
+            samples: 0,
+        }]);
+        Self {
+            bar,
+            files,
+            seen,
+            next,
+        }
     }
 
     /// To be called often; shows something when it is time.
@@ -67,8 +76,15 @@ impl Progress {
         if now < self.next {
             return;
         }
-        self.next = now + if self.bar.is_some() { DRAW_EVERY } else { LOG_EVERY };
-        let Some((events, samples)) = self.rates(now, status) else { return };
+        self.next = now
+            + if self.bar.is_some() {
+                DRAW_EVERY
+            } else {
+                LOG_EVERY
+            };
+        let Some((events, samples)) = self.rates(now, status) else {
+            return;
+        };
         match &self.bar {
             None => log(status, events, samples),
             Some(bar) => {
@@ -87,13 +103,24 @@ impl Progress {
     /// Events/s and samples/s over the last [`RATE_OVER`].
     fn rates(&mut self, now: Instant, status: &Status) -> Option<(f64, f64)> {
         let oldest = *self.seen.front()?;
-        self.seen.push_back(Seen { at: now, events: status.events, samples: status.samples });
-        while self.seen.get(1).is_some_and(|next| now.duration_since(next.at) >= RATE_OVER) {
+        self.seen.push_back(Seen {
+            at: now,
+            events: status.events,
+            samples: status.samples,
+        });
+        while self
+            .seen
+            .get(1)
+            .is_some_and(|next| now.duration_since(next.at) >= RATE_OVER)
+        {
             self.seen.pop_front();
         }
         let seconds = now.duration_since(oldest.at).as_secs_f64();
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
-        let rates = (rate(status.events, oldest.events), rate(status.samples, oldest.samples));
+        let rates = (
+            rate(status.events, oldest.events),
+            rate(status.samples, oldest.samples),
+        );
         (seconds > 0.0).then_some(rates)
     }
 

@@ -17,7 +17,7 @@ use crate::config::{self, Overrides, Pipeline};
 use crate::control::{Health, Server};
 use crate::model::Clock;
 use crate::pipeline::{Finished, Options, Running, SourceOf};
-use crate::source::FileProgress;
+use crate::source::{FileProgress, StopSignal};
 
 /// Runs pipelines until their input ends or a signal comes.
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
@@ -48,61 +48,98 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         None => None,
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
+    let server = listen_at(&runtime, listen)?;
     let progress = FileProgress::default();
     let mut running = Vec::new();
     for pipeline in &pipelines {
         let options = options(pipeline, arguments.workers, &progress);
-        let started =
-            Running::start(pipeline, SourceOf::File, &options, runtime.handle().clone())
-                .with_context(|| format!("pipeline {}", pipeline.name))?;
+        let started = Running::start(pipeline, SourceOf::File, &options, runtime.handle().clone())
+            .with_context(|| format!("pipeline {}", pipeline.name))?;
         running.push(started);
     }
-    let health = serve(&runtime, listen, &running)?;
+    let health = serve(&runtime, server, &running);
     let stops = running.iter().map(Running::stop_signal).collect();
     stop_on_signal(runtime.handle(), stops).context("cannot handle signals")?;
     let shown = (!arguments.input.is_empty()).then(|| Progress::of_files(progress));
     watch(&running, shown);
     health.set_ready(false);
-    let mut code = ExitCode::SUCCESS;
-    for pipeline in running {
-        let name = pipeline.name().to_owned();
-        if !conclude(&name, pipeline.finish(arguments.drain.to_std())) {
-            code = ExitCode::from(FAILED);
-        }
-    }
+    let went_well = finish(running, arguments.drain.to_std());
     runtime.shutdown_background();
-    Ok(code)
+    Ok(if went_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+/// Finishes pipelines side by side, so that all of them together take no longer than `drain`;
+/// whether all went well.
+fn finish(running: Vec<Running>, drain: Duration) -> bool {
+    thread::scope(|scope| {
+        let finish = |pipeline: Running| {
+            let name = pipeline.name().to_owned();
+            conclude(&name, pipeline.finish(drain))
+        };
+        let threads: Vec<_> = running
+            .into_iter()
+            .map(|pipeline| scope.spawn(move || finish(pipeline)))
+            .collect();
+        let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        results
+            .into_iter()
+            .all(|went_well| went_well.unwrap_or(false))
+    })
 }
 
 fn options(pipeline: &Pipeline, workers: Option<u32>, progress: &FileProgress) -> Options {
     // A file's events are judged against the start of the run, whatever its speed.
-    let clock =
-        if pipeline.source.file.is_some() { Clock::frozen_now() } else { Clock::System };
-    Options { workers: workers.map(|workers| workers as usize), clock, progress: progress.clone() }
+    let clock = if pipeline.source.file.is_some() {
+        Clock::frozen_now()
+    } else {
+        Clock::System
+    };
+    Options {
+        workers: workers.map(|workers| workers as usize),
+        clock,
+        progress: progress.clone(),
+    }
 }
 
-/// Serves the health of pipelines, where an address is given; they are ready from now on.
-pub(super) fn serve(
+/// Takes the address, where one is given. To be called before anything is read: an address that is
+/// taken must not cost events.
+pub(super) fn listen_at(
     runtime: &Runtime,
     listen: Option<std::net::SocketAddr>,
-    running: &[Running],
-) -> Result<Health> {
-    let health = Health::new(running.iter().map(|pipeline| pipeline.registry().clone()).collect());
+) -> Result<Option<Server>> {
+    let Some(address) = listen else {
+        return Ok(None);
+    };
+    Ok(Some(runtime.block_on(Server::bind(address))?))
+}
+
+/// Serves the health of pipelines, where there is a server; they are ready from now on.
+pub(super) fn serve(runtime: &Runtime, server: Option<Server>, running: &[Running]) -> Health {
+    let health = Health::new(
+        running
+            .iter()
+            .map(|pipeline| pipeline.registry().clone())
+            .collect(),
+    );
     health.set_ready(true);
-    if let Some(address) = listen {
-        let server = runtime.block_on(Server::bind(address))?;
+    if let Some(server) = server {
         let address = server.address();
         tracing::info!("metrics at http://{address}/metrics");
         runtime.spawn(server.run(health.clone()));
     }
-    Ok(health)
+    health
 }
 
-/// Waits until one of the pipelines has ended or all are to stop. A pipeline that ends by a failure
-/// is noticed by its end.
+/// Waits until every pipeline has ended or is to stop. One that fails stops itself.
 pub(super) fn watch(running: &[Running], mut progress: Option<Progress>) {
     let stops: Vec<_> = running.iter().map(Running::stop_signal).collect();
-    while !running.iter().all(Running::is_finished) && !stops.iter().all(|stop| stop.is_stopped()) {
+    let goes_on =
+        |(pipeline, stop): (&Running, &StopSignal)| !pipeline.is_finished() && !stop.is_stopped();
+    while running.iter().zip(&stops).any(goes_on) {
         if let (Some(progress), [pipeline, ..]) = (&mut progress, running) {
             progress.update(&pipeline.status());
         }
@@ -115,7 +152,11 @@ pub(super) fn watch(running: &[Running], mut progress: Option<Progress>) {
 
 /// Says what became of a pipeline; whether it went well.
 pub(super) fn conclude(name: &str, finished: Finished) -> bool {
-    let Finished { status, written, error } = finished;
+    let Finished {
+        status,
+        written,
+        error,
+    } = finished;
     tracing::info!(
         pipeline = name,
         events = status.events,

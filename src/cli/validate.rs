@@ -8,7 +8,10 @@ use crate::config::{self, Overrides};
 
 /// Checks files and says what is wrong with each.
 pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { set: settings(&arguments.set), ..Overrides::default() };
+    let overrides = Overrides {
+        set: settings(&arguments.set),
+        ..Overrides::default()
+    };
     let mut code = ExitCode::SUCCESS;
     for file in &arguments.files {
         match config::load(file, &overrides) {
@@ -27,5 +30,8 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
 }
 
 pub(super) fn settings(settings: &[Setting]) -> Vec<(String, String)> {
-    settings.iter().map(|Setting(path, value)| (path.clone(), value.clone())).collect()
+    settings
+        .iter()
+        .map(|Setting(path, value)| (path.clone(), value.clone()))
+        .collect()
 }

@@ -49,7 +49,9 @@ impl Compiler<'_> {
         text: &str,
         schema: &Schema,
     ) -> Option<Program> {
-        Program::compile(text, schema).map_err(|errors| self.report(path, &errors)).ok()
+        Program::compile(text, schema)
+            .map_err(|errors| self.report(path, &errors))
+            .ok()
     }
 
     /// A scalar expression of a type.
@@ -61,7 +63,8 @@ impl Compiler<'_> {
         data_type: DataType,
     ) -> Option<Program> {
         let program = self.scalar(path, text, schema)?;
-        self.expect_type(path, program.data_type(), data_type).then_some(program)
+        self.expect_type(path, program.data_type(), data_type)
+            .then_some(program)
     }
 
     /// An expression with aggregates.
@@ -95,7 +98,11 @@ impl Compiler<'_> {
 
     fn report(&mut self, path: &[PathSegment<'_>], errors: &[ExprError]) {
         for error in errors {
-            let unknown = |name: &String| error.message.starts_with(&format!("unknown field '{name}'"));
+            let unknown = |name: &String| {
+                error
+                    .message
+                    .starts_with(&format!("unknown field '{name}'"))
+            };
             if self.refused.iter().any(unknown) {
                 continue;
             }

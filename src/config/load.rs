@@ -46,8 +46,14 @@ pub fn schema() -> Value {
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Pipeline, LoadError> {
     let text = document::read(path)?;
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    load_text(&path.display().to_string(), &text, folder, overrides, &process_variable)
-        .map_err(LoadError::Problems)
+    load_text(
+        &path.display().to_string(),
+        &text,
+        folder,
+        overrides,
+        &process_variable,
+    )
+    .map_err(LoadError::Problems)
 }
 
 /// Loads a pipeline from its text. `file` names it in messages, `folder` is where reference data is
@@ -99,7 +105,9 @@ fn replace(
     json: &str,
     problems: &mut Problems,
 ) {
-    let Some(node) = Node::from_argument(argument, json, problems) else { return };
+    let Some(node) = Node::from_argument(argument, json, problems) else {
+        return;
+    };
     let path: Vec<_> = path.iter().map(|key| (*key).into()).collect();
     if let Err(error) = document.replace(&path, node) {
         problems.add(Place::Argument(argument.into()), error.to_string());

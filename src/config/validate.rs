@@ -28,7 +28,11 @@ pub(super) fn validate(
     problems: &mut Problems,
 ) -> Option<Pipeline> {
     let mut validator = Validator {
-        compiler: Compiler { document, problems, refused: Vec::new() },
+        compiler: Compiler {
+            document,
+            problems,
+            refused: Vec::new(),
+        },
         schema: Schema::new(),
         needs_envelope: false,
     };
@@ -40,7 +44,11 @@ pub(super) fn validate(
     let lookups = validator.lookups(&file.enrich);
     let derived = validator.derive(file);
     let metrics = validator.metrics(file);
-    let Validator { schema, needs_envelope, compiler } = validator;
+    let Validator {
+        schema,
+        needs_envelope,
+        compiler,
+    } = validator;
     if !compiler.problems.is_empty() {
         return None;
     }
@@ -72,7 +80,9 @@ struct Validator<'a> {
 impl Validator<'_> {
     fn problem(&mut self, path: &[PathSegment<'_>], message: impl AsRef<str>) {
         let message = with_subject(path, message.as_ref());
-        self.compiler.problems.add_at(self.compiler.document, path, message);
+        self.compiler
+            .problems
+            .add_at(self.compiler.document, path, message);
     }
 
     /// What a stage found in its section. Entries of mappings whose keys the user chose stand at
@@ -95,9 +105,8 @@ impl Validator<'_> {
     fn name(&mut self, name: &str) {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || !name.chars().all(allowed) {
-            let message = format!(
-                "'{name}' is not a pipeline name; use letters, digits, '-', '_' and '.'"
-            );
+            let message =
+                format!("'{name}' is not a pipeline name; use letters, digits, '-', '_' and '.'");
             self.problem(&["pipeline".into()], message);
         }
     }
@@ -134,7 +143,10 @@ impl Validator<'_> {
 
     /// Of some keys of a section exactly one must be given.
     fn exactly_one(&mut self, section: &str, kinds: &[(&str, bool)]) {
-        let mut given = kinds.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name);
+        let mut given = kinds
+            .iter()
+            .filter(|(_, is_given)| *is_given)
+            .map(|(name, _)| *name);
         let Some(first) = given.next() else {
             let names = quoted(kinds.iter().map(|(name, _)| *name), "or");
             let message = format!("missing key in '{section}': one of {names}");
@@ -148,14 +160,23 @@ impl Validator<'_> {
 
     fn time(&mut self, file: &PipelineFile) {
         if file.time.idle_after.as_millis() == 0 {
-            self.problem(&["time".into(), "idle_after".into()], "must be longer than 0s");
+            self.problem(
+                &["time".into(), "idle_after".into()],
+                "must be longer than 0s",
+            );
         }
     }
 
     fn event(&mut self, file: &PipelineFile) {
-        self.path(&["event".into(), "time".into(), "from".into()], &file.event.time.from);
+        self.path(
+            &["event".into(), "time".into(), "from".into()],
+            &file.event.time.from,
+        );
         if file.event.fields.is_empty() {
-            self.problem(&["event".into(), "fields".into()], "must name at least one field");
+            self.problem(
+                &["event".into(), "fields".into()],
+                "must name at least one field",
+            );
         }
         for (name, field) in &file.event.fields {
             let at: [PathSegment<'_>; 3] = ["event".into(), "fields".into(), name.as_str().into()];
@@ -210,8 +231,12 @@ impl Validator<'_> {
             }
             None if self.compiler.refused.iter().any(|refused| refused == name) => None,
             None => {
-                let names: Vec<_> =
-                    self.schema.fields().iter().map(|field| field.name.as_str()).collect();
+                let names: Vec<_> = self
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name.as_str())
+                    .collect();
                 let hint = match suggest(name, names.iter().copied()) {
                     _ if names.is_empty() => "there are no fields".to_owned(),
                     Some(near) => format!("did you mean '{near}'?"),
@@ -227,7 +252,11 @@ impl Validator<'_> {
         let mut lookups: Vec<(LookupConfig, usize)> = Vec::new();
         for (index, config) in configs.iter().enumerate() {
             let at: [PathSegment<'_>; 2] = ["enrich".into(), index.into()];
-            if configs.iter().take(index).any(|other| other.lookup == config.lookup) {
+            if configs
+                .iter()
+                .take(index)
+                .any(|other| other.lookup == config.lookup)
+            {
                 let message = format!("there is a lookup '{}' already", config.lookup);
                 self.problem(&[at[0], at[1], "lookup".into()], message);
             }
@@ -237,7 +266,10 @@ impl Validator<'_> {
                 self.problem(&path, "must be longer than 0s");
             }
             if config.add.is_empty() {
-                self.problem(&[at[0], at[1], "add".into()], "must name at least one column");
+                self.problem(
+                    &[at[0], at[1], "add".into()],
+                    "must name at least one column",
+                );
             }
             for (place, added) in config.add.iter().enumerate() {
                 let path = [at[0], at[1], "add".into(), place.into()];
@@ -260,7 +292,10 @@ impl Validator<'_> {
                 continue;
             };
             self.add_field(&at, name, program.data_type());
-            derived.push(Derived { name: name.clone(), program });
+            derived.push(Derived {
+                name: name.clone(),
+                program,
+            });
         }
         derived
     }
@@ -270,7 +305,9 @@ impl Validator<'_> {
             self.problem(&["metrics".into()], "must define at least one metric");
         }
         let metrics = file.metrics.iter();
-        metrics.filter_map(|(name, config)| self.metric(name, config)).collect()
+        metrics
+            .filter_map(|(name, config)| self.metric(name, config))
+            .collect()
     }
 
     fn metric(&mut self, name: &str, config: &MetricConfig) -> Option<Metric> {
@@ -285,7 +322,8 @@ impl Validator<'_> {
         let schema = self.schema.clone();
         let filter = config.filter.as_ref().map(|text| {
             let path = [at[0], at[1], "where".into()];
-            self.compiler.scalar_of(&path, text, &schema, DataType::Boolean)
+            self.compiler
+                .scalar_of(&path, text, &schema, DataType::Boolean)
         });
         let by = self.labels(&at, config);
         let windows = self.windows(&at, config);
@@ -308,7 +346,9 @@ impl Validator<'_> {
     }
 
     fn windows(&mut self, at: &[PathSegment<'_>; 2], config: &MetricConfig) -> Option<Tumbling> {
-        let Some(window) = &config.window else { return Tumbling::new(ORDERING_WINDOW) };
+        let Some(window) = &config.window else {
+            return Tumbling::new(ORDERING_WINDOW);
+        };
         let windows = Tumbling::new(window.tumbling);
         if windows.is_none() {
             let path = [at[0], at[1], "window".into(), "tumbling".into()];
@@ -329,7 +369,9 @@ impl Validator<'_> {
         if !wrong.is_empty() {
             let message = match key {
                 "by" => "labels are for metrics without a window; write by",
-                _ => "a metric without a window has nothing to group; write labels, or add a window",
+                _ => {
+                    "a metric without a window has nothing to group; write labels, or add a window"
+                }
             };
             self.problem_of_key(&[at[0], at[1], wrong_key.into()], message);
         }
@@ -355,7 +397,9 @@ impl Validator<'_> {
         }
         let path = [at[0], at[1], "value".into()];
         let schema = self.schema.clone();
-        let catalog = Catalog { without_order: None };
+        let catalog = Catalog {
+            without_order: None,
+        };
         let aggregate = AggregateExpression::compile(&config.value, &schema, &schema, &catalog);
         if aggregate.is_ok_and(|value| !value.calls.is_empty()) {
             let message = "aggregates events, which needs a window; add one, such as \
@@ -363,7 +407,9 @@ impl Validator<'_> {
             self.problem(&path, message);
             return None;
         }
-        let value = self.compiler.scalar_of(&path, &config.value, &schema, DataType::Number)?;
+        let value = self
+            .compiler
+            .scalar_of(&path, &config.value, &schema, DataType::Number)?;
         Some(Shape::Raw { value })
     }
 
@@ -373,7 +419,9 @@ impl Validator<'_> {
         config: &MetricConfig,
         by: &[(Arc<str>, usize)],
     ) -> Option<Shape> {
-        let catalog = Catalog { without_order: None };
+        let catalog = Catalog {
+            without_order: None,
+        };
         let (schema, groups) = (self.schema.clone(), label_schema(by));
         let value = self.value(at, &config.value, &schema, &groups, &catalog)?;
         Some(Shape::Aggregate { value })
@@ -404,11 +452,21 @@ impl Validator<'_> {
         let mut values = Vec::new();
         let mut complete = !per.values.is_empty();
         for (name, text) in &per.values {
-            let path = [at[0], at[1], "per".into(), "let".into(), name.as_str().into()];
+            let path = [
+                at[0],
+                at[1],
+                "per".into(),
+                "let".into(),
+                name.as_str().into(),
+            ];
             let refusal = if !is_identifier(name) {
-                Some(format!("'{name}' is not a name; use letters, digits and '_', a letter first"))
+                Some(format!(
+                    "'{name}' is not a name; use letters, digits and '_', a letter first"
+                ))
             } else if rows.find(name).is_some() {
-                Some(format!("'{name}' is a label or the key already; take another name"))
+                Some(format!(
+                    "'{name}' is a label or the key already; take another name"
+                ))
             } else {
                 None
             };
@@ -417,8 +475,13 @@ impl Validator<'_> {
                 complete = false;
                 continue;
             }
-            let catalog = Catalog { without_order: None };
-            match self.compiler.aggregate(&path, text, &schema, &keyed, &catalog) {
+            let catalog = Catalog {
+                without_order: None,
+            };
+            match self
+                .compiler
+                .aggregate(&path, text, &schema, &keyed, &catalog)
+            {
                 None => complete = false,
                 Some(value) => {
                     rows.push(name.clone(), value.data_type());
@@ -434,7 +497,11 @@ impl Validator<'_> {
             without_order: Some("has no order to go by among rows of per; use it in let"),
         };
         let value = self.value(at, &config.value, &rows, &groups, &catalog)?;
-        Some(Shape::Per { key: key?, values, value })
+        Some(Shape::Per {
+            key: key?,
+            values,
+            value,
+        })
     }
 
     /// The expression `value` of a metric, which must be a number.
@@ -447,8 +514,12 @@ impl Validator<'_> {
         catalog: &Catalog,
     ) -> Option<AggregateExpression> {
         let path = [at[0], at[1], "value".into()];
-        let value = self.compiler.aggregate(&path, text, schema, groups, catalog)?;
-        let is_number = self.compiler.expect_type(&path, value.data_type(), DataType::Number);
+        let value = self
+            .compiler
+            .aggregate(&path, text, schema, groups, catalog)?;
+        let is_number = self
+            .compiler
+            .expect_type(&path, value.data_type(), DataType::Number);
         if value.calls.is_empty() {
             self.problem(&path, "needs an aggregate, such as count(*) or sum(field)");
             return None;
@@ -462,7 +533,16 @@ fn with_subject(path: &[PathSegment<'_>], message: &str) -> String {
     let verb = message.split(' ').next().unwrap_or_default();
     match path.last() {
         Some(PathSegment::Key(key))
-            if ["is", "has", "holds", "carries", "must", "needs", "aggregates"].contains(&verb) =>
+            if [
+                "is",
+                "has",
+                "holds",
+                "carries",
+                "must",
+                "needs",
+                "aggregates",
+            ]
+            .contains(&verb) =>
         {
             format!("'{key}' {message}")
         }
@@ -476,7 +556,9 @@ fn under<'a>(stage: &'a str, path: &'a [String]) -> Vec<PathSegment<'a>> {
         Ok(index) => PathSegment::Index(index),
         Err(_) => PathSegment::Key(key),
     });
-    std::iter::once(PathSegment::Key(stage)).chain(inner).collect()
+    std::iter::once(PathSegment::Key(stage))
+        .chain(inner)
+        .collect()
 }
 
 fn label_schema(by: &[(Arc<str>, usize)]) -> Schema {
@@ -491,7 +573,9 @@ fn label_schema(by: &[(Arc<str>, usize)]) -> Schema {
 /// (<https://prometheus.io/docs/concepts/data_model/>).
 fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 

@@ -11,10 +11,17 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) fn metrics() -> String {
     let mut text = String::new();
     let mut add = |name: &str, kind: &str, help: &str, value: f64| {
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+        text.push_str(&format!(
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+        ));
     };
     if let Some(bytes) = resident_bytes() {
-        add("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", bytes);
+        add(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory size in bytes.",
+            bytes,
+        );
     }
     if let Some(seconds) = cpu_seconds() {
         let help = "Total user and system CPU time spent in seconds.";
@@ -25,7 +32,9 @@ pub(super) fn metrics() -> String {
 
 fn resident_bytes() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kibibytes * 1024.0)
 }

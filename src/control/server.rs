@@ -18,7 +18,9 @@ use crate::telemetry::Registry;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The address is not to be had.
-    #[error("cannot listen on {address}: {reason}; give another one with --listen, or --listen none")]
+    #[error(
+        "cannot listen on {address}: {reason}; give another one with --listen, or --listen none"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -37,7 +39,10 @@ pub struct Health {
 impl Health {
     /// Of these pipelines; not ready yet.
     pub fn new(registries: Vec<Registry>) -> Self {
-        Self { registries, ready: Arc::default() }
+        Self {
+            registries,
+            ready: Arc::default(),
+        }
     }
 
     /// Whether the pipelines take input: from their start until they are stopped.
@@ -86,13 +91,22 @@ impl Server {
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     let mut text = Registry::text(&health.registries);
     text.push_str(&process::metrics());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
     if health.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "weir is ready.\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "weir is starting or stopping.\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "weir is starting or stopping.\n",
+        )
     }
 }

@@ -81,7 +81,15 @@ impl Decoder {
         }
         let log = LogLimit::every(Duration::from_secs(10));
         let time_unit = config.time.unit;
-        Ok(Self { plan, time_unit, time_path, fields, max_ahead_ms, metrics, log })
+        Ok(Self {
+            plan,
+            time_unit,
+            time_path,
+            fields,
+            max_ahead_ms,
+            metrics,
+            log,
+        })
     }
 
     /// The columns of decoded batches.
@@ -104,7 +112,11 @@ impl Decoder {
         let mut batch = Batch::new(records.split().id);
         batch.times.reserve(records.len());
         batch.positions.reserve(records.len());
-        batch.columns = self.fields.iter().map(|field| Column::empty(field.data_type)).collect();
+        batch.columns = self
+            .fields
+            .iter()
+            .map(|field| Column::empty(field.data_type))
+            .collect();
         for (index, record) in records.records().enumerate() {
             match self.decode_record(&record, now_ms, &mut batch.columns, interner) {
                 Ok(time) => {
@@ -113,7 +125,11 @@ impl Decoder {
                 }
                 Err((reason, detail)) => {
                     let rows = batch.times.len();
-                    batch.columns.iter_mut().filter(|column| column.len() > rows).for_each(Column::pop);
+                    batch
+                        .columns
+                        .iter_mut()
+                        .filter(|column| column.len() > rows)
+                        .for_each(Column::pop);
                     self.reject(records, index, reason, &detail);
                 }
             }
@@ -152,8 +168,13 @@ impl Decoder {
 
     fn reject(&mut self, records: &RecordBatch, index: usize, reason: Reason, detail: &str) {
         self.metrics.dropped(reason).inc();
-        let Some(held_back) = self.log.admit() else { return };
-        let bytes = records.get(index).map(|record| record.bytes).unwrap_or_default();
+        let Some(held_back) = self.log.admit() else {
+            return;
+        };
+        let bytes = records
+            .get(index)
+            .map(|record| record.bytes)
+            .unwrap_or_default();
         let excerpt = bytes.get(..bytes.len().min(200)).unwrap_or_default();
         tracing::warn!(
             place = records.place(index),
@@ -316,11 +337,18 @@ mod tests {
             let registry = Registry::new("test");
             let metrics = DecodeMetrics::new(&registry);
             let decoder = Decoder::build(Format::Json, &config, 60_000, metrics).unwrap();
-            Self { decoder, interner: Interner::new(), registry }
+            Self {
+                decoder,
+                interner: Interner::new(),
+                registry,
+            }
         }
 
         fn decode(&mut self, records: &[&[u8]]) -> Batch {
-            let split = Split { id: SplitId(0), name: "s".into() };
+            let split = Split {
+                id: SplitId(0),
+                name: "s".into(),
+            };
             let mut batch = RecordBatch::new(split, NOW);
             for (position, record) in records.iter().enumerate() {
                 batch.push_enveloped(record, position as u64, b"fleet/UK/1", b"");
@@ -330,7 +358,10 @@ mod tests {
 
         fn has(&self, line: &str) {
             let text = Registry::text([&self.registry]);
-            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "no line {line} in\n{text}"
+            );
         }
     }
 
@@ -344,8 +375,11 @@ mod tests {
         ]);
         assert_eq!(batch.times, [NOW, NOW - 1_000]);
         assert_eq!(batch.positions, [0, 2]);
-        let vehicles: Vec<_> =
-            batch.columns[0].symbols().iter().map(|symbol| fixture.interner.text(*symbol)).collect();
+        let vehicles: Vec<_> = batch.columns[0]
+            .symbols()
+            .iter()
+            .map(|symbol| fixture.interner.text(*symbol))
+            .collect();
         assert_eq!(vehicles, ["V1", "17"]);
         assert_eq!(batch.columns[1].numbers(), [900.0, -0.5]);
         assert_eq!(batch.columns[2].booleans(), [Trilean::True, Trilean::False]);
@@ -369,7 +403,12 @@ mod tests {
         ]);
         assert_eq!(batch.rows(), 2);
         assert!(batch.columns.iter().all(|column| column.len() == 2));
-        assert!(batch.columns[1].numbers().iter().all(|value| value.is_nan()));
+        assert!(
+            batch.columns[1]
+                .numbers()
+                .iter()
+                .all(|value| value.is_nan())
+        );
         for line in [
             r#"weir_field_errors_total{field="rpm",reason="wrong_type",pipeline="test"} 1"#,
             r#"weir_field_errors_total{field="rpm",reason="missing",pipeline="test"} 1"#,

@@ -42,15 +42,20 @@ pub(super) struct EntryPlan {
 impl ObjectPlan {
     /// Adds a leaf at the end of a path of keys.
     pub(super) fn add(&mut self, keys: &[String], leaf: usize) {
-        let Some((key, rest)) = keys.split_first() else { return };
+        let Some((key, rest)) = keys.split_first() else {
+            return;
+        };
         let index = match self.entries.iter().position(|(known, _)| **known == **key) {
             Some(index) => index,
             None => {
-                self.entries.push((key.as_str().into(), EntryPlan::default()));
+                self.entries
+                    .push((key.as_str().into(), EntryPlan::default()));
                 self.entries.len() - 1
             }
         };
-        let Some((_, entry)) = self.entries.get_mut(index) else { return };
+        let Some((_, entry)) = self.entries.get_mut(index) else {
+            return;
+        };
         if rest.is_empty() {
             entry.leaves.push(leaf);
         } else {
@@ -134,7 +139,9 @@ pub(super) fn parse(
     leaves: &mut impl Leaves,
 ) -> Result<(), JsonError> {
     if text.len() > SAFE_LENGTH && is_too_deep(text) {
-        return Err(JsonError::Malformed(format!("nested deeper than {MAX_DEPTH} levels")));
+        return Err(JsonError::Malformed(format!(
+            "nested deeper than {MAX_DEPTH} levels"
+        )));
     }
     let mut deserializer = sonic_rs::Deserializer::from_str(text);
     let walked = ObjectSeed { plan, leaves }.deserialize(&mut deserializer);
@@ -204,10 +211,16 @@ impl<'de, L: Leaves> Visitor<'de> for ObjectSeed<'_, L> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut expected = 0;
-        while let Some(entry) = map.next_key_seed(KeySeed { plan: self.plan, at: &mut expected })? {
+        while let Some(entry) = map.next_key_seed(KeySeed {
+            plan: self.plan,
+            at: &mut expected,
+        })? {
             match entry {
                 None => drop(map.next_value::<IgnoredAny>()?),
-                Some(entry) => map.next_value_seed(ValueSeed { entry, leaves: self.leaves })?,
+                Some(entry) => map.next_value_seed(ValueSeed {
+                    entry,
+                    leaves: self.leaves,
+                })?,
             }
         }
         Ok(())
@@ -300,7 +313,11 @@ impl<'de, L: Leaves> Visitor<'de> for ValueSeed<'_, '_, L> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         if let Some(plan) = &self.entry.object {
-            ObjectSeed { plan, leaves: &mut *self.leaves }.visit_map(map)?;
+            ObjectSeed {
+                plan,
+                leaves: &mut *self.leaves,
+            }
+            .visit_map(map)?;
         } else {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         }
@@ -338,23 +355,46 @@ mod tests {
     }
 
     fn expect(paths: &[&str], text: &str, values: &[(usize, &str)]) {
-        let values: Vec<_> = values.iter().map(|(leaf, text)| (*leaf, (*text).to_owned())).collect();
+        let values: Vec<_> = values
+            .iter()
+            .map(|(leaf, text)| (*leaf, (*text).to_owned()))
+            .collect();
         assert_eq!(found(paths, text), Ok(values), "{text}");
     }
 
     #[test]
     fn takes_only_what_is_named_in_any_order() {
-        expect(&["a", "b"], r#"{"a":1,"b":"x"}"#, &[(0, "Integer(1)"), (1, r#"Text("x")"#)]);
-        expect(&["a", "b"], r#"{"b":2.5,"z":[{}],"a":null}"#, &[(1, "Number(2.5)"), (0, "Null")]);
-        expect(&["a"], r#"{"a":1,"a":2}"#, &[(0, "Integer(1)"), (0, "Integer(2)")]);
-        expect(&["a", "a"], r#"{"a":true}"#, &[(0, "Boolean(true)"), (1, "Boolean(true)")]);
+        expect(
+            &["a", "b"],
+            r#"{"a":1,"b":"x"}"#,
+            &[(0, "Integer(1)"), (1, r#"Text("x")"#)],
+        );
+        expect(
+            &["a", "b"],
+            r#"{"b":2.5,"z":[{}],"a":null}"#,
+            &[(1, "Number(2.5)"), (0, "Null")],
+        );
+        expect(
+            &["a"],
+            r#"{"a":1,"a":2}"#,
+            &[(0, "Integer(1)"), (0, "Integer(2)")],
+        );
+        expect(
+            &["a", "a"],
+            r#"{"a":true}"#,
+            &[(0, "Boolean(true)"), (1, "Boolean(true)")],
+        );
         expect(&["a"], r#"{"a":"t\u00e9\n"}"#, &[(0, r#"Text("té\n")"#)]);
     }
 
     #[test]
     fn follows_nested_paths() {
         let text = r#"{"engine":{"rpm":900,"x":{"y":1}},"rpm":3}"#;
-        expect(&["engine.rpm", "rpm"], text, &[(0, "Integer(900)"), (1, "Integer(3)")]);
+        expect(
+            &["engine.rpm", "rpm"],
+            text,
+            &[(0, "Integer(900)"), (1, "Integer(3)")],
+        );
         expect(&["engine.x.y"], text, &[(0, "Integer(1)")]);
         expect(&["engine"], text, &[(0, "Composite")]);
         expect(&["rpm.x"], text, &[]);
@@ -365,9 +405,22 @@ mod tests {
         for text in ["[1]", "1", "-2.5", "\"x\"", "true", "null", " [ ]"] {
             assert_eq!(found(&["a"], text), Err(JsonError::NotAnObject), "{text}");
         }
-        for text in ["", " ", "{", "{\"a\":}", "{\"a\":1}}", "{\"a\":1} x", "nul", "{'a':1}", "[1"] {
+        for text in [
+            "",
+            " ",
+            "{",
+            "{\"a\":}",
+            "{\"a\":1}}",
+            "{\"a\":1} x",
+            "nul",
+            "{'a':1}",
+            "[1",
+        ] {
             let error = found(&["a"], text);
-            assert!(matches!(error, Err(JsonError::Malformed(_))), "{text}: {error:?}");
+            assert!(
+                matches!(error, Err(JsonError::Malformed(_))),
+                "{text}: {error:?}"
+            );
         }
     }
 
@@ -375,7 +428,11 @@ mod tests {
     fn refuses_depth_in_a_long_record_and_survives_it_in_a_short_one() {
         let too_deep = JsonError::Malformed("nested deeper than 128 levels".into());
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            let deep = format!("{{\"a\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
+            let deep = format!(
+                "{{\"a\":{}1{}}}",
+                open.repeat(100_000),
+                close.repeat(100_000)
+            );
             assert_eq!(found(&["b"], &deep), Err(too_deep.clone()));
             assert_eq!(found(&["a.a.b"], &deep), Err(too_deep.clone()));
             let short = format!("{{\"a\":{}1{}}}", open.repeat(600), close.repeat(600));

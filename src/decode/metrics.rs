@@ -95,7 +95,9 @@ impl DecodeMetrics {
 
     /// Counts decoded events of a split.
     pub(super) fn decoded(&self, split: &str, events: usize) {
-        self.events.with_label_values(&[split]).inc_by(events as u64);
+        self.events
+            .with_label_values(&[split])
+            .inc_by(events as u64);
         self.total.fetch_add(events as u64, Ordering::Relaxed);
     }
 
@@ -111,7 +113,10 @@ impl DecodeMetrics {
 
     /// How many events were dropped for whatever reason.
     pub fn dropped_total(&self) -> u64 {
-        Reason::ALL.iter().map(|reason| self.dropped(*reason).get()).sum()
+        Reason::ALL
+            .iter()
+            .map(|reason| self.dropped(*reason).get())
+            .sum()
     }
 
     /// The counter of a field's missing values.

@@ -64,7 +64,10 @@ mod tests {
     #[test]
     fn reads_keys_and_envelopes() {
         assert_eq!("rpm".parse(), Ok(Path::Body(vec!["rpm".into()])));
-        assert_eq!("engine.rpm".parse(), Ok(Path::Body(vec!["engine".into(), "rpm".into()])));
+        assert_eq!(
+            "engine.rpm".parse(),
+            Ok(Path::Body(vec!["engine".into(), "rpm".into()]))
+        );
         assert_eq!("@topic".parse(), Ok(Path::Topic));
         assert_eq!("@topic[12]".parse(), Ok(Path::TopicSegment(12)));
         assert_eq!("@key".parse(), Ok(Path::Key));
@@ -76,7 +79,10 @@ mod tests {
             assert_eq!(text.parse::<Path>(), Err(InvalidPath::Empty(text.into())));
         }
         for text in ["@", "@topic[]", "@topic[-1]", "@topic[1", "@offset"] {
-            assert_eq!(text.parse::<Path>(), Err(InvalidPath::Envelope(text.into())));
+            assert_eq!(
+                text.parse::<Path>(),
+                Err(InvalidPath::Envelope(text.into()))
+            );
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) fn walk<'p, 't>(
     plan: &'p ObjectPlan,
     found: &mut Found<'p, 't>,
 ) -> Option<()> {
-    let mut cursor = Cursor { text, bytes: text.as_bytes(), at: 0 };
+    let mut cursor = Cursor {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+    };
     let mut expected = 0;
     cursor.expect(b'{')?;
     loop {
@@ -78,7 +82,8 @@ impl<'t> Cursor<'t> {
 
     fn rest_is_space(&self) -> bool {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        rest.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+        rest.iter()
+            .all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
     }
 
     /// The entry of the key that begins here, behind its quote.
@@ -135,15 +140,17 @@ impl<'t> Cursor<'t> {
         let rest = self.bytes.get(start..)?;
         let length = plain_length(rest);
         self.at = start + length + 1;
-        (rest.get(length) == Some(&b'"')).then(|| self.text.get(start..start + length)).flatten()
+        (rest.get(length) == Some(&b'"'))
+            .then(|| self.text.get(start..start + length))
+            .flatten()
     }
 
     /// A number of at most [`EXACT_DIGITS`] digits without an exponent.
     #[inline]
     fn number(&mut self, negative: bool) -> Option<Scalar<'t>> {
         let (whole, whole_digits) = self.digits(0);
-        let leading_zero = whole_digits > 1
-            && self.bytes.get(self.at - whole_digits) == Some(&b'0');
+        let leading_zero =
+            whole_digits > 1 && self.bytes.get(self.at - whole_digits) == Some(&b'0');
         if whole_digits == 0 || leading_zero {
             return None;
         }
@@ -246,7 +253,9 @@ mod tests {
 
     fn complete(text: &str) -> Option<Vec<(usize, String)>> {
         let mut taken = Taken(Vec::new());
-        json::parse(text, &plan(), &mut taken).ok().map(|()| taken.0)
+        json::parse(text, &plan(), &mut taken)
+            .ok()
+            .map(|()| taken.0)
     }
 
     #[test]
@@ -266,10 +275,28 @@ mod tests {
     #[test]
     fn leaves_the_rest_to_the_complete_parser() {
         for text in [
-            "", "{", "{}", "[]", r#"{"a":1"#, r#"{"a":1}x"#, r#"{"a":01}"#, r#"{"a":-}"#,
-            r#"{"a":1.}"#, r#"{"a":-0}"#, r#"{"a":1e3}"#, r#"{"a":1.5E3}"#, r#"{"a":{}}"#,
-            r#"{"a":"\n"}"#, "{\"a\":\"\n\"}", r#"{"a":1234567890123456}"#, r#"{"a":nul}"#,
-            r#"{"a" 1}"#, r#"{"a":1,}"#, r#"{a:1}"#, r#"{"\u0061":1}"#, r#"{"a":"x}"#,
+            "",
+            "{",
+            "{}",
+            "[]",
+            r#"{"a":1"#,
+            r#"{"a":1}x"#,
+            r#"{"a":01}"#,
+            r#"{"a":-}"#,
+            r#"{"a":1.}"#,
+            r#"{"a":-0}"#,
+            r#"{"a":1e3}"#,
+            r#"{"a":1.5E3}"#,
+            r#"{"a":{}}"#,
+            r#"{"a":"\n"}"#,
+            "{\"a\":\"\n\"}",
+            r#"{"a":1234567890123456}"#,
+            r#"{"a":nul}"#,
+            r#"{"a" 1}"#,
+            r#"{"a":1,}"#,
+            r#"{a:1}"#,
+            r#"{"\u0061":1}"#,
+            r#"{"a":"x}"#,
         ] {
             assert_eq!(fast(text), None, "{text}");
         }

@@ -75,17 +75,30 @@ mod tests {
     #[test]
     fn reads_every_unit() {
         assert_eq!(read(Scalar::Integer(1_730_621_749), TimeUnit::S), Ok(NOW));
-        assert_eq!(read(Scalar::Number(1_730_621_748.25), TimeUnit::S), Ok(NOW - 750));
+        assert_eq!(
+            read(Scalar::Number(1_730_621_748.25), TimeUnit::S),
+            Ok(NOW - 750)
+        );
         for millis in 0..1_000 {
             let text = format!("1730621748.{millis:03}");
             let seconds = Scalar::Number(text.parse().unwrap());
-            assert_eq!(read(seconds, TimeUnit::S), Ok(NOW - 1_000 + millis), "{text}");
+            assert_eq!(
+                read(seconds, TimeUnit::S),
+                Ok(NOW - 1_000 + millis),
+                "{text}"
+            );
         }
         let almost = Scalar::Number(1_730_621_748.999_6);
         assert_eq!(read(almost, TimeUnit::S), Ok(NOW - 1));
         assert_eq!(read(Scalar::Integer(NOW), TimeUnit::Ms), Ok(NOW));
-        assert_eq!(read(Scalar::Integer(NOW * 1_000 + 999), TimeUnit::Us), Ok(NOW));
-        assert_eq!(read(Scalar::Integer(NOW * 1_000_000), TimeUnit::Ns), Ok(NOW));
+        assert_eq!(
+            read(Scalar::Integer(NOW * 1_000 + 999), TimeUnit::Us),
+            Ok(NOW)
+        );
+        assert_eq!(
+            read(Scalar::Integer(NOW * 1_000_000), TimeUnit::Ns),
+            Ok(NOW)
+        );
         let text = Scalar::Text("2024-11-03T09:15:49+01:00".into());
         assert_eq!(read(text, TimeUnit::Rfc3339), Ok(NOW));
     }
@@ -107,7 +120,10 @@ mod tests {
         for (scalar, reason) in cases {
             assert_eq!(read(scalar, TimeUnit::Ms), Err(reason));
         }
-        assert_eq!(read(Scalar::Integer(NOW + 60_000), TimeUnit::Ms), Ok(NOW + 60_000));
+        assert_eq!(
+            read(Scalar::Integer(NOW + 60_000), TimeUnit::Ms),
+            Ok(NOW + 60_000)
+        );
         let seconds = Scalar::Integer(i64::MAX / 10);
         assert_eq!(read(seconds, TimeUnit::S), Err(Reason::TimeOutOfRange));
         let text = Scalar::Text("yesterday".into());

@@ -107,22 +107,42 @@ impl Lookup {
         }
         self.dropped.inc_by(misses);
         let hits = keys.iter().zip(0_u32..);
-        Some(hits.filter(|(key, _)| self.cache.known(**key) == Known::Hit).map(|(_, row)| row).collect())
+        Some(
+            hits.filter(|(key, _)| self.cache.known(**key) == Known::Hit)
+                .map(|(_, row)| row)
+                .collect(),
+        )
     }
 
     #[cold]
     fn resolve(&mut self, key: Symbol, interner: &mut Interner) -> Known {
         self.cache.grow(interner.len());
-        let row = if key.is_null() { None } else { self.table.row(interner.text(key)) };
+        let row = if key.is_null() {
+            None
+        } else {
+            self.table.row(interner.text(key))
+        };
         for (index, column) in self.cache.columns.iter_mut().enumerate() {
             let (Some(source), Some(fallback)) =
                 (self.table.columns.get(index), self.fallbacks.get(index))
             else {
                 continue;
             };
-            set(column, key.index(), source, row, fallback, &self.table, interner);
+            set(
+                column,
+                key.index(),
+                source,
+                row,
+                fallback,
+                &self.table,
+                interner,
+            );
         }
-        let known = if row.is_some() { Known::Hit } else { Known::Miss };
+        let known = if row.is_some() {
+            Known::Hit
+        } else {
+            Known::Miss
+        };
         if let Some(entry) = self.cache.known.get_mut(key.index()) {
             *entry = known;
         }
@@ -137,12 +157,18 @@ impl Cache {
             Fallback::Boolean(_) => Column::Boolean(Vec::new()),
             Fallback::Text(_) => Column::Text(Vec::new()),
         };
-        Self { known: Vec::new(), columns: fallbacks.iter().map(column).collect() }
+        Self {
+            known: Vec::new(),
+            columns: fallbacks.iter().map(column).collect(),
+        }
     }
 
     #[inline]
     fn known(&self, key: Symbol) -> Known {
-        self.known.get(key.index()).copied().unwrap_or(Known::NotYet)
+        self.known
+            .get(key.index())
+            .copied()
+            .unwrap_or(Known::NotYet)
     }
 
     fn grow(&mut self, symbols: usize) {
@@ -181,7 +207,9 @@ fn set(
             let symbol = match row.and_then(|row| values.get(row)) {
                 Some(symbol) if symbol.is_null() => Symbol::NULL,
                 Some(symbol) => interner.intern(table.texts.text(*symbol)),
-                None => fallback.as_ref().map_or(Symbol::NULL, |text| interner.intern(text)),
+                None => fallback
+                    .as_ref()
+                    .map_or(Symbol::NULL, |text| interner.intern(text)),
             };
             write(cache, at, symbol);
         }
@@ -198,7 +226,9 @@ fn write<T>(cache: &mut [T], at: usize, value: T) {
 
 fn gather(cache: &Column, keys: &[Symbol]) -> Column {
     fn values<T: Copy>(cache: &[T], keys: &[Symbol], null: T) -> Vec<T> {
-        keys.iter().map(|key| cache.get(key.index()).copied().unwrap_or(null)).collect()
+        keys.iter()
+            .map(|key| cache.get(key.index()).copied().unwrap_or(null))
+            .collect()
     }
     match cache {
         Column::Number(cache) => Column::Number(values(cache, keys, f64::NAN)),
@@ -207,16 +237,24 @@ fn gather(cache: &Column, keys: &[Symbol]) -> Column {
     }
 }
 
-pub(super) fn fallbacks(add: &[AddedColumn], otherwise: &Otherwise) -> Result<Vec<Fallback>, String> {
+pub(super) fn fallbacks(
+    add: &[AddedColumn],
+    otherwise: &Otherwise,
+) -> Result<Vec<Fallback>, String> {
     let values = match otherwise {
         Otherwise::Word(_) => None,
         Otherwise::Values(values) => Some(values),
     };
-    if let Some(name) =
-        values.and_then(|values| values.keys().find(|name| add.iter().all(|added| added.field() != *name)))
-    {
+    if let Some(name) = values.and_then(|values| {
+        values
+            .keys()
+            .find(|name| add.iter().all(|added| added.field() != *name))
+    }) {
         let fields: Vec<_> = add.iter().map(AddedColumn::field).collect();
-        return Err(format!("'{name}' is not added by this lookup; it adds {}", fields.join(", ")));
+        return Err(format!(
+            "'{name}' is not added by this lookup; it adds {}",
+            fields.join(", ")
+        ));
     }
     add.iter()
         .map(|added| {
@@ -276,7 +314,12 @@ mod tests {
             let shared = SharedTable::new(table);
             let metrics = LookupMetrics::new(&Registry::new("test"));
             let lookup = Lookup::build(&config, shared.clone(), &metrics).unwrap();
-            Self { lookup, shared, interner: Interner::new(), config }
+            Self {
+                lookup,
+                shared,
+                interner: Interner::new(),
+                config,
+            }
         }
 
         /// Models and battery sizes of the keys, and the rows that stay.
@@ -284,8 +327,10 @@ mod tests {
             let keys: Vec<_> = keys.iter().map(|key| self.interner.intern(key)).collect();
             let mut columns = Vec::new();
             let kept = self.lookup.apply(&keys, &mut columns, &mut self.interner);
-            let models =
-                columns[0].symbols().iter().map(|model| self.interner.text(*model).to_owned());
+            let models = columns[0]
+                .symbols()
+                .iter()
+                .map(|model| self.interner.text(*model).to_owned());
             (models.collect(), columns[1].numbers().to_vec(), kept)
         }
     }
@@ -326,7 +371,10 @@ mod tests {
     fn refuses_fallbacks_that_do_not_fit() {
         let metrics = LookupMetrics::new(&Registry::new("test"));
         for (otherwise, message) in [
-            (r#"{"mode": "x"}"#, "'mode' is not added by this lookup; it adds model, kwh"),
+            (
+                r#"{"mode": "x"}"#,
+                "'mode' is not added by this lookup; it adds model, kwh",
+            ),
             (r#"{"kwh": "x"}"#, "'kwh' is a number, found \"x\""),
         ] {
             let config = config(otherwise);

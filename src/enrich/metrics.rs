@@ -33,11 +33,7 @@ impl LookupMetrics {
                 "Events dropped because their key was not in the table.",
                 &["lookup"],
             ),
-            rows: registry.int_gauges(
-                "weir_lookup_rows",
-                "Rows of the table in use.",
-                &["lookup"],
-            ),
+            rows: registry.int_gauges("weir_lookup_rows", "Rows of the table in use.", &["lookup"]),
             refreshes: registry.counters(
                 "weir_lookup_refreshes_total",
                 "Looks at the table's file, by result (changed, unchanged, failed).",

@@ -22,7 +22,10 @@ pub struct SharedTable {
 impl SharedTable {
     /// A first table.
     pub fn new(table: Table) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::new(Arc::new(table)), version: AtomicU64::new(1) })
+        Arc::new(Self {
+            table: Mutex::new(Arc::new(table)),
+            version: AtomicU64::new(1),
+        })
     }
 
     /// The version in use.
@@ -32,7 +35,10 @@ impl SharedTable {
 
     /// The table in use.
     pub fn table(&self) -> Arc<Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Puts another table in use.
@@ -75,16 +81,32 @@ impl Refresher {
         metrics: LookupMetrics,
     ) -> Result<Self, LoadError> {
         let near = PathBuf::from(&config.from.csv);
-        let path = if near.exists() { near } else { folder.join(&config.from.csv) };
+        let path = if near.exists() {
+            near
+        } else {
+            folder.join(&config.from.csv)
+        };
         let (table, loaded) = read(&config, &path)?;
-        metrics.rows.with_label_values(&[&config.lookup]).set(signed(table.rows()));
+        metrics
+            .rows
+            .with_label_values(&[&config.lookup])
+            .set(signed(table.rows()));
         metrics.misses.with_label_values(&[&config.lookup]);
         metrics.age.with_label_values(&[&config.lookup]).set(0.0);
         for result in ["changed", "unchanged", "failed"] {
-            metrics.refreshes.with_label_values(&[config.lookup.as_str(), result]);
+            metrics
+                .refreshes
+                .with_label_values(&[config.lookup.as_str(), result]);
         }
         let shared = SharedTable::new(table);
-        Ok(Self { config, path, shared, loaded, fresh: Instant::now(), metrics })
+        Ok(Self {
+            config,
+            path,
+            shared,
+            loaded,
+            fresh: Instant::now(),
+            metrics,
+        })
     }
 
     /// The table, for lookups.
@@ -103,12 +125,18 @@ impl Refresher {
             Ok(false) => "unchanged",
             Err(_) => "failed",
         };
-        self.metrics.refreshes.with_label_values(&[self.config.lookup.as_str(), name]).inc();
+        self.metrics
+            .refreshes
+            .with_label_values(&[self.config.lookup.as_str(), name])
+            .inc();
         if result.is_ok() {
             self.fresh = Instant::now();
         }
         let age = self.fresh.elapsed().as_secs_f64();
-        self.metrics.age.with_label_values(&[&self.config.lookup]).set(age);
+        self.metrics
+            .age
+            .with_label_values(&[&self.config.lookup])
+            .set(age);
         result
     }
 
@@ -117,7 +145,10 @@ impl Refresher {
             return Ok(false);
         }
         let (table, loaded) = read(&self.config, &self.path)?;
-        self.metrics.rows.with_label_values(&[&self.config.lookup]).set(signed(table.rows()));
+        self.metrics
+            .rows
+            .with_label_values(&[&self.config.lookup])
+            .set(signed(table.rows()));
         self.shared.replace(table);
         self.loaded = loaded;
         Ok(true)
@@ -154,7 +185,10 @@ impl Refresher {
                 }
             }
         })?;
-        Ok(RefresherThread { stop, thread: Some(thread) })
+        Ok(RefresherThread {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -184,7 +218,10 @@ fn fingerprint(path: &Path) -> Result<Fingerprint, LoadError> {
 }
 
 fn read_error(path: &Path, error: &std::io::Error) -> LoadError {
-    LoadError::Read { path: path.display().to_string(), reason: error.to_string() }
+    LoadError::Read {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    }
 }
 
 fn signed(count: usize) -> i64 {
@@ -219,7 +256,10 @@ mod tests {
 
         std::fs::write(&path, "id,model\nV1,A\nV2\n").unwrap();
         let error = refresher.refresh().unwrap_err().to_string();
-        assert!(error.ends_with("v.csv:3: expected 2 columns, found 1"), "{error}");
+        assert!(
+            error.ends_with("v.csv:3: expected 2 columns, found 1"),
+            "{error}"
+        );
         assert_eq!((shared.version(), shared.table().rows()), (2, 2));
 
         std::fs::remove_file(&path).unwrap();

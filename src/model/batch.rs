@@ -174,7 +174,10 @@ impl Schema {
 
     /// Adds a column at the end and gives its index.
     pub fn push(&mut self, name: impl Into<String>, data_type: DataType) -> usize {
-        self.fields.push(Field { name: name.into(), data_type });
+        self.fields.push(Field {
+            name: name.into(),
+            data_type,
+        });
         self.fields.len() - 1
     }
 
@@ -238,5 +241,8 @@ impl Batch {
 }
 
 fn keep<T: Copy>(values: &mut Vec<T>, rows: &[u32]) {
-    *values = rows.iter().filter_map(|row| values.get(*row as usize).copied()).collect();
+    *values = rows
+        .iter()
+        .filter_map(|row| values.get(*row as usize).copied())
+        .collect();
 }

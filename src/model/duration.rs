@@ -12,8 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Duration(u64);
 
 /// Unit names and their length in milliseconds, longest first.
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 impl Duration {
     /// A duration of so many milliseconds.
@@ -58,13 +63,19 @@ impl FromStr for Duration {
             return Err(invalid());
         }
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .ok_or_else(invalid)?;
             let (number, tail) = rest.split_at(digits);
-            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let letters = tail
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(letters);
             let number: u64 = number.parse().map_err(|_| invalid())?;
-            let (_, millis) =
-                UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+            let (_, millis) = UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(invalid)?;
             total = number
                 .checked_mul(*millis)
                 .and_then(|part| total.checked_add(part))
@@ -134,8 +145,22 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_unit_or_overflows() {
-        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5x", "99999999999999999999s", "5s5"] {
-            assert_eq!(text.parse::<Duration>(), Err(InvalidDuration(text.to_owned())), "{text}");
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "5x",
+            "99999999999999999999s",
+            "5s5",
+        ] {
+            assert_eq!(
+                text.parse::<Duration>(),
+                Err(InvalidDuration(text.to_owned())),
+                "{text}"
+            );
         }
     }
 }

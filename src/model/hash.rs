@@ -43,7 +43,10 @@ mod tests {
 
     #[test]
     fn is_fixed_for_ever() {
-        assert_eq!(StableHash::default().text("up").text("job").finish(), 9_689_448_337_382_131_779);
+        assert_eq!(
+            StableHash::default().text("up").text("job").finish(),
+            9_689_448_337_382_131_779
+        );
         assert_ne!(
             StableHash::default().text("ab").text("c").finish(),
             StableHash::default().text("a").text("bc").finish()

@@ -1,4 +1,4 @@
-//! The shared words: time, symbols, batches, labels, samples, positions.
+//! The shared words: time, symbols, batches, labels, samples, positions, secrets.
 //!
 //! Level 0: everything may import this, and this imports nothing of weir.
 
@@ -7,6 +7,7 @@ pub mod duration;
 pub mod hash;
 pub mod record;
 pub mod sample;
+pub mod secret;
 pub mod symbol;
 pub mod time;
 
@@ -14,5 +15,6 @@ pub use batch::{Batch, Column, DataType, Field, Schema, Trilean};
 pub use duration::Duration;
 pub use record::{Envelope, RecordBatch, Split, SplitId};
 pub use sample::{Sample, Series};
+pub use secret::Secret;
 pub use symbol::{Interner, Symbol};
 pub use time::{Clock, TimestampMs};

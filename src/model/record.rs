@@ -170,7 +170,9 @@ impl RecordBatch {
     }
 
     fn slice(&self, range: &Range<u32>) -> &[u8] {
-        self.bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+        self.bytes
+            .get(range.start as usize..range.end as usize)
+            .unwrap_or_default()
     }
 }
 

@@ -26,7 +26,11 @@ impl Series {
                 hash.text(name).text(value)
             })
             .finish();
-        Self { name, labels: labels.into_boxed_slice(), hash }
+        Self {
+            name,
+            labels: labels.into_boxed_slice(),
+            hash,
+        }
     }
 
     /// The metric name.
@@ -46,7 +50,11 @@ impl Series {
 
     /// How many bytes the names and values take together.
     pub fn text_bytes(&self) -> usize {
-        let labels: usize = self.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let labels: usize = self
+            .labels
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         self.name.len() + labels
     }
 }

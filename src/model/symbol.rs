@@ -39,7 +39,9 @@ struct Entry {
 impl Entry {
     #[inline]
     fn text(self, bytes: &str) -> &str {
-        bytes.get(self.start..self.start + self.length as usize).unwrap_or_default()
+        bytes
+            .get(self.start..self.start + self.length as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -89,19 +91,26 @@ impl Interner {
     fn insert(&mut self, hash: u64, text: &str) -> Symbol {
         let id = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let entry = Entry { start: self.bytes.len(), length, id };
+        let entry = Entry {
+            start: self.bytes.len(),
+            length,
+            id,
+        };
         self.bytes.push_str(text);
         self.ends.push(self.bytes.len());
         let (bytes, hasher) = (&self.bytes, &self.hasher);
-        self.table
-            .insert_unique(hash, entry, |entry| hasher.hash_one(entry.text(bytes).as_bytes()));
+        self.table.insert_unique(hash, entry, |entry| {
+            hasher.hash_one(entry.text(bytes).as_bytes())
+        });
         Symbol(id)
     }
 
     /// The symbol of a text that was interned before.
     pub fn find(&self, text: &str) -> Option<Symbol> {
         let hash = self.hasher.hash_one(text.as_bytes());
-        let found = self.table.find(hash, |entry| entry.text(&self.bytes) == text)?;
+        let found = self
+            .table
+            .find(hash, |entry| entry.text(&self.bytes) == text)?;
         Some(Symbol(found.id))
     }
 
@@ -131,8 +140,13 @@ impl Interner {
 fn text_of<'a>(ends: &[usize], bytes: &'a str, id: u32) -> &'a str {
     let index = id as usize;
     let end = ends.get(index).copied().unwrap_or_default();
-    let start = index.checked_sub(1).and_then(|before| ends.get(before)).copied();
-    bytes.get(start.unwrap_or_default()..end).unwrap_or_default()
+    let start = index
+        .checked_sub(1)
+        .and_then(|before| ends.get(before))
+        .copied();
+    bytes
+        .get(start.unwrap_or_default()..end)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -142,8 +156,9 @@ mod tests {
     #[test]
     fn gives_each_text_one_symbol_in_order_of_appearance() {
         let mut interner = Interner::new();
-        let symbols: Vec<_> =
-            ["UK", "", "US", "UK", "日本"].map(|text| interner.intern(text)).into();
+        let symbols: Vec<_> = ["UK", "", "US", "UK", "日本"]
+            .map(|text| interner.intern(text))
+            .into();
         assert_eq!(symbols, [1, 2, 3, 1, 4].map(Symbol));
         assert_eq!(interner.text(Symbol(4)), "日本");
         assert_eq!(interner.text(Symbol(2)), "");
@@ -156,8 +171,12 @@ mod tests {
     #[test]
     fn finds_everything_again_after_growing() {
         let mut interner = Interner::new();
-        let first: Vec<_> = (0..10_000).map(|n| interner.intern(&format!("V{n:010}"))).collect();
-        let second: Vec<_> = (0..10_000).map(|n| interner.intern(&format!("V{n:010}"))).collect();
+        let first: Vec<_> = (0..10_000)
+            .map(|n| interner.intern(&format!("V{n:010}")))
+            .collect();
+        let second: Vec<_> = (0..10_000)
+            .map(|n| interner.intern(&format!("V{n:010}")))
+            .collect();
         assert_eq!(first, second);
         assert_eq!(interner.len(), 10_001);
     }

@@ -33,7 +33,11 @@ impl Preparation {
     ) -> Result<Self, InvalidPath> {
         let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
         let decoder = Decoder::build(pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
-        Ok(Self { decoder, lookups, derived: pipeline.derived.clone() })
+        Ok(Self {
+            decoder,
+            lookups,
+            derived: pipeline.derived.clone(),
+        })
     }
 
     /// Makes a batch with all columns. Events that a lookup drops have moved the watermark: they
@@ -44,7 +48,9 @@ impl Preparation {
         splits: &mut Splits,
         interner: &mut Interner,
     ) -> Prepared {
-        let mut batch = self.decoder.decode(records, records.received_ms(), interner);
+        let mut batch = self
+            .decoder
+            .decode(records, records.received_ms(), interner);
         let decoded = batch.rows();
         let first = records.get(0).map(|record| record.position);
         if let Some(before) = first.and_then(|first| splits.begin(batch.split, first)) {
@@ -52,7 +58,10 @@ impl Preparation {
         }
         let highest = splits.observe(&mut batch);
         for (lookup, key) in &mut self.lookups {
-            let keys = batch.columns.get(*key).map(|column| column.symbols().to_vec());
+            let keys = batch
+                .columns
+                .get(*key)
+                .map(|column| column.symbols().to_vec());
             let kept = lookup.apply(&keys.unwrap_or_default(), &mut batch.columns, interner);
             if let Some(kept) = kept {
                 batch.keep(&kept);
@@ -60,18 +69,27 @@ impl Preparation {
         }
         for derived in &mut self.derived {
             let rows = batch.rows();
-            let column = derived.program.evaluate(&batch.columns, rows, interner).into_owned();
+            let column = derived
+                .program
+                .evaluate(&batch.columns, rows, interner)
+                .into_owned();
             batch.columns.push(column);
         }
-        Prepared { batch, decoded, highest }
+        Prepared {
+            batch,
+            decoded,
+            highest,
+        }
     }
 }
 
 /// Drops the events before a position.
 fn keep_from(position: u64, batch: &mut Batch) {
     let rows = batch.positions.iter().zip(0_u32..);
-    let kept: Vec<_> =
-        rows.filter(|(known, _)| **known >= position).map(|(_, row)| row).collect();
+    let kept: Vec<_> = rows
+        .filter(|(known, _)| **known >= position)
+        .map(|(_, row)| row)
+        .collect();
     tracing::debug!(
         split = batch.split.0,
         again = batch.rows() - kept.len(),

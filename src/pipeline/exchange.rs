@@ -41,7 +41,11 @@ impl Partials {
     /// The owner's symbol of each of the sender's symbols, by the sender's.
     pub(super) fn translation(&self, interner: &mut Interner) -> Option<Vec<Symbol>> {
         let texts = self.texts.as_ref()?;
-        let length = texts.iter().map(|(symbol, _)| symbol.index() + 1).max().unwrap_or_default();
+        let length = texts
+            .iter()
+            .map(|(symbol, _)| symbol.index() + 1)
+            .max()
+            .unwrap_or_default();
         let mut table = vec![Symbol::NULL; length];
         for (symbol, text) in texts {
             if let Some(entry) = table.get_mut(symbol.index()) {

@@ -1,7 +1,7 @@
 //! A worker's input: bounded, so that a slow worker holds back the source.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus::IntGauge;
@@ -61,7 +61,14 @@ pub(super) fn inboxes(
         workers.push((sender, bytes.clone()));
         inboxes.push(Inbox { receiver, bytes });
     }
-    (Router { workers, watermarks, stopped: Arc::default() }, inboxes)
+    (
+        Router {
+            workers,
+            watermarks,
+            stopped: Arc::default(),
+        },
+        inboxes,
+    )
 }
 
 impl Router {
@@ -73,8 +80,10 @@ impl Router {
     /// Tells all workers that the input has ended.
     pub(super) fn end(&self, complete: bool) {
         if complete {
-            let mut watermarks =
-                self.watermarks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut watermarks = self
+                .watermarks
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             watermarks.end();
         }
         for (sender, _) in &self.workers {
@@ -85,7 +94,8 @@ impl Router {
     }
 
     fn worker_of(&self, split: SplitId) -> Option<&(Sender<Input>, IntGauge)> {
-        self.workers.get(split.0 as usize % self.workers.len().max(1))
+        self.workers
+            .get(split.0 as usize % self.workers.len().max(1))
     }
 }
 
@@ -97,8 +107,10 @@ impl SourceOutput for Router {
         // A split holds back the watermark from the moment that it is known, not only once its
         // worker gets to it: another worker must not close windows in between.
         if let SourceEvent::Assigned(Split { id, .. }) = &event {
-            let mut watermarks =
-                self.watermarks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut watermarks = self
+                .watermarks
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             watermarks.assign(*id);
         }
         let split = match &event {
@@ -106,7 +118,9 @@ impl SourceOutput for Router {
             SourceEvent::Records(batch) => batch.split().id,
             SourceEvent::Idle(id) | SourceEvent::Finished(id) | SourceEvent::Revoked(id) => *id,
         };
-        let Some((sender, bytes)) = self.worker_of(split) else { return Err(source::Stopped) };
+        let Some((sender, bytes)) = self.worker_of(split) else {
+            return Err(source::Stopped);
+        };
         let input = Input::Source(event);
         bytes.add(byte_len(&input));
         sender.send(input).map_err(|_| source::Stopped)

@@ -19,6 +19,8 @@ mod running;
 mod series;
 mod splits;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use inbox::Input;

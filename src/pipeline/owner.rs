@@ -85,7 +85,12 @@ impl Owner {
                 if let Some(flushed) = self.flushed.get_mut(worker) {
                     *flushed = watermark;
                 }
-                let watermark = self.flushed.iter().copied().min().unwrap_or(TimestampMs::MIN);
+                let watermark = self
+                    .flushed
+                    .iter()
+                    .copied()
+                    .min()
+                    .unwrap_or(TimestampMs::MIN);
                 if watermark > self.formed {
                     self.formed = watermark;
                     let samples = self.form(watermark, interner);
@@ -97,7 +102,9 @@ impl Owner {
     }
 
     fn merge(&mut self, partials: Partials, interner: &mut Interner) {
-        let Some(metric) = self.metrics.get(partials.metric) else { return };
+        let Some(metric) = self.metrics.get(partials.metric) else {
+            return;
+        };
         let translation = partials.translation(interner);
         let key = (partials.end, partials.metric);
         match (self.windows.get_mut(&key), &translation) {
@@ -163,7 +170,12 @@ fn group_columns(groups: &Groups, width: usize) -> Vec<Column> {
             Column::Text((0..groups.len()).map(symbol).collect())
         })
         .collect();
-    columns.extend(groups.aggregates().iter().map(|aggregate| aggregate.finish()));
+    columns.extend(
+        groups
+            .aggregates()
+            .iter()
+            .map(|aggregate| aggregate.finish()),
+    );
     columns
 }
 
@@ -175,7 +187,11 @@ fn finish_groups(
     interner: &mut Interner,
 ) -> Vec<f64> {
     let columns = group_columns(groups, labels);
-    value.finish.evaluate(&columns, groups.len(), interner).numbers().to_vec()
+    value
+        .finish
+        .evaluate(&columns, groups.len(), interner)
+        .numbers()
+        .to_vec()
 }
 
 /// The columns of the rows of `per`: labels, key, named values.
@@ -193,7 +209,12 @@ fn finish_rows(
         // Each expression was compiled over the keys and its own calls.
         let mut columns = keys.clone();
         columns.extend(results.by_ref().take(value.calls.len()));
-        rows.push(value.finish.evaluate(&columns, groups.len(), interner).into_owned());
+        rows.push(
+            value
+                .finish
+                .evaluate(&columns, groups.len(), interner)
+                .into_owned(),
+        );
     }
     rows
 }
@@ -216,15 +237,26 @@ fn group_rows(
         rows: &numbers,
         slots: &slots,
         times: &[],
-        origin: Origin { split: SplitId(0), positions: &[] },
+        origin: Origin {
+            split: SplitId(0),
+            positions: &[],
+        },
     };
     grouped.grow_aggregates();
     for (call, aggregate) in value.calls.iter_mut().zip(grouped.aggregates_mut()) {
-        let argument =
-            call.arguments.first_mut().map(|program| program.evaluate(columns, rows.len(), interner));
-        let filter =
-            call.filter.as_mut().map(|program| program.evaluate(columns, rows.len(), interner));
-        aggregate.update(&input, argument.as_deref(), filter.as_deref().map(Column::booleans));
+        let argument = call
+            .arguments
+            .first_mut()
+            .map(|program| program.evaluate(columns, rows.len(), interner));
+        let filter = call
+            .filter
+            .as_mut()
+            .map(|program| program.evaluate(columns, rows.len(), interner));
+        aggregate.update(
+            &input,
+            argument.as_deref(),
+            filter.as_deref().map(Column::booleans),
+        );
     }
     grouped
 }
@@ -241,7 +273,11 @@ fn push(
     for (slot, value) in values.iter().enumerate() {
         if !value.is_nan() {
             let series = series.get(groups.key(slot), interner);
-            samples.push(Sample { series, timestamp_ms: end, value: *value });
+            samples.push(Sample {
+                series,
+                timestamp_ms: end,
+                value: *value,
+            });
         }
     }
 }
@@ -255,12 +291,18 @@ fn form_raw(
     samples: &mut Vec<Sample>,
 ) {
     for slot in 0..groups.len() {
-        let readings = groups.aggregates().first().and_then(|all| all.readings(slot));
+        let readings = groups
+            .aggregates()
+            .first()
+            .and_then(|all| all.readings(slot));
         let mut readings = readings.unwrap_or_default().to_vec();
         readings.sort_unstable_by_key(|reading| (reading.time, reading.split, reading.position));
         let series = series.get(groups.key(slot), interner);
         for (index, reading) in readings.iter().enumerate() {
-            if readings.get(index + 1).is_none_or(|next| next.time > reading.time) {
+            if readings
+                .get(index + 1)
+                .is_none_or(|next| next.time > reading.time)
+            {
                 samples.push(Sample {
                     series: series.clone(),
                     timestamp_ms: reading.time,

@@ -30,7 +30,10 @@ use crate::write::{self, WriteError, WriteSummary, Writer};
 const WORKER_STACK: usize = 8 << 20;
 
 /// Where a pipeline's events come from.
-#[expect(missing_debug_implementations, reason = "a source made elsewhere need not print itself")]
+#[expect(
+    missing_debug_implementations,
+    reason = "a source made elsewhere need not print itself"
+)]
 pub enum SourceOf {
     /// The source that the pipeline file describes.
     File,
@@ -141,8 +144,8 @@ pub struct Running {
 enum Outcome {
     Source(Result<(), SourceError>),
     Worker(Result<(), write::Stopped>),
-    /// The source's or a worker's thread.
-    Panicked(&'static str),
+    SourcePanicked,
+    WorkerPanicked,
 }
 
 impl Running {
@@ -192,9 +195,14 @@ impl Running {
             safe,
             metrics: metrics.clone(),
         };
-        let counters: Vec<_> =
-            pipeline.metrics.iter().map(|metric| metrics.of_metric(&metric.name)).collect();
-        let gauges = (0..workers).map(|worker| metrics.inbox_bytes(worker)).collect();
+        let counters: Vec<_> = pipeline
+            .metrics
+            .iter()
+            .map(|metric| metrics.of_metric(&metric.name))
+            .collect();
+        let gauges = (0..workers)
+            .map(|worker| metrics.inbox_bytes(worker))
+            .collect();
         let (router, inboxes) = inboxes(gauges, watermarks);
         let parts = Parts {
             pipeline,
@@ -270,11 +278,8 @@ impl Running {
         let mut error = None;
         let mut deadline = None;
         let mut running = self.workers + 1;
-        let (mut writer_failed, mut panicked) = (false, false);
-        while running > 0
-            && !writer_failed
-            && !panicked
-            && deadline.is_none_or(|end| Instant::now() < end) {
+        let (mut writer_failed, mut worker_failed) = (false, false);
+        while running > 0 && !worker_failed && deadline.is_none_or(|end| Instant::now() < end) {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
             }
@@ -282,20 +287,26 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Outcome::Source(result)) => error = result.err().map(PipelineError::from),
-                Ok(Outcome::Worker(result)) => writer_failed = result.is_err(),
-                Ok(Outcome::Panicked(what)) => {
-                    error = Some(PipelineError::Panicked(what.to_owned()));
-                    panicked = true;
+                Ok(Outcome::Worker(result)) => {
+                    writer_failed = result.is_err();
+                    worker_failed = writer_failed;
+                }
+                Ok(Outcome::SourcePanicked) => {
+                    error = Some(PipelineError::Panicked("source".to_owned()));
+                }
+                Ok(Outcome::WorkerPanicked) => {
+                    error = Some(PipelineError::Panicked("worker".to_owned()));
+                    worker_failed = true;
                 }
             }
             running -= 1;
         }
         // Nothing is taken any more: a worker or source that still waits is set free.
         self.router.stop();
-        if writer_failed {
+        if worker_failed {
             self.stop.stop();
         }
-        let complete = deadline.is_none() && error.is_none() && !writer_failed;
+        let complete = deadline.is_none() && error.is_none() && !worker_failed;
         if complete {
             self.await_acknowledgement();
         }
@@ -309,7 +320,7 @@ impl Running {
         let written = self.writer.finish(rest);
         if writer_failed && written.error.is_none() {
             error.get_or_insert(PipelineError::Writer);
-        } else if running > 0 && !self.replayable {
+        } else if running > 0 && !worker_failed && !self.replayable {
             error.get_or_insert(PipelineError::GivenUp);
         }
         drop(self.refreshers);
@@ -320,17 +331,18 @@ impl Running {
                 error.get_or_insert(PipelineError::Panicked(what.to_owned()));
             }
         }
-        Finished { status, written, error }
+        Finished {
+            status,
+            written,
+            error,
+        }
     }
 
     /// Waits until the receiver has taken everything, however long it is away, or until the stop
     /// signal is set.
     fn await_acknowledgement(&self) {
         let writer = self.writer.handle();
-        while self.remote
-            && writer.acknowledged() < END_OF_TIME
-            && !self.stop.is_stopped()
-        {
+        while self.remote && writer.acknowledged() < END_OF_TIME && !self.stop.is_stopped() {
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -365,12 +377,15 @@ impl Parts<'_> {
                 .stack_size(WORKER_STACK)
                 .spawn(move || {
                     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
-                    if !matches!(ended, Ok(Ok(()))) {
+                    if !matches!(ended, Ok(Ok(()))) && !stop.is_stopped() {
                         // The other workers would wait for this one's partials for ever.
                         tracing::error!(worker = number, "the pipeline stops: a worker has failed");
                         stop.stop();
                     }
-                    report(&outcome, ended.map_or(Outcome::Panicked("worker"), Outcome::Worker));
+                    report(
+                        &outcome,
+                        ended.map_or(Outcome::WorkerPanicked, Outcome::Worker),
+                    );
                 })?;
             threads.push((thread, "worker"));
         }
@@ -385,18 +400,31 @@ impl Parts<'_> {
         exchange: Exchange,
         writer: &Writer,
     ) -> Result<Worker, PipelineError> {
-        let Pipeline { metrics, lookups, time, .. } = self.pipeline;
+        let Pipeline {
+            metrics,
+            lookups,
+            time,
+            ..
+        } = self.pipeline;
         let mut built = Vec::new();
         for ((config, key), table) in lookups.iter().zip(self.tables) {
-            let lookup = Lookup::build(config, table.clone(), &self.lookup_metrics)
-                .map_err(|reason| PipelineError::Lookup { lookup: config.lookup.clone(), reason })?;
+            let lookup =
+                Lookup::build(config, table.clone(), &self.lookup_metrics).map_err(|reason| {
+                    PipelineError::Lookup {
+                        lookup: config.lookup.clone(),
+                        reason,
+                    }
+                })?;
             built.push((lookup, *key));
         }
         let preparation = Preparation::build(self.pipeline, built, self.decode.clone())
             .map_err(|error| PipelineError::Invalid(error.to_string()))?;
         let stages = metrics.iter().zip(self.counters);
-        let samples: Vec<_> =
-            self.counters.iter().map(|counters| counters.samples.clone()).collect();
+        let samples: Vec<_> = self
+            .counters
+            .iter()
+            .map(|counters| counters.samples.clone())
+            .collect();
         let shared = self.shared.clone();
         Ok(Worker {
             number,
@@ -406,7 +434,9 @@ impl Parts<'_> {
             exchange,
             writer: writer.handle(),
             preparation,
-            stages: stages.map(|(metric, counters)| MetricStage::new(metric, counters)).collect(),
+            stages: stages
+                .map(|(metric, counters)| MetricStage::new(metric, counters))
+                .collect(),
             label_counts: metrics.iter().map(|metric| metric.by.len()).collect(),
             state_gauges: metrics
                 .iter()
@@ -426,7 +456,11 @@ impl Parts<'_> {
 fn worker_count(pipeline: &Pipeline, options: &Options) -> usize {
     let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let wanted = options.workers.or(pipeline.workers).unwrap_or_else(cores);
-    let splits = pipeline.source.file.as_ref().map(|file| file.path.all().count());
+    let splits = pipeline
+        .source
+        .file
+        .as_ref()
+        .map(|file| file.path.all().count());
     wanted.min(splits.unwrap_or(wanted)).max(1)
 }
 
@@ -453,17 +487,22 @@ fn start_source(
     stop: StopSignal,
     outcome: Sender<Outcome>,
 ) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("source".to_owned()).spawn(move || {
-        let replayable = source.is_replayable();
-        let ended = catch_unwind(AssertUnwindSafe(|| source.run(&mut router, &stop)));
-        if let Ok(Err(error)) = &ended {
-            tracing::error!(%error, "the source has failed");
-        }
-        // What cannot be read again is written as far as it goes.
-        let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
-        router.end(complete);
-        report(&outcome, ended.map_or(Outcome::Panicked("source"), Outcome::Source));
-    })
+    thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(move || {
+            let replayable = source.is_replayable();
+            let ended = catch_unwind(AssertUnwindSafe(|| source.run(&mut router, &stop)));
+            if let Ok(Err(error)) = &ended {
+                tracing::error!(%error, "the source has failed");
+            }
+            // What cannot be read again is written as far as it goes.
+            let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
+            router.end(complete);
+            report(
+                &outcome,
+                ended.map_or(Outcome::SourcePanicked, Outcome::Source),
+            );
+        })
 }
 
 fn report(to: &Sender<Outcome>, outcome: Outcome) {

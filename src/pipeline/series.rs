@@ -18,7 +18,12 @@ pub(super) struct SeriesCache {
 
 impl SeriesCache {
     pub(super) fn new(name: Arc<str>, labels: Vec<Arc<str>>) -> Self {
-        Self { name, labels, current: HashMap::new(), previous: HashMap::new() }
+        Self {
+            name,
+            labels,
+            current: HashMap::new(),
+            previous: HashMap::new(),
+        }
     }
 
     /// To be called before each window.

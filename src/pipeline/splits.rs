@@ -40,7 +40,10 @@ struct Unwritten {
 
 impl Splits {
     pub(super) fn new(out_of_order_ms: i64) -> Self {
-        Self { out_of_order_ms, splits: BTreeMap::new() }
+        Self {
+            out_of_order_ms,
+            splits: BTreeMap::new(),
+        }
     }
 
     /// Records of a split begin at `first`. Gives the position before which they were processed in
@@ -66,7 +69,9 @@ impl Splits {
         batch.watermarks.reserve(batch.times.len());
         let mut highest = split.highest.unwrap_or(TimestampMs::MIN);
         for time in &batch.times {
-            batch.watermarks.push(highest.saturating_sub(self.out_of_order_ms));
+            batch
+                .watermarks
+                .push(highest.saturating_sub(self.out_of_order_ms));
             highest = highest.max(*time);
         }
         if !batch.times.is_empty() {
@@ -78,7 +83,9 @@ impl Splits {
     /// The watermark that a split has now, ms since the epoch.
     pub(super) fn watermark(&self, split: SplitId) -> TimestampMs {
         let highest = self.splits.get(&split).and_then(|split| split.highest);
-        highest.map_or(TimestampMs::MIN, |highest| highest.saturating_sub(self.out_of_order_ms))
+        highest.map_or(TimestampMs::MIN, |highest| {
+            highest.saturating_sub(self.out_of_order_ms)
+        })
     }
 
     /// A batch of positions `first..next` was processed; its latest window ends at `end`, where it
@@ -107,10 +114,20 @@ impl Splits {
     ) -> impl Iterator<Item = (SplitId, u64)> {
         let ours = self.splits.iter_mut().filter(|(_, split)| !split.revoked);
         ours.map(move |(id, split)| {
-            while split.unwritten.front().is_some_and(|batch| batch.end <= acknowledged) {
+            while split
+                .unwritten
+                .front()
+                .is_some_and(|batch| batch.end <= acknowledged)
+            {
                 split.unwritten.pop_front();
             }
-            (*id, split.unwritten.front().map_or(split.next, |batch| batch.first))
+            (
+                *id,
+                split
+                    .unwritten
+                    .front()
+                    .map_or(split.next, |batch| batch.first),
+            )
         })
     }
 
@@ -155,14 +172,22 @@ mod tests {
         assert_eq!(splits.begin(A, 100), None);
         splits.processed(A, 100, 110, Some(10_000));
         splits.processed(A, 110, 120, Some(20_000));
-        assert_eq!(splits.begin(A, 120), None, "only a revocation makes records come again");
+        assert_eq!(
+            splits.begin(A, 120),
+            None,
+            "only a revocation makes records come again"
+        );
         splits.revoke(A);
         assert_eq!(splits.safe_positions(0).count(), 0);
 
         assert_eq!(splits.begin(A, 105), Some(120));
         splits.processed(A, 105, 112, None);
-        let mut safe = |splits: &mut Splits, at| splits.safe_positions(at).collect::<Vec<_>>();
-        assert_eq!(safe(&mut splits, 10_000), [(A, 110)], "as at the first reading");
+        let safe = |splits: &mut Splits, at| splits.safe_positions(at).collect::<Vec<_>>();
+        assert_eq!(
+            safe(&mut splits, 10_000),
+            [(A, 110)],
+            "as at the first reading"
+        );
         assert_eq!(splits.begin(A, 112), Some(120));
         splits.processed(A, 112, 125, Some(20_000));
         assert_eq!(splits.begin(A, 125), None);

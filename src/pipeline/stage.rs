@@ -16,12 +16,17 @@ use crate::window::{Argument, Groups, Rows, WindowStore};
 pub(super) fn kinds_of(shape: &Shape) -> Vec<AggregateKind> {
     match shape {
         Shape::Aggregate { value } => value.calls.iter().map(kind_of).collect(),
-        Shape::Per { values, .. } => {
-            values.iter().flat_map(|value| &value.calls).map(kind_of).collect()
-        }
+        Shape::Per { values, .. } => values
+            .iter()
+            .flat_map(|value| &value.calls)
+            .map(kind_of)
+            .collect(),
         Shape::Raw { value } => {
             let argument = Some(value.data_type());
-            vec![AggregateKind { function: Function::Collect, argument }]
+            vec![AggregateKind {
+                function: Function::Collect,
+                argument,
+            }]
         }
     }
 }
@@ -30,8 +35,12 @@ pub(super) fn kinds_of(shape: &Shape) -> Vec<AggregateKind> {
 pub(super) fn kind_of(call: &AggregateCall) -> AggregateKind {
     let arguments: Vec<_> = call.arguments.iter().map(Program::data_type).collect();
     let star = arguments.is_empty();
-    AggregateKind::of_call(&call.function, call.distinct, star, &arguments)
-        .unwrap_or(AggregateKind { function: Function::Count, argument: None })
+    AggregateKind::of_call(&call.function, call.distinct, star, &arguments).unwrap_or(
+        AggregateKind {
+            function: Function::Count,
+            argument: None,
+        },
+    )
 }
 
 /// One metric on one worker.
@@ -65,7 +74,10 @@ impl MetricStage {
                 inputs_of(values)
             }
             Shape::Raw { value } => {
-                vec![AggregateInput { argument: Some(value.clone()), filter: None }]
+                vec![AggregateInput {
+                    argument: Some(value.clone()),
+                    filter: None,
+                }]
             }
         };
         let is_per = matches!(metric.shape, Shape::Per { .. });
@@ -122,17 +134,24 @@ impl MetricStage {
             .iter()
             .zip(0..)
             .map(|(column, place)| {
-                let column = batch.columns.get(*column).map(Column::symbols).unwrap_or_default();
-                empty.filter(|_| place < self.labels).map_or(Cow::Borrowed(column), |empty| {
-                    without_empty(column, empty)
-                })
+                let column = batch
+                    .columns
+                    .get(*column)
+                    .map(Column::symbols)
+                    .unwrap_or_default();
+                empty
+                    .filter(|_| place < self.labels)
+                    .map_or(Cow::Borrowed(column), |empty| without_empty(column, empty))
             })
             .collect();
         let keys: Vec<&[Symbol]> = keys.iter().map(Cow::as_ref).collect();
         let dropped = self.store.ingest(
             &Rows {
                 times: &batch.times,
-                origin: Origin { split: batch.split, positions: &batch.positions },
+                origin: Origin {
+                    split: batch.split,
+                    positions: &batch.positions,
+                },
                 watermarks: &batch.watermarks,
                 last_watermark,
                 selected: selected.as_deref(),
@@ -174,7 +193,13 @@ fn without_empty(column: &[Symbol], empty: Symbol) -> Cow<'_, [Symbol]> {
     if !column.contains(&empty) {
         return Cow::Borrowed(column);
     }
-    let value = |symbol: &Symbol| if *symbol == empty { Symbol::NULL } else { *symbol };
+    let value = |symbol: &Symbol| {
+        if *symbol == empty {
+            Symbol::NULL
+        } else {
+            *symbol
+        }
+    };
     column.iter().map(value).collect()
 }
 

@@ -129,18 +129,28 @@ impl Worker {
 
     fn process(&mut self, records: &RecordBatch) {
         let split = records.split().id;
-        let Prepared { batch, decoded, highest } =
-            self.preparation.prepare(records, &mut self.splits, &mut self.interner);
+        let Prepared {
+            batch,
+            decoded,
+            highest,
+        } = self
+            .preparation
+            .prepare(records, &mut self.splits, &mut self.interner);
         let last_watermark = self.splits.watermark(split);
         for stage in &mut self.stages {
             stage.ingest(&batch, last_watermark, &mut self.interner);
         }
         let latest = batch.times.iter().copied().max();
         let end = latest.and_then(|latest| {
-            self.stages.iter().map(|stage| stage.store().end_of(latest)).max()
+            self.stages
+                .iter()
+                .map(|stage| stage.store().end_of(latest))
+                .max()
         });
         let first = records.get(0).map(|record| record.position);
-        let last = records.get(records.len().saturating_sub(1)).map(|record| record.position);
+        let last = records
+            .get(records.len().saturating_sub(1))
+            .map(|record| record.position);
         if let (Some(first), Some(last)) = (first, last) {
             self.splits.processed(split, first, last + 1, end);
         }
@@ -153,7 +163,13 @@ impl Worker {
     }
 
     fn watermarks<T>(&self, change: impl FnOnce(&mut Watermarks) -> T) -> T {
-        change(&mut self.shared.watermarks.lock().unwrap_or_else(PoisonError::into_inner))
+        change(
+            &mut self
+                .shared
+                .watermarks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Closes the windows that the watermark has passed.
@@ -173,13 +189,17 @@ impl Worker {
         self.flushed = watermark;
         self.shared.watermark.fetch_max(watermark, Ordering::AcqRel);
         for metric in 0..self.stages.len() {
-            let closed = self.stages.get_mut(metric).map(|stage| stage.close(watermark));
+            let closed = self
+                .stages
+                .get_mut(metric)
+                .map(|stage| stage.close(watermark));
             for (end, groups) in closed.unwrap_or_default() {
                 self.send(metric, end, groups);
             }
         }
         let worker = self.number;
-        self.exchange.broadcast(|| Message::Flushed { worker, watermark });
+        self.exchange
+            .broadcast(|| Message::Flushed { worker, watermark });
     }
 
     fn send(&self, metric: usize, end: TimestampMs, groups: Groups) {
@@ -195,8 +215,14 @@ impl Worker {
         for routed in groups.route(owners, owner_of) {
             let local = routed.owner == self.number;
             let texts = (!local).then(|| texts_of(&routed.groups, &self.interner));
-            let partials = Partials { metric, end, groups: routed.groups, texts };
-            self.exchange.send(routed.owner, Message::Partials(Box::new(partials)));
+            let partials = Partials {
+                metric,
+                end,
+                groups: routed.groups,
+                texts,
+            };
+            self.exchange
+                .send(routed.owner, Message::Partials(Box::new(partials)));
         }
     }
 
@@ -241,7 +267,9 @@ impl Worker {
         if self.flushed > TimestampMs::MIN && self.flushed < END_OF_TIME {
             let now_ms = self.shared.clock.now_ms();
             metrics.watermark.set(self.flushed as f64 / 1e3);
-            metrics.watermark_lag.set(now_ms.saturating_sub(self.flushed) as f64 / 1e3);
+            metrics
+                .watermark_lag
+                .set(now_ms.saturating_sub(self.flushed) as f64 / 1e3);
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Duration;
 
 use super::endpoint::Endpoint;
-use super::secret::Secret;
+use crate::model::Secret;
 
 /// librdkafka settings that weir sets itself, with what to write instead.
 const CONTROLLED: [(&str, &str); 11] = [

@@ -17,7 +17,6 @@ mod metrics;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 mod progress;
-mod secret;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +31,6 @@ pub use config::{
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use progress::FileProgress;
-pub use secret::Secret;
 
 /// The size from which a record is dropped, where a pipeline says nothing else: 1 MiB, in bytes.
 pub const DEFAULT_MAX_RECORD_BYTES: usize = 1024 * 1024;

@@ -13,7 +13,11 @@ pub struct LogLimit {
 impl LogLimit {
     /// One message an `interval`.
     pub fn every(interval: Duration) -> Self {
-        Self { interval, last: None, held_back: 0 }
+        Self {
+            interval,
+            last: None,
+            held_back: 0,
+        }
     }
 
     /// Whether a message may be logged now; if so, how many were held back since the last one.
@@ -22,7 +26,10 @@ impl LogLimit {
     }
 
     fn admit_at(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < self.interval) {
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) < self.interval)
+        {
             self.held_back += 1;
             return None;
         }

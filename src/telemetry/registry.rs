@@ -98,10 +98,12 @@ impl Registry {
             }
         }
         let families: Vec<_> = families.into_values().collect();
-        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
-            tracing::error!(%error, "the metrics cannot be encoded");
-            String::new()
-        })
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "the metrics cannot be encoded");
+                String::new()
+            })
     }
 }
 

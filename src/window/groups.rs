@@ -59,7 +59,9 @@ impl Groups {
 
     /// The key of a slot.
     pub fn key(&self, slot: usize) -> &[Symbol] {
-        self.keys.get(slot * self.width..(slot + 1) * self.width).unwrap_or_default()
+        self.keys
+            .get(slot * self.width..(slot + 1) * self.width)
+            .unwrap_or_default()
     }
 
     /// The aggregates, one value a slot each.
@@ -84,7 +86,9 @@ impl Groups {
     pub fn slot(&mut self, key: &[Symbol]) -> u32 {
         let hash = hash_key(&self.hasher, key);
         let (keys, width) = (&self.keys, self.width);
-        let found = self.table.find(hash, |slot| key_of(keys, width, *slot) == key);
+        let found = self
+            .table
+            .find(hash, |slot| key_of(keys, width, *slot) == key);
         match found {
             Some(slot) => *slot,
             None => self.insert(hash, key),
@@ -97,8 +101,9 @@ impl Groups {
         self.keys.extend_from_slice(key);
         self.slots += 1;
         let (keys, width, hasher) = (&self.keys, self.width, &self.hasher);
-        self.table
-            .insert_unique(hash, slot, |slot| hash_key(hasher, key_of(keys, width, *slot)));
+        self.table.insert_unique(hash, slot, |slot| {
+            hash_key(hasher, key_of(keys, width, *slot))
+        });
         slot
     }
 
@@ -121,7 +126,10 @@ impl Groups {
     /// Distributes the groups to their owners; `owner` is asked for each key.
     pub fn route(self, owners: usize, mut owner: impl FnMut(&[Symbol]) -> usize) -> Vec<Routed> {
         if owners <= 1 {
-            return vec![Routed { owner: 0, groups: self }];
+            return vec![Routed {
+                owner: 0,
+                groups: self,
+            }];
         }
         let mut slots_of: Vec<Vec<u32>> = vec![Vec::new(); owners];
         for slot in 0..self.slots {
@@ -130,8 +138,16 @@ impl Groups {
                 slots.push(u32::try_from(slot).unwrap_or(u32::MAX));
             }
         }
-        let routed = slots_of.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty());
-        routed.map(|(owner, slots)| Routed { owner, groups: self.pick(&slots) }).collect()
+        let routed = slots_of
+            .into_iter()
+            .enumerate()
+            .filter(|(_, slots)| !slots.is_empty());
+        routed
+            .map(|(owner, slots)| Routed {
+                owner,
+                groups: self.pick(&slots),
+            })
+            .collect()
     }
 
     /// Some of the groups, copied.
@@ -142,7 +158,11 @@ impl Groups {
             slots: 0,
             table: HashTable::with_capacity(slots.len()),
             hasher: self.hasher.clone(),
-            aggregates: self.aggregates.iter().map(|aggregate| aggregate.pick(slots)).collect(),
+            aggregates: self
+                .aggregates
+                .iter()
+                .map(|aggregate| aggregate.pick(slots))
+                .collect(),
         };
         for slot in slots {
             picked.slot(self.key(*slot as usize));
@@ -162,7 +182,11 @@ impl Groups {
     pub fn byte_len(&self) -> usize {
         self.keys.capacity() * size_of::<Symbol>()
             + self.table.capacity() * (size_of::<u32>() + 1)
-            + self.aggregates.iter().map(Aggregate::byte_len).sum::<usize>()
+            + self
+                .aggregates
+                .iter()
+                .map(Aggregate::byte_len)
+                .sum::<usize>()
     }
 }
 
@@ -178,9 +202,7 @@ fn hash_key(hasher: &FixedState, key: &[Symbol]) -> u64 {
         [] => 0,
         [one] => hasher.hash_one(one.0),
         [one, two] => hasher.hash_one(u64::from(one.0) << 32 | u64::from(two.0)),
-        [one, two, three] => {
-            hasher.hash_one((u64::from(one.0) << 32 | u64::from(two.0), three.0))
-        }
+        [one, two, three] => hasher.hash_one((u64::from(one.0) << 32 | u64::from(two.0), three.0)),
         more => hasher.hash_one(more),
     }
 }

@@ -103,11 +103,15 @@ impl WindowStore {
         scratch.pending.clear();
         match rows.selected {
             Some(selected) => scratch.pending.extend_from_slice(selected),
-            None => scratch.pending.extend(0..u32::try_from(rows.times.len()).unwrap_or(u32::MAX)),
+            None => scratch
+                .pending
+                .extend(0..u32::try_from(rows.times.len()).unwrap_or(u32::MAX)),
         }
         // A batch spans one window or two: each turn takes out the rows of one.
         while let Some(first) = scratch.pending.first() {
-            let Some(time) = rows.times.get(*first as usize) else { break };
+            let Some(time) = rows.times.get(*first as usize) else {
+                break;
+            };
             let end = self.windows.end(*time);
             self.take_window(end, rows, keys, &mut scratch, &mut dropped);
             if !scratch.rows.is_empty() {
@@ -149,7 +153,10 @@ impl WindowStore {
                 dropped.late_after_idle += 1;
                 continue;
             }
-            if required.and_then(|keys| keys.get(index)).is_some_and(|key| key.is_null()) {
+            if required
+                .and_then(|keys| keys.get(index))
+                .is_some_and(|key| key.is_null())
+            {
                 dropped.null_key += 1;
                 continue;
             }
@@ -165,8 +172,10 @@ impl WindowStore {
         arguments: &[Argument<'_>],
         scratch: &mut Scratch,
     ) {
-        let groups =
-            self.open.entry(end).or_insert_with(|| Groups::new(self.key_width, &self.kinds));
+        let groups = self
+            .open
+            .entry(end)
+            .or_insert_with(|| Groups::new(self.key_width, &self.kinds));
         scratch.slots.clear();
         for row in &scratch.rows {
             scratch.key.clear();
@@ -199,7 +208,9 @@ impl WindowStore {
             Some(after) => self.open.split_off(&after),
             None => BTreeMap::new(),
         };
-        std::mem::replace(&mut self.open, still_open).into_iter().collect()
+        std::mem::replace(&mut self.open, still_open)
+            .into_iter()
+            .collect()
     }
 
     /// Windows that end at or before this were written in an earlier run.

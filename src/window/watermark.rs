@@ -90,7 +90,9 @@ impl Watermarks {
     /// its source such a split is never silent, so it steps aside here once that has gone on for
     /// `idle_after_ms`: it would hold back all windows as long as the records come.
     pub fn eventless(&mut self, split: SplitId, now_ms: TimestampMs, idle_after_ms: i64) {
-        let Some(entry) = self.splits.get_mut(&split) else { return };
+        let Some(entry) = self.splits.get_mut(&split) else {
+            return;
+        };
         let since = *entry.eventless_since_ms.get_or_insert(now_ms);
         if now_ms.saturating_sub(since) >= idle_after_ms {
             entry.state = SplitState::Idle;
@@ -110,12 +112,17 @@ impl Watermarks {
     /// A split belongs to somebody else; or to us again, where it was assigned anew meanwhile. Then
     /// it holds back the watermark until its first events.
     pub fn revoke(&mut self, split: SplitId) {
-        let Some(entry) = self.splits.get_mut(&split) else { return };
+        let Some(entry) = self.splits.get_mut(&split) else {
+            return;
+        };
         let assignments = entry.assignments.saturating_sub(1);
         if assignments == 0 {
             self.splits.remove(&split);
         } else {
-            *entry = Split { assignments, ..Split::default() };
+            *entry = Split {
+                assignments,
+                ..Split::default()
+            };
         }
     }
 
@@ -140,7 +147,11 @@ impl Watermarks {
         if self.input_ended {
             return END_OF_TIME;
         }
-        let with = |state| self.splits.values().filter(move |split| split.state == state);
+        let with = |state| {
+            self.splits
+                .values()
+                .filter(move |split| split.state == state)
+        };
         let watermark = |highest: TimestampMs| highest.saturating_sub(self.out_of_order_ms);
         if with(SplitState::Active).next().is_some() {
             return with(SplitState::Active)
@@ -161,7 +172,10 @@ impl Watermarks {
 
     /// How many splits are in a state.
     pub fn count(&self, state: SplitState) -> usize {
-        self.splits.values().filter(|split| split.state == state).count()
+        self.splits
+            .values()
+            .filter(|split| split.state == state)
+            .count()
     }
 }
 

@@ -11,14 +11,12 @@ mod guard;
 mod line;
 mod metrics;
 pub mod remote_write;
-pub mod secret;
 #[cfg(test)]
 mod testing;
 
 pub use config::{Config, FileConfig, Problem};
 pub use file::FileWriter;
 pub use remote_write::{RemoteWriteConfig, RemoteWriter};
-pub use secret::Secret;
 
 use std::io;
 use std::path::PathBuf;

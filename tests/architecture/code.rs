@@ -56,7 +56,9 @@ impl<'a> Code<'a> {
             .collect();
         for start in marks {
             let end = code.end_of_item(start + 7);
-            code.test[start..end].fill(true);
+            if let Some(item) = code.test.get_mut(start..end) {
+                item.fill(true);
+            }
         }
         code
     }

@@ -8,11 +8,11 @@ mod modules;
 mod rules;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use code::{Code, Finding};
-use documents::Commands;
+use documents::{Commands, missing_paths};
 use imports::{Levels, wrong_imports};
 use modules::{Sources, dead_files, modules};
 
@@ -25,7 +25,6 @@ const ROOTS: [&str; 6] = [
     "tests/it/main.rs",
     "tests/architecture/main.rs",
 ];
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
 /// The folders whose files documents may name.
 const FOLDERS: [&str; 9] = [
     "src",
@@ -43,12 +42,13 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
-    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+fn read(path: &str) -> io::Result<String> {
+    fs::read_to_string(repository().join(path))
+        .map_err(|error| io::Error::other(format!("{path}: {error}")))
 }
 
 /// All Rust sources of the repository.
-fn sources() -> Sources {
+fn sources() -> io::Result<Sources> {
     let mut sources = BTreeMap::new();
     let mut folders: Vec<_> = FOLDERS
         .iter()
@@ -59,7 +59,7 @@ fn sources() -> Sources {
             continue;
         };
         for entry in entries {
-            let path = entry.unwrap().path();
+            let path = entry?.path();
             if path.is_dir() {
                 // What cargo-fuzz builds and finds.
                 if !["target", "corpus", "artifacts"]
@@ -70,16 +70,36 @@ fn sources() -> Sources {
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = relative(&path);
-                sources.insert(name.clone(), read(&name));
+                sources.insert(name.clone(), read(&name)?);
             }
         }
     }
     assert!(sources.contains_key(LIB), "{LIB} is not there");
-    sources
+    Ok(sources)
+}
+
+/// The documents for users and contributors, by their paths.
+fn documents() -> io::Result<Sources> {
+    let mut documents = BTreeMap::new();
+    for path in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "dashboards/README.md",
+    ] {
+        documents.insert(path.to_owned(), read(path)?);
+    }
+    for entry in fs::read_dir(repository().join("docs"))? {
+        let path = relative(&entry?.path());
+        if path.ends_with(".md") {
+            documents.insert(path.clone(), read(&path)?);
+        }
+    }
+    Ok(documents)
 }
 
 fn relative(path: &Path) -> String {
-    let parts = path.strip_prefix(repository()).unwrap().components();
+    let parts = path.strip_prefix(repository()).unwrap_or(path).components();
     parts
         .map(|part| part.as_os_str().to_string_lossy())
         .collect::<Vec<_>>()
@@ -87,8 +107,8 @@ fn relative(path: &Path) -> String {
 }
 
 /// Applies a rule to the files whose path passes.
-fn check(rule: fn(&Code<'_>) -> Vec<Finding>, applies: impl Fn(&str) -> bool) {
-    let sources = sources();
+fn check(rule: fn(&Code<'_>) -> Vec<Finding>, applies: impl Fn(&str) -> bool) -> io::Result<()> {
+    let sources = sources()?;
     let test_files: Vec<_> = ROOTS
         .iter()
         .flat_map(|root| modules(&sources, root).0)
@@ -103,15 +123,23 @@ fn check(rule: fn(&Code<'_>) -> Vec<Finding>, applies: impl Fn(&str) -> bool) {
     }
     assert!(checked > 0, "the rule applies to no file");
     hold(&findings);
+    Ok(())
 }
 
 fn hold(findings: &[Finding]) {
-    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
     assert!(
         findings.is_empty(),
         "house rules are broken:\n{}",
-        lines.join("\n")
+        shown(findings)
     );
+}
+
+fn shown(findings: &[Finding]) -> String {
+    findings
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn in_src(path: &str) -> bool {
@@ -126,128 +154,134 @@ fn in_crates(path: &str) -> bool {
     in_src(path) || path.starts_with("generator/src/")
 }
 
-fn levels() -> Levels {
-    Levels::parse(LIB, &read(LIB)).unwrap_or_else(|findings| {
-        hold(&findings);
-        unreachable!("findings do not hold")
+fn levels() -> io::Result<Levels> {
+    Levels::parse(LIB, &read(LIB)?).map_err(|findings| io::Error::other(shown(&findings)))
+}
+
+#[test]
+fn modules_import_lower_levels_only() -> io::Result<()> {
+    hold(&wrong_imports(&sources()?, LIB, &levels()?));
+    Ok(())
+}
+
+#[test]
+fn the_generator_stands_on_its_own() -> io::Result<()> {
+    check(rules::uses_weir, |path| path.starts_with("generator/"))?;
+    let manifest = "generator/Cargo.toml";
+    hold(&rules::depends_on_weir(manifest, &read(manifest)?));
+    Ok(())
+}
+
+#[test]
+fn only_the_cli_uses_the_generator() -> io::Result<()> {
+    check(
+        |code| code.forbid(&["weirgen"], "only cli, for its demo, uses the generator"),
+        |path| in_src(path) && !in_cli(path),
+    )
+}
+
+#[test]
+fn every_file_is_part_of_a_crate() -> io::Result<()> {
+    let folders = ["src/", "generator/src/", "tests/it/", "tests/architecture/"];
+    hold(&dead_files(&sources()?, &folders, &ROOTS));
+    Ok(())
+}
+
+#[test]
+fn no_file_is_too_long() -> io::Result<()> {
+    check(rules::too_long, |_| true)
+}
+
+#[test]
+fn nothing_is_unsafe() -> io::Result<()> {
+    check(rules::unsafe_code, |_| true)
+}
+
+#[test]
+fn nothing_is_left_to_do() -> io::Result<()> {
+    check(rules::leftovers, |_| true)
+}
+
+#[test]
+fn only_the_cli_prints() -> io::Result<()> {
+    check(rules::prints, |path| in_src(path) && !in_cli(path))
+}
+
+#[test]
+fn only_the_cli_uses_anyhow() -> io::Result<()> {
+    check(rules::anyhow, |path| in_src(path) && !in_cli(path))
+}
+
+#[test]
+fn only_model_time_reads_the_wall_clock() -> io::Result<()> {
+    check(rules::wall_clock, |path| {
+        in_src(path) && path != "src/model/time.rs"
     })
 }
 
 #[test]
-fn modules_import_lower_levels_only() {
-    hold(&wrong_imports(&sources(), LIB, &levels()));
+fn failures_are_values() -> io::Result<()> {
+    check(rules::unwraps, in_crates)
 }
 
 #[test]
-fn the_generator_stands_on_its_own() {
-    check(rules::uses_weir, |path| path.starts_with("generator/"));
-    let manifest = "generator/Cargo.toml";
-    hold(&rules::depends_on_weir(manifest, &read(manifest)));
+fn messages_are_lowercase_without_a_full_stop() -> io::Result<()> {
+    check(rules::messages, in_crates)
 }
 
 #[test]
-fn only_the_cli_uses_the_generator() {
-    check(
-        |code| code.forbid(&["weirgen"], "only cli, for its demo, uses the generator"),
-        |path| in_src(path) && !in_cli(path),
-    );
+fn every_file_says_what_it_is_for() -> io::Result<()> {
+    check(rules::undocumented, |_| true)
 }
 
 #[test]
-fn every_file_is_part_of_a_crate() {
-    let folders = ["src/", "generator/src/", "tests/it/", "tests/architecture/"];
-    hold(&dead_files(&sources(), &folders, &ROOTS));
-}
-
-#[test]
-fn no_file_is_too_long() {
-    check(rules::too_long, |_| true);
-}
-
-#[test]
-fn nothing_is_unsafe() {
-    check(rules::unsafe_code, |_| true);
-}
-
-#[test]
-fn nothing_is_left_to_do() {
-    check(rules::leftovers, |_| true);
-}
-
-#[test]
-fn only_the_cli_prints() {
-    check(rules::prints, |path| in_src(path) && !in_cli(path));
-}
-
-#[test]
-fn only_the_cli_uses_anyhow() {
-    check(rules::anyhow, |path| in_src(path) && !in_cli(path));
-}
-
-#[test]
-fn only_model_time_reads_the_wall_clock() {
-    check(rules::wall_clock, |path| {
-        in_src(path) && path != "src/model/time.rs"
-    });
-}
-
-#[test]
-fn failures_are_values() {
-    check(rules::unwraps, in_crates);
-}
-
-#[test]
-fn messages_are_lowercase_without_a_full_stop() {
-    check(rules::messages, in_crates);
-}
-
-#[test]
-fn every_file_says_what_it_is_for() {
-    check(rules::undocumented, |_| true);
-}
-
-#[test]
-fn the_licence_is_here() {
-    let licence = read("LICENSE");
+fn the_licence_is_here() -> io::Result<()> {
+    let licence = read("LICENSE")?;
     for line in ["Apache License", "Version 2.0, January 2004"] {
         assert!(
             licence.lines().any(|found| found.trim() == line),
             "LICENSE has no line {line:?}"
         );
     }
-    let manifest = read("Cargo.toml");
+    let manifest = read("Cargo.toml")?;
     assert!(
         manifest.contains("\nlicense = \"Apache-2.0\"\n"),
         "Cargo.toml names another licence"
     );
+    Ok(())
 }
 
 #[test]
-fn commands_in_documents_exist() {
-    let commands = Commands::read(&read("Makefile"), &read("src/cli/arguments.rs"));
-    let wrong = DOCUMENTS
+fn commands_in_documents_exist() -> io::Result<()> {
+    let commands = Commands::read(&read("Makefile")?, &read("src/cli/arguments.rs")?);
+    let documents = documents()?;
+    let wrong = documents
         .iter()
-        .flat_map(|path| commands.wrong(path, &read(path)));
+        .flat_map(|(path, text)| commands.wrong(path, text));
     hold(&wrong.collect::<Vec<_>>());
+    Ok(())
 }
 
 #[test]
-fn paths_in_documents_exist() {
+fn paths_in_documents_exist() -> io::Result<()> {
     let exists = |path: &str| repository().join(path).exists();
-    let missing = DOCUMENTS
+    let documents = documents()?;
+    let missing = documents
         .iter()
-        .flat_map(|path| documents::missing_paths(path, &read(path), &FOLDERS, exists));
+        .flat_map(|(path, text)| missing_paths(path, text, &FOLDERS, exists));
     hold(&missing.collect::<Vec<_>>());
+    Ok(())
 }
 
 #[test]
-fn the_code_map_names_every_module() {
-    let map = read("ARCHITECTURE.md");
-    for module in levels().names() {
+fn the_code_map_names_every_module() -> io::Result<()> {
+    let map = read("ARCHITECTURE.md")?;
+    for module in levels()?.names() {
         let heading = format!("`src/{module}/`");
         assert!(
             map.contains(&heading),
             "ARCHITECTURE.md says nothing of {heading}"
         );
     }
+    Ok(())
 }

@@ -308,7 +308,10 @@ mod tests {
         for text in ["", "use x;", "// Words.\n", "use x; //! late", "//!\n"] {
             assert_eq!(lines(undocumented, text), [1], "{text}");
         }
-        assert_eq!(undocumented(&Code::new("x_tests.rs", "use super::*;", true)), []);
+        assert_eq!(
+            undocumented(&Code::new("x_tests.rs", "use super::*;", true)),
+            []
+        );
     }
 
     #[test]

@@ -28,10 +28,22 @@ const STARTING: [&str; 1] = ["WeirMemoryGrows"];
 
 /// What single panels must show: a dashboard, a panel, its value.
 const EXPECTED: [(&str, &str, RangeInclusive<f64>); 17] = [
-    ("connected-cars.json", "Vehicles reporting", VEHICLES as f64..=VEHICLES as f64),
-    ("connected-cars.json", "Vehicles in motion", 0.4 * VEHICLES as f64..=0.7 * VEHICLES as f64),
+    (
+        "connected-cars.json",
+        "Vehicles reporting",
+        VEHICLES as f64..=VEHICLES as f64,
+    ),
+    (
+        "connected-cars.json",
+        "Vehicles in motion",
+        0.4 * VEHICLES as f64..=0.7 * VEHICLES as f64,
+    ),
     ("connected-cars.json", "Share in motion", 0.4..=0.7),
-    ("connected-cars.json", "Warnings", 2.0 * VEHICLES as f64..=3.0 * VEHICLES as f64),
+    (
+        "connected-cars.json",
+        "Warnings",
+        2.0 * VEHICLES as f64..=3.0 * VEHICLES as f64,
+    ),
     ("connected-cars.json", "Warnings per vehicle", 2.0..=3.0),
     ("connected-cars.json", "Models", 7.0..=7.0),
     ("connected-cars.json", "Regions", 20.0..=20.0),
@@ -46,7 +58,11 @@ const EXPECTED: [(&str, &str, RangeInclusive<f64>); 17] = [
     ("weir.json", "Samples dropped", 0.0..=0.0),
     ("weir.json", "Resident memory", 4e6..=200e6),
     ("weir.json", "Version", 1.0..=1.0),
-    ("weir.json", "Rows by lookup", VEHICLES as f64..=VEHICLES as f64),
+    (
+        "weir.json",
+        "Rows by lookup",
+        VEHICLES as f64..=VEHICLES as f64,
+    ),
 ];
 
 #[test]
@@ -62,7 +78,10 @@ fn every_query_finds_data_in_the_demo() -> Result<()> {
         check_variables(&demo, dashboard, &mut faults)?;
     }
     let rules = demo.rules()?;
-    assert!(rules.len() > 20, "Prometheus has loaded these rules only: {rules:?}");
+    assert!(
+        rules.len() > 20,
+        "Prometheus has loaded these rules only: {rules:?}"
+    );
     for rule in &rules {
         check_rule(&demo, rule, &known, &mut faults);
     }
@@ -80,15 +99,24 @@ fn check_panels(
     known: &BTreeSet<String>,
     faults: &mut Vec<String>,
 ) -> Result<()> {
-    let mut unseen: Vec<_> = EXPECTED.iter().filter(|(file, ..)| *file == dashboard.file).collect();
+    let mut unseen: Vec<_> = EXPECTED
+        .iter()
+        .filter(|(file, ..)| *file == dashboard.file)
+        .collect();
     for panel in dashboard.panels.iter().filter(|panel| !panel.is_row()) {
         for target in &panel.targets {
             let place = format!("{}, {:?} {}", dashboard.file, panel.title, target.ref_id);
-            let query = dashboard.resolve(&target.expr).with_context(|| place.clone())?;
+            let query = dashboard
+                .resolve(&target.expr)
+                .with_context(|| place.clone())?;
             check_names(&place, &query, known, faults);
-            let Some(found) = data_of(demo, &place, &query, faults) else { continue };
+            let Some(found) = data_of(demo, &place, &query, faults) else {
+                continue;
+            };
             let is_this = |(_, title, _): &&(&str, &str, _)| *title == panel.title;
-            let Some(index) = unseen.iter().position(is_this) else { continue };
+            let Some(index) = unseen.iter().position(is_this) else {
+                continue;
+            };
             let (.., range) = unseen.remove(index);
             for value in found {
                 if !range.contains(&value) {
@@ -104,7 +132,10 @@ fn check_panels(
 }
 
 fn check_variables(demo: &Demo, dashboard: &Dashboard, faults: &mut Vec<String>) -> Result<()> {
-    for values in dashboard.label_values().with_context(|| dashboard.file.clone())? {
+    for values in dashboard
+        .label_values()
+        .with_context(|| dashboard.file.clone())?
+    {
         let (series, label) = (values.series, values.label);
         let found = demo.query(&format!("group by ({label}) ({series}{{{label}!=\"\"}})"))?;
         if found.is_empty() {
@@ -131,7 +162,9 @@ fn check_rule(demo: &Demo, rule: &Rule, known: &BTreeSet<String>, faults: &mut V
     };
     for value in data_of(demo, name, measured, faults).unwrap_or_default() {
         if value > limit && !STARTING.contains(&name.as_str()) {
-            faults.push(format!("{name} finds fault with a healthy demo: {value} > {limit}: {query}"));
+            faults.push(format!(
+                "{name} finds fault with a healthy demo: {value} > {limit}: {query}"
+            ));
         }
     }
 }
@@ -150,7 +183,7 @@ fn data_of(demo: &Demo, place: &str, query: &str, faults: &mut Vec<String>) -> O
     let found = match demo.query(query) {
         Ok(found) => values_of(&found),
         Err(error) => {
-            faults.push(format!("{place}: {error:#}"));
+            faults.push(format!("{place}: {}", error.root_cause()));
             return None;
         }
     };
@@ -163,7 +196,10 @@ fn data_of(demo: &Demo, place: &str, query: &str, faults: &mut Vec<String>) -> O
 
 fn values_of(all: &[Series]) -> Vec<f64> {
     let samples = all.iter().flat_map(|(_, samples)| samples);
-    samples.map(|(_, value)| *value).filter(|value| !value.is_nan()).collect()
+    samples
+        .map(|(_, value)| *value)
+        .filter(|value| !value.is_nan())
+        .collect()
 }
 
 #[test]
@@ -173,8 +209,18 @@ fn promtool_accepts_the_rules() -> Result<()> {
     let mut command = Command::new(find_program("promtool", "PROMTOOL")?);
     command.args(["check", "rules"]).args(&files);
     let output = run(&command, Duration::from_secs(30))?;
-    assert!(output.status.success(), "{}{}", output.stdout, output.stderr);
-    assert_eq!(output.stdout.matches("SUCCESS: ").count(), files.len(), "{}", output.stdout);
+    assert!(
+        output.status.success(),
+        "{}{}",
+        output.stdout,
+        output.stderr
+    );
+    assert_eq!(
+        output.stdout.matches("SUCCESS: ").count(),
+        files.len(),
+        "{}",
+        output.stdout
+    );
     Ok(())
 }
 
@@ -190,12 +236,18 @@ fn rule_files() -> Result<Vec<PathBuf>> {
 #[test]
 fn dashboards_are_well_formed() -> Result<()> {
     let dashboards = Dashboard::all()?;
-    let files: Vec<_> = dashboards.iter().map(|dashboard| dashboard.file.as_str()).collect();
+    let files: Vec<_> = dashboards
+        .iter()
+        .map(|dashboard| dashboard.file.as_str())
+        .collect();
     assert_eq!(files, ["connected-cars.json", "weir.json"]);
     for dashboard in &dashboards {
         let file = &dashboard.file;
         let (from, to) = (&dashboard.time.from, &dashboard.time.to);
-        assert!(from.starts_with("now-") && to == "now", "{file} shows {from} to {to}");
+        assert!(
+            from.starts_with("now-") && to == "now",
+            "{file} shows {from} to {to}"
+        );
         let mut ids = BTreeSet::new();
         let mut titles = BTreeSet::new();
         for panel in &dashboard.panels {
@@ -211,10 +263,20 @@ fn dashboards_are_well_formed() -> Result<()> {
             assert_eq!(source, Some("${datasource}"), "{place}");
             let mut letters = BTreeSet::new();
             for target in &panel.targets {
-                assert!(letters.insert(&target.ref_id), "{place}: two queries {}", target.ref_id);
+                assert!(
+                    letters.insert(&target.ref_id),
+                    "{place}: two queries {}",
+                    target.ref_id
+                );
                 let source = target.datasource.as_ref().map(|source| source.uid.as_str());
-                assert_eq!(source.unwrap_or("${datasource}"), "${datasource}", "{place}");
-                dashboard.resolve(&target.expr).with_context(|| place.clone())?;
+                assert_eq!(
+                    source.unwrap_or("${datasource}"),
+                    "${datasource}",
+                    "{place}"
+                );
+                dashboard
+                    .resolve(&target.expr)
+                    .with_context(|| place.clone())?;
             }
         }
     }
@@ -223,10 +285,15 @@ fn dashboards_are_well_formed() -> Result<()> {
 
 #[test]
 fn connected_cars_shows_series_of_its_pipeline() -> Result<()> {
-    let pipeline =
-        config::load(Path::new("pipelines/connected-cars.yaml"), &Overrides::default())?;
-    let metrics: BTreeSet<_> =
-        pipeline.metrics.iter().map(|metric| metric.name.to_string()).collect();
+    let pipeline = config::load(
+        Path::new("pipelines/connected-cars.yaml"),
+        &Overrides::default(),
+    )?;
+    let metrics: BTreeSet<_> = pipeline
+        .metrics
+        .iter()
+        .map(|metric| metric.name.to_string())
+        .collect();
     let mut shown = BTreeSet::new();
     for dashboard in Dashboard::all()? {
         if dashboard.file != "connected-cars.json" {

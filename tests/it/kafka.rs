@@ -46,12 +46,12 @@ fn the_samples_are_those_of_the_file() -> Result<()> {
     let (fleet, kafka) = (Fleet::new()?, Kafka::shared()?);
     topic(kafka, "values")?;
     let target = format!("kafka://{}/values", kafka.address());
-    let send = |options: &[&str]| -> Result<()> {
-        let mut command = fleet.weirgen(&["--max-speed"])?;
-        succeed(command.args(options).arg(&target)).map(drop)
+    let send = |start_ms: i64, seed| -> Result<()> {
+        let start_ms = start_ms.to_string();
+        let mut command = fleet.weirgen(&["--max-speed", "--start-ms", &start_ms])?;
+        succeed(command.args(EVENTS).args(["--seed", seed]).arg(&target)).map(drop)
     };
-    let start_ms = START_MS.to_string();
-    send(&[&EVENTS[..], &["--start-ms", &start_ms]].concat())?;
+    send(START_MS, "1")?;
     let expected = fleet.check(&[fleet.events(&EVENTS)?], &[])?;
 
     let output = fleet.path("kafka.ndjson");
@@ -59,9 +59,9 @@ fn the_samples_are_those_of_the_file() -> Result<()> {
     expect_same(&samples_of(service, &output, expected.len())?, &expected)?;
 
     // A second run of the group goes on where the first one ended.
-    let later = [&EVENTS[..], &["--seed", "2", "--start-ms", "1730622000000"]].concat();
-    send(&later)?;
-    let events = fleet.events(&later)?;
+    let later_ms = START_MS + 300_000;
+    send(later_ms, "2")?;
+    let events = fleet.events_from(later_ms, &[&EVENTS[..], &["--seed", "2"]].concat())?;
     let count = events.split_inclusive(|byte| *byte == b'\n').count() as f64;
     let expected = fleet.check(&[events], &[])?;
     let mut service = start(&fleet, kafka, "values", "1s", &output)?;
@@ -94,7 +94,7 @@ fn nothing_is_lost_when_a_run_is_stopped_in_the_middle() -> Result<()> {
     let mut service = start(&fleet, kafka, "stopped", "1h", &first)?;
     for piece in pieces.by_ref().take(3) {
         let count = send(piece)?;
-        service.await_metric("weir_decoded_events_total", &[], count)?;
+        service.await_metric("weir_events_total", &[], count)?;
     }
     // Events up to 12 s have closed the first window, perhaps the second, and no other.
     let closed = |sample: &&Sample| sample.timestamp_ms == START_MS + 5_000;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::support::files::repository;
 
@@ -12,6 +12,18 @@ use super::support::files::repository;
 pub(crate) struct Row {
     pub(crate) line: usize,
     pub(crate) cells: Vec<String>,
+}
+
+impl Row {
+    /// A cell by its number from 0; a missing one is empty.
+    pub(crate) fn cell(&self, index: usize) -> &str {
+        self.cells.get(index).map_or("", String::as_str)
+    }
+
+    /// A cell without its code marks.
+    pub(crate) fn code(&self, index: usize) -> &str {
+        code(self.cell(index))
+    }
 }
 
 /// A page under `docs/`.
@@ -40,20 +52,31 @@ pub(crate) fn rows(page: &str, header: &[&str]) -> Result<Vec<Row>> {
             inside = true;
             continue;
         }
-        let is_rule = cells.iter().all(|cell| cell.chars().all(|c| c == '-') && !cell.is_empty());
+        let is_rule = cells
+            .iter()
+            .all(|cell| cell.chars().all(|c| c == '-') && !cell.is_empty());
         if !inside || is_rule {
             continue;
         }
-        ensure!(cells.len() == header.len(), "line {line} has {} cells: {text}", cells.len());
+        ensure!(
+            cells.len() == header.len(),
+            "line {line} has {} cells: {text}",
+            cells.len()
+        );
         rows.push(Row { line, cells });
     }
-    ensure!(!rows.is_empty(), "there is no table with the header {header:?}");
+    ensure!(
+        !rows.is_empty(),
+        "there is no table with the header {header:?}"
+    );
     Ok(rows)
 }
 
 /// A cell without its code marks.
 pub(crate) fn code(cell: &str) -> &str {
-    cell.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or(cell)
+    cell.strip_prefix('`')
+        .and_then(|rest| rest.strip_suffix('`'))
+        .unwrap_or(cell)
 }
 
 /// Whether a file holds a text; with `UPDATE=1` in the environment it is written instead.
@@ -65,12 +88,22 @@ pub(crate) fn hold_to_file(path: &Path, text: &str) -> Result<()> {
         return fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
     }
     let held = fs::read_to_string(path).unwrap_or_default();
-    ensure!(
-        held == text,
-        "{} is out of date; UPDATE=1 rewrites it\nheld:\n{held}\nfound:\n{text}",
-        path.display()
-    );
-    Ok(())
+    if held == text {
+        return Ok(());
+    }
+    let same = held
+        .lines()
+        .zip(text.lines())
+        .take_while(|(held, found)| held == found)
+        .count();
+    let line = |text: &str| text.lines().nth(same).unwrap_or("(the end)").to_owned();
+    bail!(
+        "{}:{}: out of date; UPDATE=1 rewrites it\n  held:  {}\n  found: {}",
+        path.display(),
+        same + 1,
+        line(&held),
+        line(text)
+    )
 }
 
 /// The cells of a table's row. A bar within a cell is written `\|`.
@@ -100,9 +133,13 @@ mod tests {
     fn tables_are_read_by_their_header() {
         let page = "# A\n\n| a | b |\n|---|---|\n| `x \\|\\| y` | 1 |\n\n| c | d |\n|---|---|\n| 2 | 3 |\n";
         let found = rows(page, &["a", "b"]).unwrap();
-        let expected = Row { line: 5, cells: vec!["`x || y`".to_owned(), "1".to_owned()] };
+        let expected = Row {
+            line: 5,
+            cells: vec!["`x || y`".to_owned(), "1".to_owned()],
+        };
         assert_eq!(found, [expected]);
-        assert_eq!(code(&found[0].cells[0]), "x || y");
+        assert_eq!(found[0].code(0), "x || y");
+        assert_eq!(found[0].cell(2), "");
         assert!(rows(page, &["e"]).is_err());
     }
 }

@@ -51,8 +51,8 @@ fn publish(fleet: &Fleet, mut service: Service, target: &str, events: &[u8]) -> 
     let mut command = fleet.weirgen(&["--max-speed", "--start-ms", &START_MS.to_string()])?;
     succeed(command.args(EVENTS).arg(target))?;
     let count = events.split_inclusive(|byte| *byte == b'\n').count() as f64;
-    service.await_metric("weir_decoded_events_total", &[], count)?;
-    assert_eq!(service.metric("weir_decoded_events_total", &[])?, count);
+    service.await_metric("weir_events_total", &[], count)?;
+    assert_eq!(service.metric("weir_events_total", &[])?, count);
     service.stop()
 }
 

@@ -44,15 +44,18 @@ fn every_pipeline_of_the_repository_is_valid() {
     let paths = files_of(&repository().join("pipelines"), "yaml").unwrap();
     assert!(!paths.is_empty());
     for path in paths {
-        let pipeline = config::load(&path, &Overrides::default())
-            .unwrap_or_else(|error| panic!("{error}"));
+        let pipeline =
+            config::load(&path, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
         let name = path.file_name().unwrap().to_str().unwrap();
         let metrics = pipeline.metrics.len();
         let plural = if metrics == 1 { "" } else { "s" };
 
         let validated = files::run(&weir_in("pipelines", ["validate", name]), LIMIT).unwrap();
         assert_eq!(validated.stderr, "");
-        assert_eq!(validated.stdout, format!("{name}: ok, {metrics} metric{plural}\n"));
+        assert_eq!(
+            validated.stdout,
+            format!("{name}: ok, {metrics} metric{plural}\n")
+        );
         assert_eq!(validated.status.code(), Some(0));
     }
 }
@@ -90,7 +93,10 @@ fn files_that_cannot_be_read_are_named() {
     let missing = folder.path().join("missing.yaml");
     let cases = [
         (latin1, ":2:12: invalid UTF-8; save the file as UTF-8"),
-        (long, ": longer than 1048576 bytes, which no pipeline file is"),
+        (
+            long,
+            ": longer than 1048576 bytes, which no pipeline file is",
+        ),
         (missing, ": No such file or directory (os error 2)"),
     ];
     for (path, expected) in cases {
@@ -101,6 +107,8 @@ fn files_that_cannot_be_read_are_named() {
 
 /// What a bad file is expected to say.
 fn expected_message(name: &str) -> String {
-    let path = repository().join("tests/bad-pipelines").join(format!("{name}.txt"));
+    let path = repository()
+        .join("tests/bad-pipelines")
+        .join(format!("{name}.txt"));
     fs::read_to_string(path).unwrap_or_default()
 }

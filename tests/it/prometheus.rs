@@ -53,16 +53,9 @@ fn samples_are_read_back_as_they_were_computed() -> Result<()> {
 fn a_prometheus_that_is_killed_for_twenty_seconds_loses_no_sample() -> Result<()> {
     let (fleet, mut prometheus) = (Fleet::new()?, Prometheus::start()?);
     let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
-    let start_ms = (now_ms / 5_000 * 5_000).to_string();
-    let options = [
-        "--seconds",
-        "36",
-        "--disorder",
-        "2s",
-        "--start-ms",
-        &start_ms,
-    ];
-    let events = fleet.events(&options)?;
+    let start_ms = now_ms / 5_000 * 5_000;
+    let options = ["--seconds", "36", "--disorder", "2s"];
+    let events = fleet.events_from(start_ms, &options)?;
 
     let pipe = fleet.path("events.pipe");
     succeed(Command::new("mkfifo").arg(&pipe))?;

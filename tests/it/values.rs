@@ -71,11 +71,10 @@ fn late_events_are_left_out() -> Result<()> {
 fn late_is_judged_by_the_split_of_an_event() -> Result<()> {
     let fleet = Fleet::new()?;
     // The same vehicles in all of them, one split twenty seconds behind the others.
-    let behind = (START_MS - 20_000).to_string();
     let splits = [
         fleet.events(&LATE)?,
         fleet.events(&[&LATE[..], &["--seed", "2"]].concat())?,
-        fleet.events(&["--seconds", "50", "--seed", "3", "--start-ms", &behind])?,
+        fleet.events_from(START_MS - 20_000, &["--seconds", "50", "--seed", "3"])?,
         Vec::new(),
     ];
     fleet.check(&splits, &["--workers", "2"])?;

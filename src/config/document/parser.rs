@@ -97,17 +97,32 @@ fn syntax_message(error: &ScanError, origin: &Origin<'_>) -> String {
     } else if line.contains("${") {
         "; put quotes around a value with ${…} that stands within { } or [ ]"
     } else {
-        HINTS.iter().find(|(part, _)| error.info().contains(part)).map_or("", |(_, hint)| hint)
+        HINTS
+            .iter()
+            .find(|(part, _)| error.info().contains(part))
+            .map_or("", |(_, hint)| hint)
     };
     format!("invalid YAML: {}{hint}", error.info())
 }
 
 /// What lies behind the parser's words most often.
 const HINTS: [(&str, &str); 4] = [
-    ("illegal placement of ':'", "; a bracket before it may be left open"),
-    ("mapping values are not allowed", "; put quotes around a text that holds ': '"),
-    ("invalid trailing content", "; put quotes around a text that begins with a quote"),
-    ("simple key expect ':'", "; the line before it may be a key without ':'"),
+    (
+        "illegal placement of ':'",
+        "; a bracket before it may be left open",
+    ),
+    (
+        "mapping values are not allowed",
+        "; put quotes around a text that holds ': '",
+    ),
+    (
+        "invalid trailing content",
+        "; put quotes around a text that begins with a quote",
+    ),
+    (
+        "simple key expect ':'",
+        "; the line before it may be a key without ':'",
+    ),
 ];
 
 enum Progress {

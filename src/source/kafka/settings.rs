@@ -108,8 +108,8 @@ fn refusal(error: &KafkaError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::secret::Secret;
     use super::*;
+    use crate::model::Secret;
 
     fn config(properties: &[(&str, &str)]) -> KafkaConfig {
         KafkaConfig {

@@ -10,10 +10,11 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
+use crate::model::Secret;
 use crate::model::{self, Clock, SplitId};
 use crate::source::config::StartPosition;
 use crate::source::metrics::DropReason;
-use crate::source::{FileProgress, SafePositions, Secret, Stopped};
+use crate::source::{FileProgress, SafePositions, Stopped};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

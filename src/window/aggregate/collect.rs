@@ -37,13 +37,20 @@ impl Collect {
             ) && !value.is_nan()
             {
                 let split = input.origin.split;
-                readings.push(Reading { time: *time, split, position: *position, value: *value });
+                readings.push(Reading {
+                    time: *time,
+                    split,
+                    position: *position,
+                    value: *value,
+                });
             }
         });
     }
 
     pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) {
-        merge_slots(&mut self.0, &other.0, slots, |mine, theirs| mine.extend(theirs));
+        merge_slots(&mut self.0, &other.0, slots, |mine, theirs| {
+            mine.extend(theirs)
+        });
     }
 
     pub(super) fn pick(&self, slots: &[u32]) -> Self {

@@ -33,7 +33,10 @@ impl Count {
                 add(slot, values.get(row).is_some_and(|value| !value.is_null()));
             }),
             Some(Column::Boolean(values)) => input.for_each(filter, |row, slot| {
-                add(slot, values.get(row).is_some_and(|value| *value != Trilean::Null));
+                add(
+                    slot,
+                    values.get(row).is_some_and(|value| *value != Trilean::Null),
+                );
             }),
         }
     }

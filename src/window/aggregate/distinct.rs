@@ -64,7 +64,10 @@ impl SymbolSet {
     fn become_bitmap(&mut self) {
         if let Self::Table(table) = self {
             let symbols = std::mem::take(table);
-            *self = Self::Bitmap { words: Vec::new(), count: 0 };
+            *self = Self::Bitmap {
+                words: Vec::new(),
+                count: 0,
+            };
             symbols.into_iter().for_each(|symbol| self.insert(symbol));
         }
     }
@@ -179,9 +182,10 @@ impl DistinctNumbers {
         let sets = &mut self.0;
         input.for_each(filter, |row, slot| {
             let value = match column {
-                Column::Number(values) => {
-                    values.get(row).filter(|value| !value.is_nan()).map(|value| value + 0.0)
-                }
+                Column::Number(values) => values
+                    .get(row)
+                    .filter(|value| !value.is_nan())
+                    .map(|value| value + 0.0),
                 Column::Boolean(values) => values
                     .get(row)
                     .filter(|value| **value != Trilean::Null)
@@ -195,7 +199,9 @@ impl DistinctNumbers {
     }
 
     pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) {
-        merge_slots(&mut self.0, &other.0, slots, |mine, theirs| mine.extend(theirs));
+        merge_slots(&mut self.0, &other.0, slots, |mine, theirs| {
+            mine.extend(theirs)
+        });
     }
 
     pub(super) fn pick(&self, slots: &[u32]) -> Self {

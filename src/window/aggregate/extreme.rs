@@ -20,19 +20,17 @@ pub struct Extreme {
 
 impl Extreme {
     pub(super) fn new(side: Side) -> Self {
-        Self { side, values: Vec::new() }
+        Self {
+            side,
+            values: Vec::new(),
+        }
     }
 
     pub(super) fn grow(&mut self, slots: usize) {
         self.values.resize(slots, f64::NAN);
     }
 
-    pub(super) fn update(
-        &mut self,
-        input: &Input<'_>,
-        values: &[f64],
-        filter: Option<&[Trilean]>,
-    ) {
+    pub(super) fn update(&mut self, input: &Input<'_>, values: &[f64], filter: Option<&[Trilean]>) {
         let (side, extremes) = (self.side, &mut self.values);
         input.for_each(filter, |row, slot| {
             if let (Some(value), Some(extreme)) = (values.get(row), extremes.get_mut(slot)) {
@@ -49,7 +47,10 @@ impl Extreme {
     }
 
     pub(super) fn pick(&self, slots: &[u32]) -> Self {
-        Self { side: self.side, values: pick_slots(&self.values, slots) }
+        Self {
+            side: self.side,
+            values: pick_slots(&self.values, slots),
+        }
     }
 
     pub(super) fn finish(&self) -> Column {

@@ -50,13 +50,19 @@ impl AggregateKind {
     ) -> Result<Self, String> {
         if star {
             return match (name, distinct) {
-                ("count", false) => Ok(Self { function: Function::Count, argument: None }),
+                ("count", false) => Ok(Self {
+                    function: Function::Count,
+                    argument: None,
+                }),
                 ("count", true) => Err("count(DISTINCT *) is not possible; name a field".into()),
                 _ => Err(format!("{name}(*) is not possible; write {name}(field)")),
             };
         }
         let [argument] = arguments else {
-            return Err(format!("{name} takes one argument, found {}", arguments.len()));
+            return Err(format!(
+                "{name} takes one argument, found {}",
+                arguments.len()
+            ));
         };
         let function = match (name, distinct) {
             ("count", false) => Function::Count,
@@ -70,7 +76,12 @@ impl AggregateKind {
                     "avg" => Function::Average,
                     "min" => Function::Min,
                     "max" => Function::Max,
-                    _ => return Err(format!("unknown aggregate {name}; use {}", NAMES.join(", "))),
+                    _ => {
+                        return Err(format!(
+                            "unknown aggregate {name}; use {}",
+                            NAMES.join(", ")
+                        ));
+                    }
                 };
                 if *argument != DataType::Number {
                     return Err(format!("{name} takes a number, found {}", argument.name()));
@@ -78,7 +89,10 @@ impl AggregateKind {
                 function
             }
         };
-        Ok(Self { function, argument: Some(*argument) })
+        Ok(Self {
+            function,
+            argument: Some(*argument),
+        })
     }
 
     /// The type of the result.
@@ -102,11 +116,26 @@ mod tests {
     #[test]
     fn refuses_what_makes_no_sense() {
         let cases = [
-            (("sum", false, true, &[][..]), "sum(*) is not possible; write sum(field)"),
-            (("count", true, true, &[]), "count(DISTINCT *) is not possible; name a field"),
-            (("sum", false, false, &[]), "sum takes one argument, found 0"),
-            (("sum", false, false, &[DataType::Text]), "sum takes a number, found text"),
-            (("max", false, false, &[DataType::Boolean]), "max takes a number, found boolean"),
+            (
+                ("sum", false, true, &[][..]),
+                "sum(*) is not possible; write sum(field)",
+            ),
+            (
+                ("count", true, true, &[]),
+                "count(DISTINCT *) is not possible; name a field",
+            ),
+            (
+                ("sum", false, false, &[]),
+                "sum takes one argument, found 0",
+            ),
+            (
+                ("sum", false, false, &[DataType::Text]),
+                "sum takes a number, found text",
+            ),
+            (
+                ("max", false, false, &[DataType::Boolean]),
+                "max takes a number, found boolean",
+            ),
             (
                 ("avg", true, false, &[DataType::Number]),
                 "DISTINCT works with count only, not with avg",

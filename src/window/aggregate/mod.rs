@@ -279,7 +279,10 @@ impl Aggregate {
 
 /// The states of some slots, copied.
 fn pick_slots<T: Clone + Default>(states: &[T], slots: &[u32]) -> Vec<T> {
-    slots.iter().map(|slot| states.get(*slot as usize).cloned().unwrap_or_default()).collect()
+    slots
+        .iter()
+        .map(|slot| states.get(*slot as usize).cloned().unwrap_or_default())
+        .collect()
 }
 
 /// Visits the state here of every state there.

@@ -23,7 +23,10 @@ pub struct Ordered<T> {
 
 impl<T: Copy> Ordered<T> {
     pub(super) fn new(pick: Pick) -> Self {
-        Self { pick, values: Vec::new() }
+        Self {
+            pick,
+            values: Vec::new(),
+        }
     }
 
     pub(super) fn grow(&mut self, slots: usize) {
@@ -40,9 +43,12 @@ impl<T: Copy> Ordered<T> {
         let (pick, states) = (self.pick, &mut self.values);
         input.for_each(filter, |row, slot| {
             let position = input.origin.positions.get(row);
-            if let (Some(value), Some(time), Some(position), Some(state)) =
-                (values.get(row), input.times.get(row), position, states.get_mut(slot))
-                && is_some(value)
+            if let (Some(value), Some(time), Some(position), Some(state)) = (
+                values.get(row),
+                input.times.get(row),
+                position,
+                states.get_mut(slot),
+            ) && is_some(value)
             {
                 keep(pick, state, (*time, input.origin.split, *position), *value);
             }
@@ -59,11 +65,17 @@ impl<T: Copy> Ordered<T> {
     }
 
     pub(super) fn pick(&self, slots: &[u32]) -> Self {
-        Self { pick: self.pick, values: pick_slots(&self.values, slots) }
+        Self {
+            pick: self.pick,
+            values: pick_slots(&self.values, slots),
+        }
     }
 
     pub(super) fn finish(&self, null: T) -> Vec<T> {
-        self.values.iter().map(|state| state.map_or(null, |(_, value)| value)).collect()
+        self.values
+            .iter()
+            .map(|state| state.map_or(null, |(_, value)| value))
+            .collect()
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = T> {

@@ -102,12 +102,7 @@ impl Sum {
         self.0.resize(slots, ExactSum::default());
     }
 
-    pub(super) fn update(
-        &mut self,
-        input: &Input<'_>,
-        values: &[f64],
-        filter: Option<&[Trilean]>,
-    ) {
+    pub(super) fn update(&mut self, input: &Input<'_>, values: &[f64], filter: Option<&[Trilean]>) {
         let sums = &mut self.0;
         input.for_each(filter, |row, slot| {
             if let (Some(value), Some(sum)) = (values.get(row), sums.get_mut(slot))
@@ -156,7 +151,10 @@ mod tests {
         assert_eq!(sum(&[1e300, 1.0, -1e300]), 1.0);
         assert_eq!(sum(&[1e-300, 1.0, -1.0]), 1e-300);
         assert_eq!(sum(&[-0.5, -0.25]), -0.75);
-        assert_eq!(sum(&[EXACT_BELOW - 1024.0; 8]), (EXACT_BELOW - 1024.0) * 8.0);
+        assert_eq!(
+            sum(&[EXACT_BELOW - 1024.0; 8]),
+            (EXACT_BELOW - 1024.0) * 8.0
+        );
         assert!(sum(&[]).is_nan());
         assert_eq!(sum(&[0.0]), 0.0);
     }

@@ -16,18 +16,34 @@ struct Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let event = (0..3_u32, 0..50_i64, prop::option::weighted(0.8, -20..20_i32), any::<bool>());
-    let event =
-        event.prop_map(|(slot, time, value, passes)| Event { slot, time, value, passes });
+    let event = (
+        0..3_u32,
+        0..50_i64,
+        prop::option::weighted(0.8, -20..20_i32),
+        any::<bool>(),
+    );
+    let event = event.prop_map(|(slot, time, value, passes)| Event {
+        slot,
+        time,
+        value,
+        passes,
+    });
     prop::collection::vec(event, 0..60)
 }
 
 /// Symbol `n + 100` for value `n`, so that negative values have one too.
 fn columns(events: &[Event]) -> [Column; 3] {
     let number = |event: &Event| event.value.map_or(f64::NAN, f64::from);
-    let text =
-        |event: &Event| event.value.map_or(Symbol::NULL, |value| Symbol((value + 100) as u32));
-    let boolean = |event: &Event| event.value.map_or(Trilean::Null, |value| (value > 0).into());
+    let text = |event: &Event| {
+        event
+            .value
+            .map_or(Symbol::NULL, |value| Symbol((value + 100) as u32))
+    };
+    let boolean = |event: &Event| {
+        event
+            .value
+            .map_or(Trilean::Null, |value| (value > 0).into())
+    };
     [
         Column::Number(events.iter().map(number).collect()),
         Column::Text(events.iter().map(text).collect()),
@@ -36,10 +52,17 @@ fn columns(events: &[Event]) -> [Column; 3] {
 }
 
 fn kinds() -> Vec<AggregateKind> {
-    let mut kinds = vec![AggregateKind { function: Function::Count, argument: None }];
+    let mut kinds = vec![AggregateKind {
+        function: Function::Count,
+        argument: None,
+    }];
     for argument in [DataType::Number, DataType::Text, DataType::Boolean] {
-        for (name, distinct) in [("count", false), ("count", true), ("first", false), ("last", false)]
-        {
+        for (name, distinct) in [
+            ("count", false),
+            ("count", true),
+            ("first", false),
+            ("last", false),
+        ] {
             kinds.push(AggregateKind::of_call(name, distinct, false, &[argument]).unwrap());
         }
     }
@@ -66,7 +89,10 @@ fn aggregate(kind: AggregateKind, events: &[Event], first_position: u64) -> Aggr
             rows: &(0..events.len() as u32).collect::<Vec<_>>(),
             slots: &events.iter().map(|event| event.slot).collect::<Vec<_>>(),
             times: &events.iter().map(|event| event.time).collect::<Vec<_>>(),
-            origin: Origin { split: SplitId(0), positions: &positions },
+            origin: Origin {
+                split: SplitId(0),
+                positions: &positions,
+            },
         },
         column,
         Some(&filter),
@@ -78,7 +104,12 @@ fn aggregate(kind: AggregateKind, events: &[Event], first_position: u64) -> Aggr
 fn assert_same(left: &Column, right: &Column) {
     match (left, right) {
         (Column::Number(left), Column::Number(right)) => {
-            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            let bits = |values: &[f64]| {
+                values
+                    .iter()
+                    .map(|value| value.to_bits())
+                    .collect::<Vec<_>>()
+            };
             assert_eq!(bits(left), bits(right));
         }
         _ => assert_eq!(left, right),
@@ -86,21 +117,35 @@ fn assert_same(left: &Column, right: &Column) {
 }
 
 fn naive_number(function: Function, events: &[&Event]) -> f64 {
-    let values: Vec<f64> =
-        events.iter().filter_map(|event| event.value).map(f64::from).collect();
-    let ordered = || events.iter().enumerate().filter_map(|(at, e)| Some((e.time, at, e.value?)));
+    let values: Vec<f64> = events
+        .iter()
+        .filter_map(|event| event.value)
+        .map(f64::from)
+        .collect();
+    let ordered = || {
+        events
+            .iter()
+            .enumerate()
+            .filter_map(|(at, e)| Some((e.time, at, e.value?)))
+    };
     match function {
         Function::Count => values.len() as f64,
-        Function::CountDistinct => {
-            values.iter().map(|value| *value as i64).collect::<BTreeSet<_>>().len() as f64
-        }
+        Function::CountDistinct => values
+            .iter()
+            .map(|value| *value as i64)
+            .collect::<BTreeSet<_>>()
+            .len() as f64,
         _ if values.is_empty() => f64::NAN,
         Function::Sum => values.iter().sum(),
         Function::Average => values.iter().sum::<f64>() / values.len() as f64,
         Function::Min => values.iter().copied().fold(f64::INFINITY, f64::min) + 0.0,
         Function::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 0.0,
-        Function::First => ordered().min().map_or(f64::NAN, |(_, _, value)| f64::from(value)),
-        Function::Last => ordered().max().map_or(f64::NAN, |(_, _, value)| f64::from(value)),
+        Function::First => ordered()
+            .min()
+            .map_or(f64::NAN, |(_, _, value)| f64::from(value)),
+        Function::Last => ordered()
+            .max()
+            .map_or(f64::NAN, |(_, _, value)| f64::from(value)),
         Function::Collect => unreachable!(),
     }
 }
@@ -163,8 +208,16 @@ proptest! {
 
 #[test]
 fn texts_are_translated_when_merged() {
-    let events = [Event { slot: 0, time: 1, value: Some(5), passes: true }];
-    let kind = AggregateKind { function: Function::Last, argument: Some(DataType::Text) };
+    let events = [Event {
+        slot: 0,
+        time: 1,
+        value: Some(5),
+        passes: true,
+    }];
+    let kind = AggregateKind {
+        function: Function::Last,
+        argument: Some(DataType::Text),
+    };
     let theirs = aggregate(kind, &events, 0);
     let mut table = vec![Symbol::NULL; 200];
     table[105] = Symbol(7);

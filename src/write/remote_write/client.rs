@@ -11,8 +11,8 @@ use reqwest::header::{
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect, retry};
 
 use crate::model::Clock;
+use crate::model::Secret;
 use crate::write::WriteError;
-use crate::write::secret::Secret;
 
 use super::backoff::parse_retry_after;
 use super::config::RemoteWriteConfig;
@@ -156,7 +156,7 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, WriteError> {
             message: "is no valid header".to_owned(),
         };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| invalid())?;
+        let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| invalid())?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }
@@ -212,9 +212,9 @@ impl Credentials {
         Ok(match self {
             Self::None => request,
             Self::Basic { username, password } => {
-                request.basic_auth(username, Some(password.read().await?.expose()))
+                request.basic_auth(username, Some(password.read().await?.reveal()))
             }
-            Self::Bearer(token) => request.bearer_auth(token.read().await?.expose()),
+            Self::Bearer(token) => request.bearer_auth(token.read().await?.reveal()),
         })
     }
 }

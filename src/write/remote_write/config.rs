@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::model::Duration;
+use crate::model::Secret;
 use crate::write::config::Problem;
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
-use crate::write::secret::Secret;
 
 /// Headers that the protocol and the connection set themselves.
 const OWN_HEADERS: [&str; 9] = [
@@ -181,7 +181,7 @@ impl RemoteWriteConfig {
         if self
             .bearer_token
             .as_ref()
-            .is_some_and(|token| !is_header_value(token.expose()))
+            .is_some_and(|token| !is_header_value(token.reveal()))
         {
             found.add(
                 &["bearer_token"],
@@ -241,7 +241,7 @@ impl RemoteWriteConfig {
                     format!("'{name}' is given together with other credentials; remove one"),
                 );
             }
-            if !is_header_value(value.expose()) {
+            if !is_header_value(value.reveal()) {
                 found.add(&path, "holds characters that a header cannot carry");
             }
         }

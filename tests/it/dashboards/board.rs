@@ -106,7 +106,11 @@ impl Dashboard {
             let place = || format!("cannot read {}", path.display());
             let text = fs::read_to_string(&path).with_context(place)?;
             let mut dashboard: Self = serde_json::from_str(&text).with_context(place)?;
-            dashboard.file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            dashboard.file = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             dashboard.panels = flatten(std::mem::take(&mut dashboard.panels));
             dashboards.push(dashboard);
         }
@@ -132,16 +136,29 @@ impl Dashboard {
     /// The variables that take the values of a label.
     pub(super) fn label_values(&self) -> Result<Vec<LabelValues<'_>>> {
         let mut all = Vec::new();
-        for variable in self.templating.list.iter().filter(|variable| variable.kind == "query") {
+        for variable in self
+            .templating
+            .list
+            .iter()
+            .filter(|variable| variable.kind == "query")
+        {
             let arguments = variable
                 .definition
                 .strip_prefix("label_values(")
                 .and_then(|rest| rest.strip_suffix(')'))
                 .and_then(|arguments| arguments.split_once(", "));
             let Some((series, label)) = arguments else {
-                bail!("${}: {} is no label_values(…)", variable.name, variable.definition);
+                bail!(
+                    "${}: {} is no label_values(…)",
+                    variable.name,
+                    variable.definition
+                );
             };
-            all.push(LabelValues { variable: &variable.name, series, label });
+            all.push(LabelValues {
+                variable: &variable.name,
+                series,
+                label,
+            });
         }
         Ok(all)
     }
@@ -171,16 +188,27 @@ fn variables_are_replaced_and_unknown_ones_found() {
     }"#;
     let mut dashboard: Dashboard = serde_json::from_str(text).unwrap();
     assert_eq!(
-        dashboard.resolve("rate(up{area=~\"$region\"}[$__rate_interval])").unwrap(),
+        dashboard
+            .resolve("rate(up{area=~\"$region\"}[$__rate_interval])")
+            .unwrap(),
         "rate(up{area=~\".*\"}[1m])"
     );
     assert_eq!(
-        dashboard.resolve("up{model=\"$model\"}").unwrap_err().to_string(),
+        dashboard
+            .resolve("up{model=\"$model\"}")
+            .unwrap_err()
+            .to_string(),
         "a variable is not defined in up{model=\"$model\"}"
     );
-    let expected = LabelValues { variable: "region", series: "up", label: "area" };
+    let expected = LabelValues {
+        variable: "region",
+        series: "up",
+        label: "area",
+    };
     assert_eq!(dashboard.label_values().unwrap(), [expected]);
-    let titles: Vec<_> =
-        flatten(std::mem::take(&mut dashboard.panels)).into_iter().map(|panel| panel.title).collect();
+    let titles: Vec<_> = flatten(std::mem::take(&mut dashboard.panels))
+        .into_iter()
+        .map(|panel| panel.title)
+        .collect();
     assert_eq!(titles, ["a", "b"]);
 }

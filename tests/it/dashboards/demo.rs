@@ -90,22 +90,29 @@ impl Demo {
             process.wait_until("readiness", LIMIT, || {
                 http::get(&ready).is_ok_and(|response| response.status == 200)
             })?;
-            Ok(Self { process, prometheus, _folder: folder })
+            Ok(Self {
+                process,
+                prometheus,
+                _folder: folder,
+            })
         })
     }
 
     /// Waits until every series has four windows, so that every change has something to change
     /// from, and every rule was evaluated.
     pub(super) fn await_data(&mut self) -> Result<()> {
-        let Self { process, prometheus, .. } = self;
+        let Self {
+            process,
+            prometheus,
+            ..
+        } = self;
         process.wait_until("four windows", LIMIT, || {
             prometheus
                 .query("min(count_over_time(vehicles_reporting[1m])) >= 4")
                 .is_ok_and(|result| !result.is_empty())
         })?;
         process.wait_until("evaluation of all rules", LIMIT, || {
-            rules(prometheus)
-                .is_ok_and(|rules| rules.iter().all(|rule| rule.health != "unknown"))
+            rules(prometheus).is_ok_and(|rules| rules.iter().all(|rule| rule.health != "unknown"))
         })
     }
 
@@ -138,6 +145,7 @@ fn rules(prometheus: &Prometheus) -> Result<Vec<Rule>> {
 fn get<T: DeserializeOwned>(prometheus: &Prometheus, endpoint: &str) -> Result<T> {
     let url = format!("{}/api/v1/{endpoint}", prometheus.url());
     let body = http::get(&url)?.body;
-    let answer: Answer<T> = serde_json::from_str(&body).with_context(|| format!("{url}: {body}"))?;
+    let answer: Answer<T> =
+        serde_json::from_str(&body).with_context(|| format!("{url}: {body}"))?;
     Ok(answer.data)
 }

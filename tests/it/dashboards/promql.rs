@@ -5,7 +5,14 @@ use std::collections::BTreeSet;
 /// Words that are neither series nor functions.
 const OPERATORS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
 /// Words before a list of labels in parentheses.
-const MODIFIERS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
+const MODIFIERS: [&str; 6] = [
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+];
 
 /// The names of the series that an expression reads.
 pub(super) fn series_names(expression: &str) -> BTreeSet<String> {
@@ -21,7 +28,9 @@ pub(super) fn series_names(expression: &str) -> BTreeSet<String> {
             rest = &rest[first.len_utf8()..];
             continue;
         }
-        let end = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
+        let end = rest
+            .find(|character| !is_word(character))
+            .unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         rest = after.trim_start();
         if MODIFIERS.contains(&word) {
@@ -78,17 +87,34 @@ fn after_enclosed(text: &str) -> &str {
 
 #[test]
 fn only_series_are_named() {
-    let names = |expression| series_names(expression).into_iter().collect::<Vec<_>>().join(" ");
-    assert_eq!(names("sum by (region) (rate(a_total{b=\"c}d\\\"e\"}[5m])) / on (f) 1e3"), "a_total");
-    assert_eq!(names("1 - min(up) > 0 or vector(0) unless x:y offset 5m"), "up x:y");
-    assert_eq!(names("count without(a) (b) * on (c) group_left (d) e{}"), "b e");
+    let names = |expression| {
+        series_names(expression)
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        names("sum by (region) (rate(a_total{b=\"c}d\\\"e\"}[5m])) / on (f) 1e3"),
+        "a_total"
+    );
+    assert_eq!(
+        names("1 - min(up) > 0 or vector(0) unless x:y offset 5m"),
+        "up x:y"
+    );
+    assert_eq!(
+        names("count without(a) (b) * on (c) group_left (d) e{}"),
+        "b e"
+    );
     assert_eq!(names("a == bool 0 and \"text\""), "a");
     assert_eq!(names("max_over_time(timestamp(a)[1h:15s])"), "a");
 }
 
 #[test]
 fn the_limit_is_after_the_last_comparison() {
-    assert_eq!(measured_and_limit("time() - (a > 0) > 60"), Some(("time() - (a > 0)", 60.0)));
+    assert_eq!(
+        measured_and_limit("time() - (a > 0) > 60"),
+        Some(("time() - (a > 0)", 60.0))
+    );
     assert_eq!(measured_and_limit("a > b"), None);
     assert_eq!(measured_and_limit("a"), None);
 }

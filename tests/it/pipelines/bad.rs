@@ -33,7 +33,11 @@ fn every_bad_file_gives_exactly_its_messages() {
 fn every_message_belongs_to_a_bad_file() {
     let folder = repository().join("tests/bad-pipelines");
     for path in files_of(&folder, "txt").unwrap() {
-        assert!(path.with_extension("yaml").is_file(), "{} has no pipeline", path.display());
+        assert!(
+            path.with_extension("yaml").is_file(),
+            "{} has no pipeline",
+            path.display()
+        );
     }
 }
 

@@ -27,19 +27,31 @@ fn load(overrides: &Overrides) -> Result<Pipeline, Problems> {
 }
 
 fn set(settings: &[(&str, &str)]) -> Result<Pipeline, Problems> {
-    let set = settings.iter().map(|(path, value)| ((*path).into(), (*value).into())).collect();
-    load(&Overrides { set, ..Overrides::default() })
+    let set = settings
+        .iter()
+        .map(|(path, value)| ((*path).into(), (*value).into()))
+        .collect();
+    load(&Overrides {
+        set,
+        ..Overrides::default()
+    })
 }
 
 fn brokers(value: Option<&str>) -> String {
     let variables = |name: &str| (name == "BROKERS").then_some(value?.to_owned());
     let overrides = Overrides::default();
-    config::load_text("cars.yaml", PIPELINE, PathBuf::new(), &overrides, &variables)
-        .unwrap()
-        .source
-        .kafka
-        .unwrap()
-        .brokers
+    config::load_text(
+        "cars.yaml",
+        PIPELINE,
+        PathBuf::new(),
+        &overrides,
+        &variables,
+    )
+    .unwrap()
+    .source
+    .kafka
+    .unwrap()
+    .brokers
 }
 
 #[test]
@@ -67,7 +79,7 @@ fn settings_replace_and_add_values() {
     let remote_write = pipeline.write.remote_write.unwrap();
     assert_eq!(remote_write.batch.samples, 10);
     assert_eq!(remote_write.batch.bytes, 524_288);
-    assert_eq!(remote_write.bearer_token.unwrap().expose(), "0123");
+    assert_eq!(remote_write.bearer_token.unwrap().reveal(), "0123");
     assert_eq!(pipeline.time.out_of_order.as_millis(), 7_000);
     assert_eq!(pipeline.workers, Some(4));
 }
@@ -84,7 +96,10 @@ fn input_and_output_take_the_place_of_source_and_writer() {
     let paths: Vec<_> = pipeline.source.file.as_ref().unwrap().path.all().collect();
     assert_eq!(paths, ["a.ndjson", "b.ndjson"]);
     assert!(pipeline.write.remote_write.is_none());
-    assert_eq!(pipeline.write.file.unwrap().path, PathBuf::from("samples.ndjson"));
+    assert_eq!(
+        pipeline.write.file.unwrap().path,
+        PathBuf::from("samples.ndjson")
+    );
 }
 
 #[test]
@@ -109,8 +124,14 @@ fn bad_settings_are_reported_under_their_argument() {
             ("workers", "[1"),
             "--set workers: invalid YAML: while parsing a flow sequence, expected ',' or ']'",
         ),
-        (("workers", "many"), "--set workers: expected a whole number, found text 'many'"),
-        (("worker", "2"), "--set worker: unknown key 'worker'; did you mean 'workers'?"),
+        (
+            ("workers", "many"),
+            "--set workers: expected a whole number, found text 'many'",
+        ),
+        (
+            ("worker", "2"),
+            "--set worker: unknown key 'worker'; did you mean 'workers'?",
+        ),
         (
             ("time.out_of_order", "5"),
             "--set time.out_of_order: '5' is not a duration; write a number with a unit, such as \
@@ -128,7 +149,10 @@ fn bad_settings_are_reported_under_their_argument() {
             ("write.file.path", "samples.ndjson"),
             "--set write.file.path: 'file' does not go with 'remote_write'; remove one of them",
         ),
-        (("source.kafka", ""), "cars.yaml:2:1: missing key in 'source': one of 'file', 'kafka' or 'mqtt'"),
+        (
+            ("source.kafka", ""),
+            "cars.yaml:2:1: missing key in 'source': one of 'file', 'kafka' or 'mqtt'",
+        ),
     ];
     for ((path, value), expected) in cases {
         let problems = set(&[(path, value)]).unwrap_err();
@@ -138,9 +162,16 @@ fn bad_settings_are_reported_under_their_argument() {
 
 #[test]
 fn every_bad_setting_is_reported_after_the_problems_of_the_file() {
-    let settings = [("workers", "0"), ("pipelin", "x"), ("metrics.rpm_max.by", "vehicle")];
+    let settings = [
+        ("workers", "0"),
+        ("pipelin", "x"),
+        ("metrics.rpm_max.by", "vehicle"),
+    ];
     let problems = set(&settings).unwrap_err();
-    let lines: Vec<_> = problems.iter().map(|problem| problem.message.clone()).collect();
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.message.clone())
+        .collect();
     assert_eq!(
         lines,
         [
@@ -156,13 +187,18 @@ fn the_program_takes_settings_and_variables() {
     let file = "connected-cars.yaml";
     let bad_setting = ["validate", file, "--set", "workers=0"];
     let found = files::run(&weir_in("pipelines", bad_setting), LIMIT).unwrap();
-    assert_eq!(found.stderr, "--set workers: expected a number of at least 1, found 0\n");
+    assert_eq!(
+        found.stderr,
+        "--set workers: expected a number of at least 1, found 0\n"
+    );
     assert_eq!(found.status.code(), Some(2));
 
     let without_value = ["run", file, "--set", "workers"];
     let found = files::run(&weir_in("pipelines", without_value), LIMIT).unwrap();
     assert!(
-        found.stderr.contains("'workers' has no '='; write PATH=VALUE, such as workers=2"),
+        found
+            .stderr
+            .contains("'workers' has no '='; write PATH=VALUE, such as workers=2"),
         "{}",
         found.stderr
     );

@@ -4,7 +4,7 @@ use serde_json::Value;
 use weir::config;
 
 use super::LIMIT;
-use crate::markdown::{code, hold_to_file, page, rows};
+use crate::markdown::{hold_to_file, page, rows};
 use crate::support::files::{self, repository, weir};
 
 /// A key that a pipeline file can have.
@@ -25,7 +25,11 @@ struct Walk<'s> {
 
 impl<'s> Walk<'s> {
     fn new(root: &'s Value) -> Self {
-        let mut walk = Self { root, keys: Vec::new(), undescribed: Vec::new() };
+        let mut walk = Self {
+            root,
+            keys: Vec::new(),
+            undescribed: Vec::new(),
+        };
         walk.visit(root, "");
         walk
     }
@@ -48,13 +52,24 @@ impl<'s> Walk<'s> {
         }
         let required = schema["required"].as_array();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
             let is_required = required.is_some_and(|all| all.iter().any(|key| key == name));
-            let default = if is_required { "required".to_owned() } else { default_of(property) };
+            let default = if is_required {
+                "required".to_owned()
+            } else {
+                default_of(property)
+            };
             if property["description"].as_str().is_none_or(str::is_empty) {
                 self.undescribed.push(path.clone());
             }
-            self.keys.push(Key { path: path.clone(), default });
+            self.keys.push(Key {
+                path: path.clone(),
+                default,
+            });
             self.visit(property, &path);
         }
     }
@@ -73,7 +88,10 @@ fn the_printed_schema_is_the_one_under_docs() {
     let printed = files::run(&weir(["schema"]), LIMIT).unwrap();
     assert_eq!(printed.stderr, "");
     assert_eq!(printed.status.code(), Some(0));
-    assert_eq!(serde_json::from_str::<Value>(&printed.stdout).unwrap(), config::schema());
+    assert_eq!(
+        serde_json::from_str::<Value>(&printed.stdout).unwrap(),
+        config::schema()
+    );
     let path = repository().join("docs/pipeline.schema.json");
     hold_to_file(&path, &printed.stdout).unwrap_or_else(|error| panic!("{error}"));
 }
@@ -92,9 +110,17 @@ fn the_reference_describes_every_key_with_its_default_and_no_other() {
     let page = page("pipeline-file.md").unwrap();
     let mut documented = Vec::new();
     for row in rows(&page, &["Key", "Type", "Default", "Meaning"]).unwrap() {
-        let path = code(&row.cells[0]).to_owned();
-        assert!(!row.cells[3].is_empty(), "line {} says nothing about {path}", row.line);
-        documented.push(Key { path, default: row.cells[2].clone() });
+        let path = row.code(0).to_owned();
+        assert_ne!(
+            row.cell(3),
+            "",
+            "line {} says nothing about {path}",
+            row.line
+        );
+        documented.push(Key {
+            path,
+            default: row.cell(2).to_owned(),
+        });
     }
     expected.sort_by(|a, b| a.path.cmp(&b.path));
     documented.sort_by(|a, b| a.path.cmp(&b.path));

@@ -90,8 +90,16 @@ impl Fleet {
     /// # Errors
     /// An option is refused.
     pub(crate) fn events(&self, options: &[&str]) -> Result<Vec<u8>> {
+        self.events_from(START_MS, options)
+    }
+
+    /// As [`Self::events`], from any time on.
+    ///
+    /// # Errors
+    /// An option is refused.
+    pub(crate) fn events_from(&self, start_ms: i64, options: &[&str]) -> Result<Vec<u8>> {
         let path = self.path("generated.ndjson");
-        let mut command = self.weirgen(&["--start-ms", &START_MS.to_string()])?;
+        let mut command = self.weirgen(&["--start-ms", &start_ms.to_string()])?;
         command.args(options);
         succeed(command.arg(format!("ndjson:{}", path.display())))?;
         Ok(fs::read(path)?)

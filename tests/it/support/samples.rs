@@ -105,7 +105,8 @@ pub(crate) fn parse_value(text: &str) -> Result<f64> {
 }
 
 fn parse_line(line: &str) -> Result<Sample> {
-    let line: Line = serde_json::from_str(line)?;
+    // serde_json reads some numbers wrong in the last place.
+    let line: Line = sonic_rs::from_str(line)?;
     let value = match line.value {
         LineValue::Number(value) => value,
         LineValue::Text(text) => parse_value(&text)?,

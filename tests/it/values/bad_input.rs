@@ -236,7 +236,7 @@ fn whatever_is_dropped_is_counted_by_reason() -> Result<()> {
     let mut writer = pipe.writer()?;
     let mut service = service;
     writer.write_all(&input)?;
-    service.await_metric("weir_decoded_events_total", &[], count)?;
+    service.await_metric("weir_events_total", &[], count)?;
 
     let mut by_reason: BTreeMap<&str, f64> = BTreeMap::new();
     for (reason, _) in &bad {
@@ -256,7 +256,7 @@ fn whatever_is_dropped_is_counted_by_reason() -> Result<()> {
             .filter(|(reason, _)| *reason != TOO_LARGE)
             .count() as f64;
     assert_eq!(service.metric("weir_source_records_total", &[])?, read);
-    assert_eq!(service.metric("weir_decoded_events_total", &[])?, count);
+    assert_eq!(service.metric("weir_events_total", &[])?, count);
     for (metric, late) in &expected.late {
         let found = service.metric("weir_late_events_total", &[("metric", metric)])?;
         assert_eq!(found, *late as f64, "late for {metric}");

@@ -1,0 +1,139 @@
+//! When windows close, and which events they hold.
+
+use std::time::Duration;
+
+use super::bench::{Setup, event, events, split};
+use crate::model::SplitId;
+use crate::source::SourceEvent;
+
+#[test]
+fn windows_close_by_the_clock_when_all_is_silent_and_no_earlier() {
+    let bench = Setup::default().start();
+    bench.assign(&[0]);
+    bench.records(0, 0, &events(&[100]));
+    bench.idle(0, 1);
+    // One more millisecond of silence would close the window.
+    bench.advance_clock(899);
+    bench.records(0, 1, &events(&[50]));
+    bench.await_metric("weir_splits{state=\"idle\",pipeline=\"test\"} 0");
+    bench.idle(0, 1);
+    bench.advance_clock(900);
+    assert_eq!(bench.await_samples(1), ["m{UK} @1000=2"]);
+    let (finished, samples) = bench.end();
+    assert_eq!(samples, ["m{UK} @1000=2"]);
+    assert_eq!(finished.status.late, 0);
+}
+
+#[test]
+fn events_of_a_split_that_wakes_up_after_its_window_has_closed_are_counted() {
+    let bench = Setup {
+        workers: 2,
+        ..Setup::default()
+    }
+    .start();
+    bench.assign(&[0, 1]);
+    bench.records(0, 0, &events(&[100]));
+    bench.records(1, 0, &events(&[100]));
+    bench.idle(1, 1);
+    bench.records(0, 1, &events(&[3_000]));
+    assert_eq!(bench.await_samples(1), ["m{UK} @1000=2"]);
+
+    // The first is late because of the silence, the third because of its own split.
+    bench.records(1, 1, &events(&[200, 3_500, 300, 3_600]));
+    let (finished, samples) = bench.end();
+    assert_eq!(samples, ["m{UK} @1000=2", "m{UK} @4000=3"]);
+    assert_eq!(finished.status.late, 2);
+}
+
+#[test]
+fn late_events_are_counted_by_what_made_them_late() {
+    let bench = Setup::default().start();
+    bench.assign(&[0, 1]);
+    bench.records(1, 0, &events(&[100]));
+    bench.idle(1, 1);
+    bench.records(0, 0, &events(&[3_000, 999, 2_999]));
+    bench.await_samples(1);
+    bench.records(1, 1, &events(&[200]));
+    let late = |reason, count| {
+        format!(
+            "weir_late_events_total{{metric=\"m\",reason=\"{reason}\",pipeline=\"test\"}} {count}"
+        )
+    };
+    bench.await_metric(&late("late", 2));
+    bench.await_metric(&late("late_after_idle", 1));
+}
+
+#[test]
+fn a_split_without_usable_records_does_not_hold_back_the_windows() {
+    let bench = Setup {
+        workers: 2,
+        ..Setup::default()
+    }
+    .start();
+    let broken = vec!["{}".to_owned()];
+    bench.assign(&[0, 1]);
+    bench.records(0, 0, &events(&[100, 5_000]));
+    bench.records(1, 0, &broken);
+    let dropped = |count| {
+        format!("weir_decode_errors_total{{reason=\"missing_time\",pipeline=\"test\"}} {count}")
+    };
+    // The second one is behind the first in the worker's inbox.
+    bench.records(1, 1, &broken);
+    bench.await_metric(&dropped(2));
+    bench.advance_clock(10_000);
+    bench.records(1, 2, &broken);
+    assert_eq!(bench.await_samples(1), ["m{UK} @1000=1"]);
+}
+
+#[test]
+fn records_that_come_again_with_their_split_count_once() {
+    let bench = Setup::default().start();
+    bench.assign(&[0]);
+    bench.records(0, 100, &events(&[100, 200, 300, 1_100]));
+    bench.say(SourceEvent::Revoked(SplitId(0)));
+    bench.say(SourceEvent::Assigned(split(0)));
+    bench.records(0, 102, &events(&[300, 1_100, 1_200]));
+    bench.records(0, 105, &events(&[1_300]));
+    let (finished, samples) = bench.end();
+    assert_eq!(samples, ["m{UK} @1000=3", "m{UK} @2000=3"]);
+    assert_eq!(finished.status.late, 0);
+}
+
+#[test]
+fn a_label_without_a_value_and_an_empty_one_are_one_series() {
+    let bench = Setup::default().start();
+    bench.assign(&[0]);
+    let missing = event(100, "V1", "UK", 1.0).replace(r#""region":"UK","#, "");
+    bench.records(
+        0,
+        0,
+        &[
+            missing,
+            event(200, "V2", "", 1.0),
+            event(300, "V3", "US", 1.0),
+        ],
+    );
+    let (_, samples) = bench.end();
+    assert_eq!(samples, ["m{} @1000=2", "m{US} @1000=1"]);
+}
+
+#[test]
+fn stopping_leaves_open_windows_only_to_those_who_can_read_again() {
+    for (replayable, expected) in [
+        (true, vec!["m{UK} @1000=1"]),
+        (false, vec!["m{UK} @1000=1", "m{UK} @2000=2"]),
+    ] {
+        let bench = Setup {
+            replayable,
+            workers: 2,
+            ..Setup::default()
+        }
+        .start();
+        bench.assign(&[0]);
+        bench.records(0, 0, &events(&[100, 1_100, 1_200]));
+        let (finished, samples) = bench.stop(Duration::from_secs(60));
+        assert_eq!(samples, expected, "replayable: {replayable}");
+        assert!(finished.error.is_none(), "{:?}", finished.error);
+        assert_eq!(finished.written.unsent, 0);
+    }
+}

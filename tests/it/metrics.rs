@@ -1,0 +1,189 @@
+//! The reference of metrics: it names what `/metrics` shows, and dashboards use nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::markdown::{code, page, rows};
+use crate::support::files::{self, repository, weir};
+use crate::support::http;
+use crate::support::process::Process;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Exported only while Kafka is read; the tests of the Kafka source look at it.
+const KAFKA_ONLY: &str = "weir_kafka_lag_records";
+
+/// Nobody listens there: the discard port of the loopback address.
+const PIPELINE: &str = r#"{
+    "pipeline": "cars",
+    "source": { "file": { "path": "-" } },
+    "event": { "time": { "from": "time" }, "fields": { "vehicle": "text" } },
+    "enrich": [{
+        "lookup": "vehicles", "key": "vehicle", "add": ["model"],
+        "from": { "csv": "vehicles.csv", "key": "vehicle" }
+    }],
+    "metrics": {
+        "reporting": { "window": { "tumbling": "5s" }, "by": ["model"], "value": "count(*)" }
+    },
+    "write": { "remote_write": { "url": "http://127.0.0.1:9/api/v1/write" } }
+}"#;
+
+/// A metric's type and labels.
+#[derive(Debug, PartialEq, Eq)]
+struct Metric {
+    kind: String,
+    labels: BTreeSet<String>,
+}
+
+/// The metrics of the page by name.
+fn documented() -> Result<BTreeMap<String, Metric>> {
+    let mut metrics = BTreeMap::new();
+    for row in rows(
+        &page("metrics.md")?,
+        &["Metric", "Type", "Labels", "Meaning"],
+    )? {
+        let labels = row
+            .cell(2)
+            .split(", ")
+            .map(code)
+            .filter(|label| !label.is_empty());
+        let labels = labels.map(str::to_owned).collect();
+        let metric = Metric {
+            kind: row.cell(1).to_owned(),
+            labels,
+        };
+        metrics.insert(row.code(0).to_owned(), metric);
+    }
+    Ok(metrics)
+}
+
+/// The metrics of Prometheus text by name, without the label that all have.
+fn exported(text: &str) -> Result<BTreeMap<String, Metric>> {
+    let mut metrics: BTreeMap<String, Metric> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(declared) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = declared.split_once(' ').context("a type without a name")?;
+            let metric = Metric {
+                kind: kind.to_owned(),
+                labels: BTreeSet::new(),
+            };
+            metrics.insert(name.to_owned(), metric);
+        }
+        if line.starts_with('#') {
+            continue;
+        }
+        let Some((series, labels)) = line.split_once('{') else {
+            continue;
+        };
+        let parts = ["_bucket", "_sum", "_count"];
+        let name = parts
+            .iter()
+            .find_map(|part| series.strip_suffix(part))
+            .unwrap_or(series);
+        let metric = metrics
+            .get_mut(name)
+            .with_context(|| format!("no type of {series}"))?;
+        let (labels, _) = labels.rsplit_once('}').context("no end of the labels")?;
+        for label in labels.split("\",") {
+            let (label, _) = label.split_once('=').context("a label without a value")?;
+            metric.labels.insert(label.to_owned());
+        }
+    }
+    for (name, metric) in &mut metrics {
+        let has_pipeline = metric.labels.remove("pipeline");
+        anyhow::ensure!(
+            has_pipeline == name.starts_with("weir_"),
+            "{name}: label pipeline"
+        );
+        if metric.kind == "histogram" {
+            metric.labels.remove("le");
+        }
+    }
+    Ok(metrics)
+}
+
+/// `/metrics` of a run whose receiver is away, once a request has failed.
+fn metrics_page() -> Result<String> {
+    let folder = files::temporary_folder()?;
+    let pipeline = files::write(folder.path(), "cars.yaml", PIPELINE)?;
+    files::write(folder.path(), "vehicles.csv", "vehicle,model\nV1,Helion\n")?;
+    let event = "{\"time\":1730621745000,\"vehicle\":\"V1\"}\n";
+    let input = files::write(folder.path(), "events.ndjson", event)?;
+    let [pipeline, input] = [&pipeline, &input].map(|path| path.to_string_lossy());
+    let arguments = [
+        "run",
+        &pipeline,
+        "--input",
+        &input,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let mut process = Process::start("weir", &weir(arguments), &folder)?;
+    let log = folder.path().join("weir.err");
+    let mut text = String::new();
+    process.wait_until("failed request at /metrics", LIMIT, || {
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        let Some(url) = log.lines().find_map(|line| line.split_once("metrics at ")) else {
+            return false;
+        };
+        text = http::get(url.1)
+            .map(|response| response.body)
+            .unwrap_or_default();
+        text.contains("weir_remote_write_requests_total{code=\"network\"")
+    })?;
+    process.kill()?;
+    Ok(text)
+}
+
+#[test]
+fn the_page_and_the_program_name_the_same_metrics() {
+    let mut documented = documented().unwrap();
+    assert!(documented.remove(KAFKA_ONLY).is_some());
+    let exported = exported(&metrics_page().unwrap()).unwrap();
+    let names = |metrics: &BTreeMap<String, Metric>| metrics.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&documented), names(&exported));
+    assert_eq!(documented, exported);
+}
+
+#[test]
+fn dashboards_and_alerts_use_documented_metrics_only() {
+    let documented = documented().unwrap();
+    let dashboards = repository().join("dashboards");
+    let mut used = BTreeSet::new();
+    for folder in [dashboards.clone(), dashboards.join("alerts")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|found| found == "json" || found == "yaml")
+            {
+                used.extend(own_metrics(&fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(used.len() > 20, "{used:?}");
+    for name in used {
+        let parts = ["_bucket", "_sum", "_count"];
+        let family = parts
+            .iter()
+            .find_map(|part| name.strip_suffix(part))
+            .unwrap_or(&name);
+        assert!(
+            documented.contains_key(&name) || documented.contains_key(family),
+            "{name} is not on the page"
+        );
+    }
+}
+
+/// The names that begin with `weir_`. A colon beside one makes it the name of a recording rule.
+fn own_metrics(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words = text.split(|c: char| !is_name(c));
+    words
+        .filter(|word| word.starts_with("weir_") && !word.contains(':'))
+        .map(str::to_owned)
+        .collect()
+}
