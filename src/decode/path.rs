@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+/// How many keys a path may have: no deeper is a record followed.
+const MAX_KEYS: usize = 128;
+
 /// The origin of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path {
@@ -28,6 +31,9 @@ pub enum InvalidPath {
     /// An empty path or an empty segment.
     #[error("'{0}' is not a path; write keys separated by dots, such as engine.rpm")]
     Empty(String),
+    /// More keys than a record is nested.
+    #[error("a path of {0} keys; at most {MAX_KEYS} can be nested")]
+    TooDeep(usize),
     /// Something unknown behind an `@`.
     #[error("'{0}' is unknown; an envelope has @topic, @topic[0] and @key")]
     Envelope(String),
@@ -52,6 +58,9 @@ impl FromStr for Path {
         let keys: Vec<_> = text.split('.').map(str::to_owned).collect();
         if keys.iter().any(String::is_empty) {
             return Err(InvalidPath::Empty(text.to_owned()));
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(InvalidPath::TooDeep(keys.len()));
         }
         Ok(Self::Body(keys))
     }
@@ -78,6 +87,8 @@ mod tests {
         for text in ["", ".", "a.", ".a", "a..b"] {
             assert_eq!(text.parse::<Path>(), Err(InvalidPath::Empty(text.into())));
         }
+        let deep = ["a"; 129].join(".");
+        assert_eq!(deep.parse::<Path>(), Err(InvalidPath::TooDeep(129)));
         for text in ["@", "@topic[]", "@topic[-1]", "@topic[1", "@offset"] {
             assert_eq!(
                 text.parse::<Path>(),

@@ -47,6 +47,7 @@ pub(super) struct Router {
     workers: Vec<(Sender<Input>, IntGauge)>,
     watermarks: Arc<std::sync::Mutex<Watermarks>>,
     stopped: Arc<AtomicBool>,
+    ended: bool,
 }
 
 /// A router and the inboxes behind it, one for each gauge of waiting bytes.
@@ -66,6 +67,7 @@ pub(super) fn inboxes(
             workers,
             watermarks,
             stopped: Arc::default(),
+            ended: false,
         },
         inboxes,
     )
@@ -77,8 +79,11 @@ impl Router {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// Tells all workers that the input has ended.
-    pub(super) fn end(&self, complete: bool) {
+    /// Tells all workers that the input has ended, unless they know already.
+    pub(super) fn close(&mut self, complete: bool) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         if complete {
             let mut watermarks = self
                 .watermarks
@@ -117,6 +122,7 @@ impl SourceOutput for Router {
             SourceEvent::Assigned(split) => split.id,
             SourceEvent::Records(batch) => batch.split().id,
             SourceEvent::Idle(id) | SourceEvent::Finished(id) | SourceEvent::Revoked(id) => *id,
+            SourceEvent::Written { split, .. } => *split,
         };
         let Some((sender, bytes)) = self.worker_of(split) else {
             return Err(source::Stopped);
@@ -124,6 +130,10 @@ impl SourceOutput for Router {
         let input = Input::Source(event);
         bytes.add(byte_len(&input));
         sender.send(input).map_err(|_| source::Stopped)
+    }
+
+    fn end(&mut self) {
+        self.close(false);
     }
 }
 

@@ -28,6 +28,7 @@ pub struct PipelineMetrics {
 pub(super) struct MetricCounters {
     pub(super) late: IntCounter,
     pub(super) late_after_idle: IntCounter,
+    pub(super) already_written: IntCounter,
     pub(super) null_key: IntCounter,
     pub(super) samples: IntCounter,
 }
@@ -138,6 +139,9 @@ impl PipelineMetrics {
         MetricCounters {
             late: self.late.with_label_values(&[metric, "late"]),
             late_after_idle: self.late.with_label_values(&[metric, "late_after_idle"]),
+            already_written: self
+                .unusable
+                .with_label_values(&[metric, "already_written"]),
             null_key: self.unusable.with_label_values(&[metric, "null_key"]),
             samples: self.samples.with_label_values(&[metric]),
         }

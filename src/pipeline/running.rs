@@ -29,6 +29,9 @@ use crate::write::{self, WriteError, WriteSummary, Writer};
 /// The stack of a worker, bytes: records and expressions may be nested to their limits.
 const WORKER_STACK: usize = 8 << 20;
 
+/// How long a source may take to commit for the last time.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Where a pipeline's events come from.
 #[expect(
     missing_debug_implementations,
@@ -132,6 +135,7 @@ pub struct Running {
     replayable: bool,
     outcomes: Receiver<Outcome>,
     writer: Writer,
+    safe: SafePositions,
     refreshers: Vec<RefresherThread>,
     decode: DecodeMetrics,
     counters: Vec<MetricCounters>,
@@ -143,7 +147,7 @@ pub struct Running {
 #[derive(Debug)]
 enum Outcome {
     Source(Result<(), SourceError>),
-    Worker(Result<(), write::Stopped>),
+    Worker(Result<Splits, write::Stopped>),
     SourcePanicked,
     WorkerPanicked,
 }
@@ -192,7 +196,7 @@ impl Running {
             watermark: watermark.clone(),
             clock: options.clock.clone(),
             idle_after_ms: pipeline.time.idle_after.as_signed_millis(),
-            safe,
+            safe: safe.clone(),
             metrics: metrics.clone(),
         };
         let counters: Vec<_> = pipeline
@@ -228,6 +232,7 @@ impl Running {
             replayable,
             outcomes,
             writer,
+            safe,
             refreshers,
             decode,
             counters,
@@ -277,29 +282,35 @@ impl Running {
     pub fn finish(self, drain: Duration) -> Finished {
         let mut error = None;
         let mut deadline = None;
-        let mut running = self.workers + 1;
+        let mut workers = self.workers;
         let (mut writer_failed, mut worker_failed) = (false, false);
-        while running > 0 && !worker_failed && deadline.is_none_or(|end| Instant::now() < end) {
+        let mut splits = Vec::new();
+        while workers > 0 && !worker_failed && deadline.is_none_or(|end| Instant::now() < end) {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
             }
-            match self.outcomes.recv_timeout(Duration::from_millis(50)) {
+            let outcome = match self.outcomes.recv_timeout(Duration::from_millis(50)) {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Outcome::Source(result)) => error = result.err().map(PipelineError::from),
-                Ok(Outcome::Worker(result)) => {
-                    writer_failed = result.is_err();
-                    worker_failed = writer_failed;
+                Ok(outcome) => outcome,
+            };
+            let is_worker = matches!(outcome, Outcome::Worker(_) | Outcome::WorkerPanicked);
+            match outcome {
+                Outcome::Source(result) => error = result.err().map(PipelineError::from),
+                Outcome::Worker(Ok(ended)) => splits.push(ended),
+                Outcome::Worker(Err(write::Stopped)) => {
+                    writer_failed = true;
+                    worker_failed = true;
                 }
-                Ok(Outcome::SourcePanicked) => {
+                Outcome::SourcePanicked => {
                     error = Some(PipelineError::Panicked("source".to_owned()));
                 }
-                Ok(Outcome::WorkerPanicked) => {
+                Outcome::WorkerPanicked => {
                     error = Some(PipelineError::Panicked("worker".to_owned()));
                     worker_failed = true;
                 }
             }
-            running -= 1;
+            workers -= usize::from(is_worker);
         }
         // Nothing is taken any more: a worker or source that still waits is set free.
         self.router.stop();
@@ -317,16 +328,27 @@ impl Running {
             None => Some(drain),
         };
         let status = self.status();
+        let handle = self.writer.handle();
         let written = self.writer.finish(rest);
+        for splits in &mut splits {
+            splits.report(handle.acknowledged(), &self.safe);
+        }
+        self.safe.close();
+        // A source that commits offsets does so now; it is waited for as long as that may take.
+        let source_ended = || self.threads.iter().all(|(thread, _)| thread.is_finished());
+        let patience = Instant::now() + COMMIT_PATIENCE;
+        while workers == 0 && !source_ended() && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(10));
+        }
         if writer_failed && written.error.is_none() {
             error.get_or_insert(PipelineError::Writer);
-        } else if running > 0 && !worker_failed && !self.replayable {
+        } else if workers > 0 && !worker_failed && !self.replayable {
             error.get_or_insert(PipelineError::GivenUp);
         }
         drop(self.refreshers);
         for (thread, what) in self.threads {
             // What does not end in time is left behind; it holds nothing that is of use any more.
-            let ended = running == 0 || thread.is_finished();
+            let ended = thread.is_finished();
             if ended && thread.join().is_err() {
                 error.get_or_insert(PipelineError::Panicked(what.to_owned()));
             }
@@ -377,7 +399,7 @@ impl Parts<'_> {
                 .stack_size(WORKER_STACK)
                 .spawn(move || {
                     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
-                    if !matches!(ended, Ok(Ok(()))) && !stop.is_stopped() {
+                    if !matches!(ended, Ok(Ok(_))) && !stop.is_stopped() {
                         // The other workers would wait for this one's partials for ever.
                         tracing::error!(worker = number, "the pipeline stops: a worker has failed");
                         stop.stop();
@@ -497,7 +519,7 @@ fn start_source(
             }
             // What cannot be read again is written as far as it goes.
             let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
-            router.end(complete);
+            router.close(complete);
             report(
                 &outcome,
                 ended.map_or(Outcome::SourcePanicked, Outcome::Source),

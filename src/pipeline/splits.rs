@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::{Batch, SplitId, TimestampMs};
+use crate::source::{Safe, SafePositions};
 
 /// The splits of one worker.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ struct Split {
     origin: Option<u64>,
     /// The highest event time so far.
     highest: Option<TimestampMs>,
+    /// Windows that end at or before this were written with the split's events by an earlier run.
+    written: Option<TimestampMs>,
     /// Batches whose windows are not all written, oldest first.
     unwritten: VecDeque<Unwritten>,
     /// The position after the last record.
@@ -106,9 +109,30 @@ impl Splits {
         }
     }
 
+    /// An earlier run has written all windows up to `until` with a split's events.
+    pub(super) fn set_written(&mut self, split: SplitId, until: TimestampMs) {
+        self.splits.entry(split).or_default().written = Some(until);
+    }
+
+    /// Up to when windows were written with a split's events by an earlier run.
+    pub(super) fn written(&self, split: SplitId) -> TimestampMs {
+        let written = self.splits.get(&split).and_then(|split| split.written);
+        written.unwrap_or(TimestampMs::MIN)
+    }
+
+    /// Says from where each split must be read again, where all windows that end at or before
+    /// `acknowledged` are written.
+    pub(super) fn report(&mut self, acknowledged: TimestampMs, safe: &SafePositions) {
+        let positions: Vec<_> = self.safe_positions(acknowledged).collect();
+        for (split, position) in positions {
+            let written = acknowledged.max(self.written(split));
+            safe.set(split, Safe { position, written });
+        }
+    }
+
     /// All windows that end at or before `acknowledged` are written. Gives the first position of
     /// each split that is still needed.
-    pub(super) fn safe_positions(
+    fn safe_positions(
         &mut self,
         acknowledged: TimestampMs,
     ) -> impl Iterator<Item = (SplitId, u64)> {

@@ -54,6 +54,7 @@ pub(super) struct MetricStage {
     store: WindowStore,
     late: IntCounter,
     late_after_idle: IntCounter,
+    already_written: IntCounter,
     null_key: IntCounter,
 }
 
@@ -90,15 +91,18 @@ impl MetricStage {
             inputs,
             late: counters.late.clone(),
             late_after_idle: counters.late_after_idle.clone(),
+            already_written: counters.already_written.clone(),
             null_key: counters.null_key.clone(),
         }
     }
 
-    /// Takes in a batch. `last_watermark` is the watermark of its split behind it.
+    /// Takes in a batch. `last_watermark` is the watermark of its split behind it; windows up to
+    /// `written` were written with the split's events by an earlier run.
     pub(super) fn ingest(
         &mut self,
         batch: &Batch,
         last_watermark: TimestampMs,
+        written: TimestampMs,
         interner: &mut Interner,
     ) {
         let rows = batch.rows();
@@ -154,6 +158,7 @@ impl MetricStage {
                 },
                 watermarks: &batch.watermarks,
                 last_watermark,
+                written,
                 selected: selected.as_deref(),
             },
             &keys,
@@ -162,6 +167,7 @@ impl MetricStage {
         if dropped != crate::window::Dropped::default() {
             self.late.inc_by(dropped.late);
             self.late_after_idle.inc_by(dropped.late_after_idle);
+            self.already_written.inc_by(dropped.already_written);
             self.null_key.inc_by(dropped.null_key);
         }
     }

@@ -67,7 +67,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Works until the input has ended and all workers have sent their last partials.
-    pub(super) fn run(mut self) -> Result<(), write::Stopped> {
+    pub(super) fn run(mut self) -> Result<Splits, write::Stopped> {
         let partials = self.partials.clone();
         let input = self.inbox.receiver.clone();
         let nothing = crossbeam_channel::never();
@@ -95,7 +95,7 @@ impl Worker {
             }
         }
         self.report();
-        Ok(())
+        Ok(self.splits)
     }
 
     fn handle(&mut self, input: Input) -> Result<(), write::Stopped> {
@@ -103,6 +103,9 @@ impl Worker {
             Input::Source(SourceEvent::Records(records)) => self.process(&records),
             Input::Source(SourceEvent::Assigned(split)) => {
                 tracing::debug!(worker = self.number, split = %split, "split assigned");
+            }
+            Input::Source(SourceEvent::Written { split, until }) => {
+                self.splits.set_written(split, until);
             }
             Input::Source(SourceEvent::Idle(split)) => {
                 self.watermarks(|watermarks| watermarks.idle(split));
@@ -137,8 +140,9 @@ impl Worker {
             .preparation
             .prepare(records, &mut self.splits, &mut self.interner);
         let last_watermark = self.splits.watermark(split);
+        let written = self.splits.written(split);
         for stage in &mut self.stages {
-            stage.ingest(&batch, last_watermark, &mut self.interner);
+            stage.ingest(&batch, last_watermark, written, &mut self.interner);
         }
         let latest = batch.times.iter().copied().max();
         let end = latest.and_then(|latest| {
@@ -247,9 +251,8 @@ impl Worker {
         let [texts, bytes] = &self.interner_gauges;
         texts.set(i64::try_from(self.interner.len()).unwrap_or(i64::MAX));
         bytes.set(i64::try_from(self.interner.byte_len()).unwrap_or(i64::MAX));
-        for (split, position) in self.splits.safe_positions(self.writer.acknowledged()) {
-            self.shared.safe.set(split, position);
-        }
+        self.splits
+            .report(self.writer.acknowledged(), &self.shared.safe);
         if self.number != 0 {
             return;
         }

@@ -209,6 +209,8 @@ mod tests {
             });
             Ok(())
         }
+
+        fn end(&mut self) {}
     }
 
     fn context() -> Context {

@@ -7,6 +7,7 @@ mod connection;
 mod gather;
 mod group;
 mod intake;
+mod metadata;
 mod offsets;
 mod reader;
 mod settings;
@@ -87,6 +88,8 @@ impl Source for KafkaSource {
                 .spawn_scoped(scope, || reader.run(stop))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
             hand_over(handed, output);
+            // The reader stays in the group and commits what the pipeline makes of the rest.
+            output.end();
             thread
                 .join()
                 .unwrap_or_else(|_| Err(failed("its thread died".to_owned())))

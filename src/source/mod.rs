@@ -20,9 +20,9 @@ mod progress;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::{Clock, Duration, RecordBatch, Split, SplitId};
+use crate::model::{Clock, Duration, RecordBatch, Split, SplitId, TimestampMs};
 use crate::telemetry::Registry;
 
 pub use config::{
@@ -49,6 +49,15 @@ pub enum SourceEvent {
     Finished(SplitId),
     /// The split now belongs to somebody else.
     Revoked(SplitId),
+    /// Said after a split was assigned: an earlier run has written all windows that end at or before
+    /// `until` (ms since the epoch) with this split's events. What is read again of them is only
+    /// there for the windows after.
+    Written {
+        /// The split.
+        split: SplitId,
+        /// Up to when.
+        until: TimestampMs,
+    },
 }
 
 /// The pipeline has stopped taking input.
@@ -63,6 +72,10 @@ pub trait SourceOutput: Send {
     /// # Errors
     /// [`Stopped`] once the pipeline takes no more.
     fn send(&mut self, event: SourceEvent) -> Result<(), Stopped>;
+
+    /// Says that nothing more comes, though windows are still open: for a source that stays to
+    /// commit what the pipeline makes of the rest.
+    fn end(&mut self);
 }
 
 /// Set once when a source is to stop reading: it hands over what it has and returns.
@@ -81,35 +94,51 @@ impl StopSignal {
     }
 }
 
-/// From which position on each split must be read again after a restart: everything before it has
-/// been written and acknowledged. The pipeline sets it, a source commits it where its protocol
-/// keeps positions.
+/// From where a split must be read again after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Safe {
+    /// The first position that is still needed.
+    pub position: u64,
+    /// All windows that end at or before this are written, ms since the epoch.
+    pub written: TimestampMs,
+}
+
+/// From where each split must be read again after a restart. The pipeline sets it, a source commits
+/// it where its protocol keeps positions.
 #[derive(Debug, Clone, Default)]
-pub struct SafePositions(Arc<Mutex<BTreeMap<SplitId, u64>>>);
+pub struct SafePositions {
+    splits: Arc<Mutex<BTreeMap<SplitId, Safe>>>,
+    closed: Arc<AtomicBool>,
+}
 
 impl SafePositions {
-    /// Sets the first position of a split that is still needed.
-    pub fn set(&self, split: SplitId, position: u64) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(split, position);
+    /// Sets from where a split must be read again.
+    pub fn set(&self, split: SplitId, safe: Safe) {
+        self.lock().insert(split, safe);
     }
 
-    /// All splits with their first needed position.
-    pub fn all(&self) -> BTreeMap<SplitId, u64> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// All splits.
+    pub fn all(&self) -> BTreeMap<SplitId, Safe> {
+        self.lock().clone()
     }
 
     /// Forgets a split that belongs to somebody else now.
     pub fn remove(&self, split: SplitId) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&split);
+        self.lock().remove(&split);
+    }
+
+    /// Says that nothing will change any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing will change any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SplitId, Safe>> {
+        self.splits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

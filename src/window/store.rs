@@ -20,6 +20,8 @@ pub struct Rows<'a> {
     /// The last of the split's watermarks: where no window of the batch ends at or before it, no
     /// row is late.
     pub last_watermark: TimestampMs,
+    /// Windows that end at or before this were written with the split's events by an earlier run.
+    pub written: TimestampMs,
     /// The rows that the metric is for; all where it is for all.
     pub selected: Option<&'a [u32]>,
 }
@@ -40,6 +42,8 @@ pub struct Dropped {
     pub late: u64,
     /// The window had closed while the split was idle.
     pub late_after_idle: u64,
+    /// The window was written by an earlier run.
+    pub already_written: u64,
     /// The value of `per.key` was NULL.
     pub null_key: u64,
 }
@@ -145,6 +149,10 @@ impl WindowStore {
                 scratch.others.push(*row);
                 continue;
             }
+            if end <= rows.written {
+                dropped.already_written += 1;
+                continue;
+            }
             if may_be_late && rows.watermarks.get(index).is_some_and(|mark| *mark >= end) {
                 dropped.late += 1;
                 continue;
@@ -211,11 +219,6 @@ impl WindowStore {
         std::mem::replace(&mut self.open, still_open)
             .into_iter()
             .collect()
-    }
-
-    /// Windows that end at or before this were written in an earlier run.
-    pub fn skip_until(&mut self, watermark: TimestampMs) {
-        self.closed = self.closed.max(watermark);
     }
 
     /// The end of the window of a time.

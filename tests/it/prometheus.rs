@@ -75,7 +75,8 @@ fn a_prometheus_that_is_killed_for_twenty_seconds_loses_no_sample() -> Result<()
     // The outage itself; nothing happens that could be waited for.
     thread::sleep(OUTAGE);
     ensure!(
-        weir.stderr()?.contains("retr"),
+        weir.stderr()?
+            .contains("a request failed and will be repeated"),
         "nothing was tried while the receiver was away\n{}",
         weir.tail()
     );

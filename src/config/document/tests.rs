@@ -188,7 +188,8 @@ fn names_the_place_of_what_is_no_yaml() {
     for (text, expected) in [
         (
             "a: b: c\n",
-            "x.yaml:1:5: invalid YAML: mapping values are not allowed in this context",
+            "x.yaml:1:5: invalid YAML: mapping values are not allowed in this context; put quotes \
+             around a text that holds ': '",
         ),
         (
             "a:\n\tb: 1\n",

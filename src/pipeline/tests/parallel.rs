@@ -19,7 +19,7 @@ const METRICS: &str = "
     per: { key: vehicle, let: { first: first(x), last: last(x) } }
     by: [region]
     value: sum(first + 1000 * last)
-  latest: { by: [region, vehicle], value: x }";
+  latest: { labels: [region, vehicle], value: x }";
 
 /// The batches of each split: times go forward with disorder, some of it too great; many are equal.
 fn script(seed: u64) -> Vec<Vec<Vec<String>>> {

@@ -17,7 +17,8 @@ fn windows_close_by_the_clock_when_all_is_silent_and_no_earlier() {
     bench.records(0, 1, &events(&[50]));
     bench.await_metric("weir_splits{state=\"idle\",pipeline=\"test\"} 0");
     bench.idle(0, 1);
-    bench.advance_clock(900);
+    // Samples are written once the watermark is past them.
+    bench.advance_clock(901);
     assert_eq!(bench.await_samples(1), ["m{UK} @1000=2"]);
     let (finished, samples) = bench.end();
     assert_eq!(samples, ["m{UK} @1000=2"]);
@@ -131,6 +132,7 @@ fn stopping_leaves_open_windows_only_to_those_who_can_read_again() {
         .start();
         bench.assign(&[0]);
         bench.records(0, 0, &events(&[100, 1_100, 1_200]));
+        bench.await_samples(1);
         let (finished, samples) = bench.stop(Duration::from_secs(60));
         assert_eq!(samples, expected, "replayable: {replayable}");
         assert!(finished.error.is_none(), "{:?}", finished.error);

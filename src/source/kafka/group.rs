@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -9,18 +10,22 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
-use crate::model::{Split, SplitId};
+use crate::model::{Split, SplitId, TimestampMs};
 
 use super::super::SafePositions;
+use super::metadata;
 use super::offsets::Offsets;
 use super::status::Status;
 use super::topics::Topics;
 
+/// How long the cluster may take to say what was committed before.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Something that librdkafka told.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// A partition is ours.
-    Assigned(Split),
+    /// A partition is ours, and up to when windows were written with its events before.
+    Assigned(Split, Option<TimestampMs>),
     /// A partition is no longer ours.
     Revoked(SplitId),
     /// How everything stands.
@@ -79,16 +84,19 @@ impl Group {
     pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, mode: CommitMode) {
         let due = lock(&self.offsets).due(&self.safe.all());
         let mut list = TopicPartitionList::new();
-        for (split, offset) in due {
+        for (split, safe) in due {
             let Some((topic, partition)) = self.topics.partition(split) else {
                 continue;
             };
-            let Ok(offset) = i64::try_from(offset) else {
+            let Ok(offset) = i64::try_from(safe.position) else {
                 continue;
             };
             let added = list.add_partition_offset(topic, partition, Offset::Offset(offset));
             if let Err(error) = added {
                 tracing::warn!(%error, topic, partition, offset, "an offset cannot be committed");
+            }
+            if let Some(mut element) = list.find_partition(topic, partition) {
+                element.set_metadata(metadata::encode(safe.written));
             }
         }
         if list.count() == 0 {
@@ -103,14 +111,24 @@ impl Group {
         lock(&self.notices).push_back(notice);
     }
 
-    fn assigned(&self, list: &TopicPartitionList) {
+    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let committed = consumer
+            .committed_offsets(list.clone(), COMMITTED_TIMEOUT)
+            .inspect_err(|error| {
+                tracing::warn!(%error, "it is not known which windows were written before");
+            })
+            .ok();
+        let written = |topic: &str, partition| {
+            let element = committed.as_ref()?.find_partition(topic, partition)?;
+            metadata::decode(element.metadata())
+        };
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             match self.topics.split(topic, partition) {
                 Some(split) => {
                     self.safe.remove(split.id);
                     lock(&self.offsets).assigned(split.id);
-                    self.notice(Notice::Assigned(split));
+                    self.notice(Notice::Assigned(split, written(topic, partition)));
                 }
                 None => self.notice(Notice::Refused(format!(
                     "partition {topic}/{partition} cannot be numbered; at most 65536 a topic"
@@ -172,7 +190,7 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(list) => self.assigned(list),
+            Rebalance::Assign(list) => self.assigned(consumer, list),
             Rebalance::Revoke(list) => {
                 // What was lost may be read by somebody else by now: their commits count.
                 if !consumer.assignment_lost() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::SplitId;
+use crate::source::Safe;
 
 /// What was read and committed of the partitions that we own.
 #[derive(Debug, Default)]
@@ -11,8 +12,9 @@ pub(super) struct Offsets(BTreeMap<SplitId, Marks>);
 #[derive(Debug, Default)]
 struct Marks {
     first: Option<u64>,
-    asked: Option<u64>,
-    committed: Option<u64>,
+    asked: Option<Safe>,
+    /// Whether the cluster is known to have the position that was asked for last.
+    committed: bool,
 }
 
 impl Offsets {
@@ -37,27 +39,33 @@ impl Offsets {
     /// it is from an earlier one.
     pub(super) fn committed(&mut self, split: SplitId, offset: u64) {
         if let Some(marks) = self.0.get_mut(&split)
-            && marks.asked == Some(offset)
+            && marks.asked.is_some_and(|asked| asked.position == offset)
         {
-            marks.committed = marks.asked;
+            marks.committed = true;
         }
     }
 
     /// The offsets to commit, given which positions are safe.
     ///
-    /// A position that is not beyond the first record of this assignment says nothing new: it may
-    /// be left over from an earlier assignment, and committing it would throw back whoever owned
-    /// the partition in between.
-    pub(super) fn due(&mut self, safe: &BTreeMap<SplitId, u64>) -> Vec<(SplitId, u64)> {
+    /// A position before the first record of this assignment is left over from an earlier one, and
+    /// committing it would throw back whoever owned the partition in between.
+    pub(super) fn due(&mut self, safe: &BTreeMap<SplitId, Safe>) -> Vec<(SplitId, Safe)> {
         let mut due = Vec::new();
         for (split, marks) in &mut self.0 {
             let (Some(first), Some(safe)) = (marks.first, safe.get(split).copied()) else {
                 continue;
             };
-            if safe > first && marks.committed.is_none_or(|committed| safe > committed) {
-                marks.asked = Some(safe);
-                due.push((*split, safe));
+            if safe.position < first || (marks.asked == Some(safe) && marks.committed) {
+                continue;
             }
+            if marks
+                .asked
+                .is_none_or(|asked| asked.position != safe.position)
+            {
+                marks.committed = false;
+            }
+            marks.asked = Some(safe);
+            due.push((*split, safe));
         }
         due
     }
@@ -70,6 +78,10 @@ mod tests {
     const A: SplitId = SplitId(0);
     const B: SplitId = SplitId(1);
 
+    fn safe(position: u64, written: i64) -> Safe {
+        Safe { position, written }
+    }
+
     #[test]
     fn each_position_is_due_until_it_is_committed() {
         let mut offsets = Offsets::default();
@@ -78,29 +90,48 @@ mod tests {
             offsets.read(split, 10);
             offsets.read(split, 11);
         }
-        let safe = BTreeMap::from([(A, 11), (B, 12)]);
-        assert_eq!(offsets.due(&safe), [(A, 11), (B, 12)]);
-        assert_eq!(offsets.due(&safe), [(A, 11), (B, 12)]);
+        let both = BTreeMap::from([(A, safe(11, 5)), (B, safe(12, 5))]);
+        assert_eq!(offsets.due(&both), [(A, safe(11, 5)), (B, safe(12, 5))]);
+        assert_eq!(offsets.due(&both), [(A, safe(11, 5)), (B, safe(12, 5))]);
         offsets.committed(A, 11);
-        assert_eq!(offsets.due(&safe), [(B, 12)]);
+        assert_eq!(offsets.due(&both), [(B, safe(12, 5))]);
         offsets.committed(B, 12);
-        assert_eq!(offsets.due(&safe), []);
-        let safe = BTreeMap::from([(A, 13), (B, 11)]);
-        assert_eq!(offsets.due(&safe), [(A, 13)]);
+        assert_eq!(offsets.due(&both), []);
+        let later = BTreeMap::from([(A, safe(13, 5)), (B, safe(12, 5))]);
+        assert_eq!(offsets.due(&later), [(A, safe(13, 5))]);
+    }
+
+    #[test]
+    fn windows_written_are_due_at_the_same_position_as_well() {
+        let mut offsets = Offsets::default();
+        offsets.assigned(A);
+        offsets.read(A, 10);
+        assert_eq!(
+            offsets.due(&BTreeMap::from([(A, safe(10, 5))])),
+            [(A, safe(10, 5))]
+        );
+        offsets.committed(A, 10);
+        assert_eq!(offsets.due(&BTreeMap::from([(A, safe(10, 5))])), []);
+        assert_eq!(
+            offsets.due(&BTreeMap::from([(A, safe(10, 6))])),
+            [(A, safe(10, 6))]
+        );
     }
 
     #[test]
     fn what_is_not_ours_or_left_over_is_not_committed() {
         let mut offsets = Offsets::default();
         offsets.assigned(A);
-        let safe = BTreeMap::from([(A, 100), (B, 100)]);
-        assert_eq!(offsets.due(&safe), []);
+        let both = BTreeMap::from([(A, safe(100, 5)), (B, safe(100, 5))]);
+        assert_eq!(offsets.due(&both), []);
         offsets.read(A, 500);
-        assert_eq!(offsets.due(&safe), []);
+        assert_eq!(offsets.due(&both), []);
         offsets.committed(A, 900);
-        let safe = BTreeMap::from([(A, 501)]);
-        assert_eq!(offsets.due(&safe), [(A, 501)]);
+        assert_eq!(
+            offsets.due(&BTreeMap::from([(A, safe(501, 5))])),
+            [(A, safe(501, 5))]
+        );
         offsets.revoked(A);
-        assert_eq!(offsets.due(&safe), []);
+        assert_eq!(offsets.due(&both), []);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
-use crate::model::{RecordBatch, Split, SplitId};
+use crate::model::{RecordBatch, Split, SplitId, TimestampMs};
 use crate::telemetry::LogLimit;
 
 use super::super::handover::Producer;
@@ -239,10 +239,12 @@ impl Reader {
         self.push(rest)
     }
 
-    /// Stays in the group until everything is handed over, then commits for the last time.
+    /// Stays in the group until everything is handed over and the pipeline has made of it what it
+    /// can, then commits for the last time.
     fn drain(&mut self) {
         self.pause();
-        while !self.producer.is_abandoned() {
+        let safe = self.source.context.safe.clone();
+        while !(self.producer.is_abandoned() && safe.is_closed()) {
             drop(self.consumer.poll(TICK));
             // Records that still come are not handed over, and so not committed.
             while self.consumer.context().next_notice().is_some() {}
@@ -257,7 +259,7 @@ impl Reader {
     fn heed_notices(&mut self) -> Result<(), End> {
         while let Some(notice) = self.consumer.context().next_notice() {
             match notice {
-                Notice::Assigned(split) => self.assigned(split)?,
+                Notice::Assigned(split, written) => self.assigned(split, written)?,
                 Notice::Revoked(split) => self.revoked(split)?,
                 Notice::Status(status) => self.stands(&status),
                 Notice::Disconnected(reason) => self.disconnected(&reason),
@@ -273,7 +275,7 @@ impl Reader {
         Ok(())
     }
 
-    fn assigned(&mut self, split: Split) -> Result<(), Stopped> {
+    fn assigned(&mut self, split: Split, written: Option<TimestampMs>) -> Result<(), Stopped> {
         tracing::info!(%split, "kafka partition assigned");
         if let Some((topic, _)) = self.source.topics.partition(split.id) {
             self.missing_topics.remove(topic);
@@ -288,7 +290,12 @@ impl Reader {
                 next: None,
             },
         );
+        let id = split.id;
         self.producer.push(SourceEvent::Assigned(split), 0)?;
+        if let Some(until) = written {
+            self.producer
+                .push(SourceEvent::Written { split: id, until }, 0)?;
+        }
         if self.paused {
             self.pause();
         }

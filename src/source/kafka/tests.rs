@@ -14,9 +14,20 @@ use crate::model::Secret;
 use crate::model::{self, Clock, SplitId};
 use crate::source::config::StartPosition;
 use crate::source::metrics::DropReason;
-use crate::source::{FileProgress, SafePositions, Stopped};
+use crate::source::{FileProgress, Safe, SafePositions, Stopped};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// All windows up to a time of its own are written at a position.
+fn safe(position: u64) -> Safe {
+    Safe {
+        position,
+        written: WRITTEN,
+    }
+}
+
+/// Up to when windows are written in these tests, ms since the epoch.
+const WRITTEN: i64 = 1_730_621_750_000;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -26,6 +37,8 @@ impl SourceOutput for Channel {
     fn send(&mut self, event: SourceEvent) -> Result<(), Stopped> {
         self.0.send(event).map_err(|_| Stopped)
     }
+
+    fn end(&mut self) {}
 }
 
 /// A source that runs on a thread of its own.
@@ -85,6 +98,7 @@ struct Heard {
     names: BTreeMap<SplitId, String>,
     texts: BTreeMap<SplitId, Vec<String>>,
     idle: Vec<SplitId>,
+    written: BTreeMap<SplitId, i64>,
 }
 
 impl Running {
@@ -109,6 +123,9 @@ impl Running {
                     }
                 }
                 SourceEvent::Idle(split) => heard.idle.push(split),
+                SourceEvent::Written { split, until } => {
+                    heard.written.insert(split, until);
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -119,6 +136,7 @@ impl Running {
     /// Stops the source and waits until it has ended.
     fn finish(self) -> Result<(), SourceError> {
         self.stop.stop();
+        self.safe.close();
         while self.events.recv().is_ok() {}
         self.thread.join().unwrap()
     }
@@ -195,8 +213,8 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
-    running.safe.set(B0, 60);
-    running.safe.set(B1, 100);
+    running.safe.set(B0, safe(60));
+    running.safe.set(B1, safe(100));
     running.finish().unwrap();
     let offsets = committed(&cluster, &[("a", 0), ("b", 0), ("b", 1)]);
     assert_eq!(
@@ -207,6 +225,7 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
     let running = start(&cluster, &["a", "b"]);
     let heard = running.listen(40, 3);
     assert_eq!(heard.texts, [(B0, expected[60..].to_vec())].into());
+    assert_eq!(heard.written, [(B0, WRITTEN), (B1, WRITTEN)].into());
     running.finish().unwrap();
 }
 
@@ -222,7 +241,7 @@ fn a_second_instance_goes_on_from_what_is_safe() {
     let first = start(&cluster, &["a"]);
     let heard = first.listen(200, 2);
     for split in heard.names.keys() {
-        first.safe.set(*split, 50);
+        first.safe.set(*split, safe(50));
     }
     let second = start(&cluster, &["a"]);
     let heard = second.listen(50, 1);

@@ -170,6 +170,8 @@ mod tests {
             });
             Ok(())
         }
+
+        fn end(&mut self) {}
     }
 
     fn message(payload: &str, packet_id: u16) -> Handed {

@@ -1,7 +1,6 @@
 //! A weir that runs as a service, with its metrics page.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -71,15 +70,16 @@ impl Service {
         })
     }
 
-    /// Waits until a file has so many lines.
+    /// Waits until something is so.
     ///
     /// # Errors
-    /// It does not get them, or weir ends.
-    pub(crate) fn await_lines(&mut self, path: &Path, lines: usize) -> Result<()> {
-        let what = format!("{lines} lines in {}", path.display());
-        self.process.wait_until(&what, LIMIT, || {
-            fs::read_to_string(path).is_ok_and(|text| text.lines().count() >= lines)
-        })
+    /// It does not come to that, or weir ends.
+    pub(crate) fn await_condition(
+        &mut self,
+        what: &str,
+        is_so: impl FnMut() -> bool,
+    ) -> Result<()> {
+        self.process.wait_until(what, LIMIT, is_so)
     }
 
     /// Does something again and again until a metric has reached a value.
