@@ -10,6 +10,7 @@ use super::environment::process_variable;
 use super::file::PipelineFile;
 use super::pipeline::Pipeline;
 use super::report::{Place, Problems};
+use super::salvage::salvage;
 use super::validate::validate;
 
 /// Why a pipeline file cannot be used.
@@ -71,7 +72,8 @@ pub fn load_text(
     let mut problems = Problems::new(file, text);
     let pipeline = Document::parse(text, variables, &mut problems).and_then(|mut document| {
         apply(overrides, &mut document, &mut problems);
-        let file: PipelineFile = check::read_as(&document, &mut problems)?;
+        let file: Option<PipelineFile> = check::read_as(&document, &mut problems);
+        let file = file.or_else(|| salvage(&document, &schema()))?;
         validate(&file, folder, &document, &mut problems)
     });
     match pipeline {

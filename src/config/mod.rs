@@ -11,6 +11,7 @@ mod file;
 mod load;
 mod pipeline;
 mod report;
+mod salvage;
 mod validate;
 
 pub use document::ReadError;

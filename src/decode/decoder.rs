@@ -5,9 +5,10 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 use super::config::{EventConfig, Format, TimeUnit};
-use super::json::{self, JsonError, Leaves, ObjectPlan, Scalar};
+use super::json::{self, JsonError};
 use super::metrics::{DecodeMetrics, Reason};
 use super::path::{InvalidPath, Path};
+use super::plan::{Leaves, ObjectPlan, Scalar};
 use super::time::event_time;
 use crate::model::record::Record;
 use crate::model::{

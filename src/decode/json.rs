@@ -5,101 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::plain;
+use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-/// A JSON value that a field can take.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Scalar<'a> {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i64),
-    /// Any other number.
-    Number(f64),
-    /// A text.
-    Text(Cow<'a, str>),
-    /// An object or an array.
-    Composite,
-}
-
-/// What to look for in an object.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ObjectPlan {
-    entries: Vec<(Box<str>, EntryPlan)>,
-}
-
-/// What to do with the value of a key.
-#[derive(Debug, Clone, Default)]
-pub(super) struct EntryPlan {
-    /// The leaves that take the value itself. One key may feed several fields.
-    leaves: Vec<usize>,
-    /// The keys below, where the value is an object.
-    object: Option<ObjectPlan>,
-}
-
-impl ObjectPlan {
-    /// Adds a leaf at the end of a path of keys.
-    pub(super) fn add(&mut self, keys: &[String], leaf: usize) {
-        let Some((key, rest)) = keys.split_first() else {
-            return;
-        };
-        let index = match self.entries.iter().position(|(known, _)| **known == **key) {
-            Some(index) => index,
-            None => {
-                self.entries
-                    .push((key.as_str().into(), EntryPlan::default()));
-                self.entries.len() - 1
-            }
-        };
-        let Some((_, entry)) = self.entries.get_mut(index) else {
-            return;
-        };
-        if rest.is_empty() {
-            entry.leaves.push(leaf);
-        } else {
-            entry.object.get_or_insert_default().add(rest, leaf);
-        }
-    }
-
-    /// An entry by its place in the plan.
-    #[inline]
-    pub(super) fn at(&self, index: usize) -> Option<(&str, &EntryPlan)> {
-        self.entries.get(index).map(|(key, entry)| (&**key, entry))
-    }
-
-    /// The entry of a key. A device sends its keys in the same order every time, so the entry after
-    /// the last one found is tried first.
-    pub(super) fn entry(&self, key: &str, expected: &mut usize) -> Option<&EntryPlan> {
-        if let Some((name, entry)) = self.entries.get(*expected)
-            && **name == *key
-        {
-            *expected += 1;
-            return Some(entry);
-        }
-        let index = self.entries.iter().position(|(name, _)| **name == *key)?;
-        *expected = index + 1;
-        self.entries.get(index).map(|(_, entry)| entry)
-    }
-}
-
-impl EntryPlan {
-    /// Hands a value to all leaves that take it.
-    #[inline]
-    pub(super) fn hand_over(&self, value: &Scalar<'_>, leaves: &mut impl Leaves) {
-        for leaf in &self.leaves {
-            leaves.take(*leaf, value);
-        }
-    }
-}
-
-/// Takes the values as they are found.
-pub(super) trait Leaves {
-    /// The value of a leaf. A key that stands twice in an object gives its values in order; the
-    /// last one holds.
-    fn take(&mut self, leaf: usize, value: &Scalar<'_>);
-}
 
 /// Why a text gave no values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +29,7 @@ pub(super) fn walk(
     plan: &ObjectPlan,
     leaves: &mut impl Leaves,
 ) -> Result<(), JsonError> {
-    let mut found = Vec::with_capacity(plan.entries.len());
+    let mut found = Vec::with_capacity(plan.len());
     if plain::walk(text, plan, &mut found).is_some() {
         for (entry, value) in &found {
             entry.hand_over(value, leaves);

@@ -7,6 +7,7 @@ mod json;
 mod metrics;
 mod path;
 mod plain;
+mod plan;
 mod time;
 
 pub use config::{EventConfig, FieldConfig, FieldDetail, Format, TimeField, TimeUnit};

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{EntryPlan, ObjectPlan, Scalar};
+use super::plan::{EntryPlan, ObjectPlan, Scalar};
 
 /// Numbers of at most this many digits are exact in an `i64` and, as a mantissa, in an `f64`.
 const EXACT_DIGITS: usize = 15;
@@ -219,7 +219,8 @@ fn plain_length(bytes: &[u8]) -> usize {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::json::{self, Leaves};
+    use super::super::json;
+    use super::super::plan::Leaves;
     use super::*;
 
     struct Taken(Vec<(usize, String)>);

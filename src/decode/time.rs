@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::config::TimeUnit;
-use super::json::Scalar;
 use super::metrics::Reason;
+use super::plan::Scalar;
 use crate::model::TimestampMs;
 
 /// 1 January 2000: an earlier time is a clock that was never set, or seconds taken for

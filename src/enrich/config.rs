@@ -43,7 +43,7 @@ impl LookupConfig {
     /// # Errors
     /// Which one does not, and why.
     pub fn check_otherwise(&self) -> Result<(), String> {
-        super::lookup::fallbacks(&self.add, &self.otherwise).map(drop)
+        super::fallback::fallbacks(&self.add, &self.otherwise).map(drop)
     }
 }
 

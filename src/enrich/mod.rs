@@ -2,6 +2,7 @@
 
 mod config;
 mod csv_table;
+mod fallback;
 mod lookup;
 mod metrics;
 mod refresh;

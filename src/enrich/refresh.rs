@@ -92,6 +92,7 @@ impl Refresher {
             .with_label_values(&[&config.lookup])
             .set(signed(table.rows()));
         metrics.misses.with_label_values(&[&config.lookup]);
+        metrics.dropped.with_label_values(&[&config.lookup]);
         metrics.age.with_label_values(&[&config.lookup]).set(0.0);
         for result in ["changed", "unchanged", "failed"] {
             metrics

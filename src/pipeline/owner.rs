@@ -10,8 +10,8 @@ use super::stage::{kind_of, kinds_of};
 use crate::config::{Metric, Shape};
 use crate::expr::AggregateExpression;
 use crate::model::{Column, Interner, Sample, SplitId, Symbol, TimestampMs};
-use crate::window::Groups;
 use crate::window::aggregate::{AggregateKind, Input, Origin, SymbolMap};
+use crate::window::{END_OF_TIME, Groups, Tumbling};
 
 /// One owner. It shares the interner of the worker on its thread.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ struct OwnedMetric {
     kinds: Vec<AggregateKind>,
     /// How many symbols of a key are labels.
     labels: usize,
+    /// Where samples have the times of events: the windows in which these are put in order.
+    ordering: Option<Tumbling>,
     key_width: usize,
     series: SeriesCache,
     samples: IntCounter,
@@ -43,7 +45,7 @@ struct OwnedMetric {
 pub(super) struct Formed {
     /// The samples, ordered by window end and metric.
     pub(super) samples: Vec<Sample>,
-    /// All windows that end at or before this have been formed.
+    /// All windows that end at or before this have been formed, and no earlier sample comes after.
     pub(super) watermark: TimestampMs,
 }
 
@@ -56,6 +58,7 @@ impl Owner {
             OwnedMetric {
                 kinds: kinds_of(&metric.shape),
                 shape: metric.shape.clone(),
+                ordering: matches!(metric.shape, Shape::Raw { .. }).then_some(metric.windows),
                 labels: labels.len(),
                 key_width: labels.len() + usize::from(is_per),
                 series: SeriesCache::new(metric.name.clone(), labels),
@@ -94,11 +97,25 @@ impl Owner {
                 if watermark > self.formed {
                     self.formed = watermark;
                     let samples = self.form(watermark, interner);
-                    return Some(Formed { samples, watermark });
+                    return Some(Formed {
+                        samples,
+                        watermark: self.complete_until(watermark),
+                    });
                 }
             }
         }
         None
+    }
+
+    /// Events of an ordering window that is still open will be samples of times before the watermark,
+    /// so samples are complete only up to the window's start.
+    fn complete_until(&self, watermark: TimestampMs) -> TimestampMs {
+        let orderings = self.metrics.iter().filter_map(|metric| metric.ordering);
+        let start = |windows: Tumbling| windows.end(watermark).saturating_sub(windows.size_ms());
+        match watermark {
+            END_OF_TIME => END_OF_TIME,
+            _ => orderings.map(start).fold(watermark, TimestampMs::min),
+        }
     }
 
     fn merge(&mut self, partials: Partials, interner: &mut Interner) {

@@ -159,6 +159,7 @@ impl MetricStage {
                 watermarks: &batch.watermarks,
                 last_watermark,
                 written,
+                empty: interner.find("").unwrap_or(Symbol::NULL),
                 selected: selected.as_deref(),
             },
             &keys,

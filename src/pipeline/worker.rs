@@ -79,6 +79,11 @@ impl Worker {
                     if let Ok(message) = message {
                         self.receive(message)?;
                     }
+                    // A worker without input would wait for a tick, and there is none while the
+                    // others send; but every window waits for every worker.
+                    if self.shared.watermark.load(Ordering::Acquire) > self.flushed {
+                        self.advance();
+                    }
                 }
                 recv(input) -> input => {
                     // The senders live as long as the pipeline; without them there is no input.

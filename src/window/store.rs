@@ -22,6 +22,9 @@ pub struct Rows<'a> {
     pub last_watermark: TimestampMs,
     /// Windows that end at or before this were written with the split's events by an earlier run.
     pub written: TimestampMs,
+    /// The symbol of the empty text: as a label it is the same as NULL, for to Prometheus a label
+    /// with an empty value is an absent one. NULL itself where there is no such symbol.
+    pub empty: Symbol,
     /// The rows that the metric is for; all where it is for all.
     pub selected: Option<&'a [u32]>,
 }
@@ -189,7 +192,8 @@ impl WindowStore {
             scratch.key.clear();
             for column in keys {
                 let symbol = column.get(*row as usize).copied().unwrap_or(Symbol::NULL);
-                scratch.key.push(symbol);
+                let absent = symbol == rows.empty;
+                scratch.key.push(if absent { Symbol::NULL } else { symbol });
             }
             scratch.slots.push(groups.slot(&scratch.key));
         }

@@ -142,10 +142,34 @@ fn metrics_page() -> Result<String> {
 fn the_page_and_the_program_name_the_same_metrics() {
     let mut documented = documented().unwrap();
     assert!(documented.remove(KAFKA_ONLY).is_some());
-    let exported = exported(&metrics_page().unwrap()).unwrap();
+    let text = metrics_page().unwrap();
+    let exported = exported(&text).unwrap();
     let names = |metrics: &BTreeMap<String, Metric>| metrics.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&documented), names(&exported));
     assert_eq!(documented, exported);
+
+    let page = page("metrics.md").unwrap();
+    let mut reasons = BTreeSet::new();
+    for line in text.lines() {
+        let Some((name, labels)) = line.split_once('{') else {
+            continue;
+        };
+        let Some((_, reason)) = labels.split_once("reason=\"") else {
+            continue;
+        };
+        reasons.insert((name, reason.split('"').next().unwrap()));
+    }
+    assert!(reasons.len() > 15, "{reasons:?}");
+    for (name, reason) in reasons {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` ")));
+        let is_named = row.is_some_and(|row| row.contains(&format!("`{reason}`")));
+        assert!(
+            is_named,
+            "the page does not name the reason {reason} of {name}"
+        );
+    }
 }
 
 #[test]

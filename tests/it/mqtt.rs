@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use rumqttc::{Client, Event as MqttEvent, MqttOptions, Packet, QoS, Transport};
 
 use crate::reference::event::{Event, read};
 use crate::reference::fleet::{CONNECTED_CARS, Fleet, START_MS, expect_same, succeed};
@@ -120,10 +121,43 @@ fn over_tls_with_a_certificate_of_our_own() -> Result<()> {
         path(&certificates.client),
         path(&certificates.client_key),
     );
+    let output = fleet.path("mqtt.ndjson");
     let mut command = fleet.weir(&pipeline(&fleet, &mqtt)?, &[]);
-    command.arg("--output").arg(fleet.path("mqtt.ndjson"));
+    command.arg("--output").arg(&output);
     let mut service = Service::start(&mut command, &fleet.folder)?;
-    // The load generator speaks no TLS; that the broker let us in is what is of interest here.
-    service.await_metric("weir_source_connected", &[], 1.0)?;
-    service.stop()
+
+    // The load generator speaks no TLS. One event is published until it is read; read twice, it
+    // counts no more.
+    let event = fleet.events(&["--events", "1"])?;
+    let mut options = MqttOptions::new("car", "127.0.0.1", broker.port());
+    let client = (
+        std::fs::read(&certificates.client)?,
+        std::fs::read(&certificates.client_key)?,
+    );
+    let ca = std::fs::read(&certificates.ca)?;
+    options.set_transport(Transport::tls(ca, Some(client), None));
+    let [read] = &read(std::slice::from_ref(&event))[..] else {
+        bail!("there is to be one event");
+    };
+    let part = |field| read.text(field).unwrap_or_default();
+    let (region, vehicle, kind) = (part("region"), part("vehicleId"), part("eventType"));
+    let topic = format!("fleet/{region}/{vehicle}/{kind}");
+    let mut published = Ok(());
+    service.repeat_until("weir_events_total", 1.0, || {
+        published = publish_once(options.clone(), &topic, &event);
+    })?;
+    published?;
+    service.stop()?;
+    expect_same(&read_ndjson(&output)?, &fleet.reference(&[event]).samples)
+}
+
+fn publish_once(options: MqttOptions, topic: &str, payload: &[u8]) -> Result<()> {
+    let (client, mut connection) = Client::new(options, 10);
+    client.publish(topic, QoS::AtLeastOnce, false, payload)?;
+    for event in connection.iter() {
+        if matches!(event?, MqttEvent::Incoming(Packet::PubAck(_))) {
+            return Ok(());
+        }
+    }
+    bail!("the connection has ended without an acknowledgement")
 }

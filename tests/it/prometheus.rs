@@ -66,7 +66,7 @@ fn a_prometheus_that_is_killed_for_twenty_seconds_loses_no_sample() -> Result<()
     // With a rate it sends in real time: the events of the file, each at its time.
     let mut command = fleet.weirgen(&options)?;
     command
-        .args(["--rate", "600"])
+        .args(["--rate", "600", "--start-ms", &start_ms.to_string()])
         .arg(format!("ndjson:{}", pipe.display()));
     let mut weirgen = Process::start("weirgen", &command, &fleet.folder)?;
 

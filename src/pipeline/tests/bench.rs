@@ -110,8 +110,9 @@ write: {{ {write} }}
 }
 
 impl Bench {
+    /// Makes the source say something; a source that has ended says nothing.
     pub(super) fn say(&self, event: SourceEvent) {
-        self.says.as_ref().unwrap().send(event).unwrap();
+        drop(self.says.as_ref().unwrap().send(event));
     }
 
     pub(super) fn assign(&self, splits: &[u32]) {
@@ -156,6 +157,11 @@ impl Bench {
             samples(&self.output)
         );
         samples(&self.output)
+    }
+
+    /// Whether any sample is written by now.
+    pub(super) fn has_written(&self) -> bool {
+        !samples(&self.output).is_empty()
     }
 
     /// Lets the source end, and gives what was written.
@@ -236,7 +242,7 @@ pub(super) fn events(millis: &[i64]) -> Vec<String> {
 }
 
 /// Waits until something is so; whether it became so within a minute.
-pub(super) fn until(is_so: impl Fn() -> bool) -> bool {
+pub(super) fn until(mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > Duration::from_secs(60) {

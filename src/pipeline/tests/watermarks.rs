@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Setup, event, events, split};
+use super::bench::{Setup, event, events, split, until};
 use crate::model::SplitId;
 use crate::source::SourceEvent;
 
@@ -62,6 +62,24 @@ fn late_events_are_counted_by_what_made_them_late() {
     };
     bench.await_metric(&late("late", 2));
     bench.await_metric(&late("late_after_idle", 1));
+}
+
+/// Every window waits for every worker, and one without splits hears only from the others.
+#[test]
+fn workers_without_splits_close_windows_however_busy_the_others_are() {
+    let bench = Setup {
+        workers: 3,
+        ..Setup::default()
+    }
+    .start();
+    bench.assign(&[0]);
+    let mut position = 0;
+    let written = until(|| {
+        bench.records(0, position, &events(&[position as i64 * 50]));
+        position += 1;
+        bench.has_written()
+    });
+    assert!(written);
 }
 
 #[test]
