@@ -1,7 +1,7 @@
 //! The pipeline file: its shape, its checks, and the pipeline that it describes.
 //!
 //! [`PipelineFile`] is what is written, [`Pipeline`] what it means. Between them stands
-//! [`validate`], which reports every problem of a file at its place, all at once.
+//! `validate`, which reports every problem of a file at its place, all at once.
 
 mod check;
 mod compile;

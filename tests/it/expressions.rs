@@ -120,17 +120,20 @@ fn every_example_of_an_expression_has_its_result() {
 
 /// A row of an aggregate's example as an event.
 fn event(example: usize, row: usize, given: &str) -> Result<String> {
-    let mut event = serde_json::json!({ "example": example, "time": START_MS + row as u64 });
+    let mut event = serde_json::Map::new();
+    event.insert("example".to_owned(), example.into());
+    event.insert("time".to_owned(), (START_MS + row as u64).into());
     for (name, value) in assignments(given)? {
-        event[name] = match value {
+        let value = match value {
             "NULL" => serde_json::Value::Null,
             "TRUE" => true.into(),
             "FALSE" => false.into(),
             text if text.starts_with('\'') => text.trim_matches('\'').into(),
             number => number.parse::<f64>()?.into(),
         };
+        event.insert(name.to_owned(), value);
     }
-    Ok(format!("{event}\n"))
+    Ok(format!("{}\n", serde_json::Value::from(event)))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::slice;
 
 use anyhow::Result;
 
@@ -92,7 +93,7 @@ fn nothing_is_lost_or_written_twice_when_a_run_is_stopped_in_the_middle() -> Res
     let (fleet, kafka) = (Fleet::new()?, Kafka::shared()?);
     topic(kafka, "stopped")?;
     let events = fleet.events(&EVENTS)?;
-    let expected = fleet.reference(&[events.clone()]).samples;
+    let expected = fleet.reference(slice::from_ref(&events)).samples;
     let lines: Vec<&[u8]> = events.split_inclusive(|byte| *byte == b'\n').collect();
 
     // Pieces of four seconds, so that a batch ends within a window.

@@ -1,6 +1,7 @@
 //! The same events through a real MQTT broker give the samples of the file.
 
 use std::path::Path;
+use std::slice;
 
 use anyhow::{Context as _, Result, bail};
 use rumqttc::{Client, Event as MqttEvent, MqttOptions, Packet, QoS, Transport};
@@ -65,7 +66,7 @@ fn target(mosquitto: &Mosquitto, topic: &str) -> String {
 fn the_samples_are_those_of_the_file() -> Result<()> {
     let (fleet, mosquitto) = (Fleet::new()?, Mosquitto::start()?);
     let events = fleet.events(&EVENTS)?;
-    let expected = fleet.check(&[events.clone()], &[])?;
+    let expected = fleet.check(slice::from_ref(&events), &[])?;
 
     let mqtt = format!("{{ url: \"{}\", topics: [\"fleet/#\"] }}", mosquitto.url());
     let output = fleet.path("mqtt.ndjson");
@@ -136,7 +137,7 @@ fn over_tls_with_a_certificate_of_our_own() -> Result<()> {
     );
     let ca = std::fs::read(&certificates.ca)?;
     options.set_transport(Transport::tls(ca, Some(client), None));
-    let [read] = &read(std::slice::from_ref(&event))[..] else {
+    let [read] = &read(slice::from_ref(&event))[..] else {
         bail!("there is to be one event");
     };
     let part = |field| read.text(field).unwrap_or_default();

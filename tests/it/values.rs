@@ -6,6 +6,7 @@ mod property;
 
 use std::fs;
 use std::process::Command;
+use std::slice;
 
 use anyhow::Result;
 
@@ -50,7 +51,7 @@ fn disordered_events_within_the_bound_give_what_ordered_ones_do() -> Result<()> 
         event["timestamp"].as_i64()
     };
     assert!(!lines.is_sorted_by_key(time));
-    let samples = fleet.check(&[disordered.clone()], &[])?;
+    let samples = fleet.check(slice::from_ref(&disordered), &[])?;
     // The sort is stable, so events of one time stay in their order.
     lines.sort_by_key(time);
     assert_eq!(fleet.check(&[lines.concat()], &[])?, samples);
@@ -101,7 +102,7 @@ fn the_number_of_workers_changes_no_byte() -> Result<()> {
 fn standard_input_and_output() -> Result<()> {
     let fleet = Fleet::new()?;
     let events = fleet.events(&DISORDERED)?;
-    let expected = fs::read_to_string(fleet.run(&[events.clone()], &[])?)?;
+    let expected = fs::read_to_string(fleet.run(slice::from_ref(&events), &[])?)?;
     let input = fleet.path("input.ndjson");
     fs::write(&input, events)?;
     let weir = fleet.weir(CONNECTED_CARS, &["--input", "-", "--output", "-"]);

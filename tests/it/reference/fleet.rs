@@ -211,14 +211,15 @@ pub(crate) fn by_vehicle(events: &[u8], count: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn differences_are_named() {
-    let one = Sample::new("a", &[], START_MS, 1.0);
-    let two = Sample::new("a", &[], START_MS, 2.0);
-    assert!(expect_same(&[one.clone()], &[one.clone()]).is_ok());
-    let error = expect_same(&[one.clone(), two.clone()], &[one.clone()]).unwrap_err();
+    let [one, two] = [1.0, 2.0].map(|value| Sample::new("a", &[], START_MS, value));
+    let once = [one.clone()];
+    let twice = [one.clone(), one.clone()];
+    let both = [one, two.clone()];
+    assert!(expect_same(&once, &once).is_ok());
+    assert!(expect_same(&twice, &once).is_err());
+    let error = expect_same(&both, &once).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("2 samples for 1 expected\n  unexpected {two:?}")
     );
-    // Twice the same sample is not the same as once.
-    assert!(expect_same(&[one.clone(), one.clone()], &[one]).is_err());
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 
 use anyhow::{Result, ensure};
 
@@ -64,6 +65,8 @@ fn bad_records() -> Vec<(&'static str, Vec<u8>)> {
         ("malformed_json", measured("NaN")),
         ("malformed_json", measured("Infinity")),
         ("malformed_json", measured("-Infinity")),
+        // JSON can write it, but there is no such number.
+        ("malformed_json", measured("1e999")),
         ("malformed_json", measured("01")),
         ("malformed_json", measured("")),
         ("malformed_json", deep.into_bytes()),
@@ -177,16 +180,6 @@ fn odd_records_count_for_what_they_say() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn an_infinite_measurement_is_no_measurement() -> Result<()> {
-    let fleet = Fleet::new()?;
-    let events = fleet.events(&["--seconds", "6"])?;
-    let now = START_MS.to_string();
-    let infinite = event("WARNINGS", "\"V0000000001\"", "\"UK\"", &now, "1e999").into_bytes();
-    let samples = read_ndjson(&fleet.run(&[mix(&events, &[infinite])], &[])?)?;
-    expect_same(&samples, &fleet.reference(&[events]).samples)
-}
-
 /// A named pipe that weir reads and the test writes: its input ends when the test says so.
 struct Pipe {
     path: PathBuf,
@@ -227,14 +220,13 @@ fn whatever_is_dropped_is_counted_by_reason() -> Result<()> {
     let bad = bad_records();
     let records: Vec<_> = bad.iter().map(|(_, record)| record.clone()).collect();
     let input = mix(&events, &records);
-    let expected = fleet.reference(&[events.clone()]);
+    let expected = fleet.reference(slice::from_ref(&events));
     let count = events.split_inclusive(|byte| *byte == b'\n').count() as f64;
 
     let pipe = Pipe::make(fleet.path("events.pipe"))?;
     let output = fleet.path("samples.ndjson");
-    let service = start(&fleet, &pipe.path, &output)?;
+    let mut service = start(&fleet, &pipe.path, &output)?;
     let mut writer = pipe.writer()?;
-    let mut service = service;
     writer.write_all(&input)?;
     service.await_metric("weir_events_total", &[], count)?;
 
