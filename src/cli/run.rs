@@ -1,6 +1,6 @@
 //! `weir run`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -92,11 +92,12 @@ fn finish(running: Vec<Running>, drain: Duration) -> bool {
 }
 
 fn options(pipeline: &Pipeline, workers: Option<u32>, progress: &FileProgress) -> Options {
-    // A file's events are judged against the start of the run, whatever its speed.
-    let clock = if pipeline.source.file.is_some() {
-        Clock::frozen_now()
-    } else {
-        Clock::System
+    // A file's events are judged against the start of the run, whatever its speed. A pipe may go on
+    // for as long as a fleet sends.
+    let is_file = |path: &str| fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let clock = match &pipeline.source.file {
+        Some(file) if file.path.all().all(is_file) => Clock::frozen_now(),
+        _ => Clock::System,
     };
     Options {
         workers: workers.map(|workers| workers as usize),
