@@ -39,6 +39,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         .map(|file| config::load(file, &overrides))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(output) = arguments.output.as_deref().filter(|output| *output != "-") {
+        expect_other_than_input(output, &pipelines)?;
         // The writer appends; a run begins with an empty file.
         File::create(output).with_context(|| format!("cannot write to {output}"))?;
     }
@@ -89,6 +90,21 @@ fn finish(running: Vec<Running>, drain: Duration) -> bool {
             .into_iter()
             .all(|went_well| went_well.unwrap_or(false))
     })
+}
+
+/// Emptying the output must not empty an input.
+fn expect_other_than_input(output: &str, pipelines: &[Pipeline]) -> Result<()> {
+    let Ok(output_file) = fs::canonicalize(output) else {
+        return Ok(());
+    };
+    let files = pipelines
+        .iter()
+        .filter_map(|pipeline| pipeline.source.file.as_ref());
+    for input in files.flat_map(|file| file.path.all()) {
+        let same = fs::canonicalize(input).is_ok_and(|input| input == output_file);
+        anyhow::ensure!(!same, "--output {output} is the input {input} as well");
+    }
+    Ok(())
 }
 
 fn options(pipeline: &Pipeline, workers: Option<u32>, progress: &FileProgress) -> Options {

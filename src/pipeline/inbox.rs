@@ -121,7 +121,10 @@ impl SourceOutput for Router {
         let split = match &event {
             SourceEvent::Assigned(split) => split.id,
             SourceEvent::Records(batch) => batch.split().id,
-            SourceEvent::Idle(id) | SourceEvent::Finished(id) | SourceEvent::Revoked(id) => *id,
+            SourceEvent::Idle(id)
+            | SourceEvent::Active(id)
+            | SourceEvent::Finished(id)
+            | SourceEvent::Revoked(id) => *id,
             SourceEvent::Written { split, .. } => *split,
         };
         let Some((sender, bytes)) = self.worker_of(split) else {

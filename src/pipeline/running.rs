@@ -152,6 +152,17 @@ enum Outcome {
     WorkerPanicked,
 }
 
+impl Outcome {
+    /// What the source has failed with, where this is its end.
+    fn source_error(self) -> Option<PipelineError> {
+        match self {
+            Self::Source(result) => result.err().map(PipelineError::from),
+            Self::SourcePanicked => Some(PipelineError::Panicked("source".to_owned())),
+            Self::Worker(_) | Self::WorkerPanicked => None,
+        }
+    }
+}
+
 impl Running {
     /// Starts a pipeline. Remote-Write runs on `runtime`.
     ///
@@ -296,19 +307,16 @@ impl Running {
             };
             let is_worker = matches!(outcome, Outcome::Worker(_) | Outcome::WorkerPanicked);
             match outcome {
-                Outcome::Source(result) => error = result.err().map(PipelineError::from),
                 Outcome::Worker(Ok(ended)) => splits.push(ended),
                 Outcome::Worker(Err(write::Stopped)) => {
                     writer_failed = true;
                     worker_failed = true;
                 }
-                Outcome::SourcePanicked => {
-                    error = Some(PipelineError::Panicked("source".to_owned()));
-                }
                 Outcome::WorkerPanicked => {
                     error = Some(PipelineError::Panicked("worker".to_owned()));
                     worker_failed = true;
                 }
+                Outcome::Source(_) | Outcome::SourcePanicked => error = outcome.source_error(),
             }
             workers -= usize::from(is_worker);
         }
@@ -317,7 +325,10 @@ impl Running {
         if worker_failed {
             self.stop.stop();
         }
-        let complete = deadline.is_none() && error.is_none() && !worker_failed;
+        // A source may say that nothing more comes before it says that it has failed; only after a
+        // complete end is there anything to wait for.
+        let closed = self.watermark.load(Ordering::Acquire) == END_OF_TIME;
+        let complete = closed && deadline.is_none() && error.is_none() && !worker_failed;
         if complete {
             self.await_acknowledgement();
         }
@@ -339,6 +350,11 @@ impl Running {
         let patience = Instant::now() + COMMIT_PATIENCE;
         while workers == 0 && !source_ended() && Instant::now() < patience {
             thread::sleep(Duration::from_millis(10));
+        }
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            if let Some(late) = outcome.source_error() {
+                error.get_or_insert(late);
+            }
         }
         if writer_failed && written.error.is_none() {
             error.get_or_insert(PipelineError::Writer);
@@ -519,11 +535,12 @@ fn start_source(
             }
             // What cannot be read again is written as far as it goes.
             let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
-            router.close(complete);
+            // Before the workers can end, so that nobody takes a failure for an end.
             report(
                 &outcome,
                 ended.map_or(Outcome::SourcePanicked, Outcome::Source),
             );
+            router.close(complete);
         })
 }
 

@@ -115,6 +115,9 @@ impl Worker {
             Input::Source(SourceEvent::Idle(split)) => {
                 self.watermarks(|watermarks| watermarks.idle(split));
             }
+            Input::Source(SourceEvent::Active(split)) => {
+                self.watermarks(|watermarks| watermarks.wake(split));
+            }
             Input::Source(SourceEvent::Finished(split)) => {
                 self.watermarks(|watermarks| watermarks.finish(split));
             }

@@ -15,6 +15,8 @@ pub(super) struct IdleTracker {
     idle_after: Duration,
     connected: bool,
     splits: BTreeMap<SplitId, Silence>,
+    /// Idle splits whose silence is no longer known to be one.
+    woken: Vec<SplitId>,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ impl IdleTracker {
             idle_after,
             connected: false,
             splits: BTreeMap::new(),
+            woken: Vec::new(),
         }
     }
 
@@ -69,6 +72,9 @@ impl IdleTracker {
             silence.since = now;
         }
         silence.caught_up = caught_up;
+        if !caught_up && std::mem::take(&mut silence.idle) {
+            self.woken.push(split);
+        }
     }
 
     /// Says whether the source is connected; all timers begin again when it has become so.
@@ -77,6 +83,20 @@ impl IdleTracker {
             self.restart(now);
         }
         self.connected = connected;
+        if !connected {
+            for (split, silence) in &mut self.splits {
+                if std::mem::take(&mut silence.idle) {
+                    self.woken.push(*split);
+                }
+            }
+        }
+    }
+
+    /// The splits that were idle and hold back the watermark again, because what is sent to them now
+    /// cannot be read: each once. Otherwise the watermark would follow the clock through an outage,
+    /// and all that was sent meanwhile would be late.
+    pub(super) fn take_woken(&mut self) -> Vec<SplitId> {
+        std::mem::take(&mut self.woken)
     }
 
     /// The pipeline took no more until now: all timers begin again, because what arrived meanwhile
@@ -194,5 +214,28 @@ mod tests {
         assert_eq!(scene.due(10), [B]);
         scene.tracker.assigned(A, scene.at(11));
         assert_eq!(scene.due(30), []);
+    }
+
+    #[test]
+    fn a_lost_connection_wakes_what_was_idle() {
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let mut idle = IdleTracker::new(Duration::from_secs(10));
+        idle.connected(true, start);
+        for split in [SplitId(0), SplitId(1)] {
+            idle.assigned(split, start);
+            idle.caught_up(split, true, start);
+        }
+        idle.active(SplitId(1), later(5));
+        assert_eq!(idle.due(later(10)), [SplitId(0)]);
+        assert_eq!(idle.take_woken(), []);
+        idle.connected(false, later(11));
+        assert_eq!(idle.take_woken(), [SplitId(0)]);
+        assert_eq!(idle.take_woken(), []);
+        idle.connected(true, later(100));
+        assert_eq!(idle.due(later(109)), []);
+        assert_eq!(idle.due(later(110)), [SplitId(0), SplitId(1)]);
+        idle.caught_up(SplitId(1), false, later(111));
+        assert_eq!(idle.take_woken(), [SplitId(1)]);
     }
 }

@@ -16,6 +16,7 @@ mod status;
 mod tests;
 mod topics;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use prometheus::IntGaugeVec;
@@ -82,12 +83,13 @@ impl Source for KafkaSource {
             .map_err(|error| failed(format!("cannot start: {error}")))?;
         let (producer, handed) = handover::queue(BUFFER_BYTES);
         let reader = Reader::new(*self, consumer, producer);
+        let refused = AtomicBool::new(false);
         thread::scope(|scope| {
             let thread = thread::Builder::new()
                 .name("kafka".to_owned())
-                .spawn_scoped(scope, || reader.run(stop))
+                .spawn_scoped(scope, || reader.run(stop, &refused))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
-            hand_over(handed, output);
+            hand_over(handed, output, &refused);
             // The reader stays in the group and commits what the pipeline makes of the rest.
             output.end();
             thread
@@ -99,7 +101,7 @@ impl Source for KafkaSource {
 
 /// Hands over until the reader has ended or the pipeline takes no more; the reader sees that the
 /// queue is dropped.
-fn hand_over(handed: Consumer<SourceEvent>, output: &mut dyn SourceOutput) {
+fn hand_over(handed: Consumer<SourceEvent>, output: &mut dyn SourceOutput, refused: &AtomicBool) {
     loop {
         let events = handed.take(1, 1);
         if events.is_empty() {
@@ -107,6 +109,7 @@ fn hand_over(handed: Consumer<SourceEvent>, output: &mut dyn SourceOutput) {
         }
         for event in events {
             if output.send(event).is_err() {
+                refused.store(true, Ordering::Release);
                 return;
             }
         }

@@ -45,6 +45,9 @@ pub enum SourceEvent {
     /// The source is connected and the split has had nothing to read for `idle_after`: it no longer
     /// holds back the watermark until its next records.
     Idle(SplitId),
+    /// The split was idle and holds back the watermark again, though there are no records yet: the
+    /// connection is lost, so its silence means nothing.
+    Active(SplitId),
     /// The split has ended: bounded input was read to its end.
     Finished(SplitId),
     /// The split now belongs to somebody else.

@@ -104,6 +104,11 @@ impl Watermarks {
         self.set_state(split, SplitState::Idle);
     }
 
+    /// A split that was silent holds back the watermark again: its silence means nothing now.
+    pub fn wake(&mut self, split: SplitId) {
+        self.set_state(split, SplitState::Active);
+    }
+
     /// A split has ended.
     pub fn finish(&mut self, split: SplitId) {
         self.set_state(split, SplitState::Finished);
@@ -266,5 +271,16 @@ mod tests {
         watermarks.assign(A);
         watermarks.idle(A);
         assert_eq!(watermarks.advance(1_000_000), i64::MIN);
+    }
+
+    #[test]
+    fn an_outage_stops_the_clock_of_what_was_silent() {
+        let mut watermarks = Watermarks::new(0);
+        watermarks.assign(A);
+        watermarks.events(A, Some(100_000), 0);
+        watermarks.idle(A);
+        assert_eq!(watermarks.advance(10_000), 110_000);
+        watermarks.wake(A);
+        assert_eq!(watermarks.advance(60_000), 110_000);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::PipelineError;
-use super::bench::{Bench, Setup, event, events, until};
-use crate::source::{Source, SourceError, SourceOutput, StopSignal};
+use super::bench::{Bench, Setup, event, events, split, until};
+use crate::source::{Source, SourceError, SourceEvent, SourceOutput, StopSignal};
 use crate::write::WriteError;
 
 /// A receiver that nobody runs: the port of the discard service.
@@ -83,36 +83,59 @@ fn a_blocked_writer_does_not_keep_a_stop_waiting_beyond_its_deadline() {
 }
 
 /// A source that ends as a test wants.
-struct Ends(fn() -> Result<(), SourceError>);
+struct Ends(fn(&mut dyn SourceOutput) -> Result<(), SourceError>);
 
 impl Source for Ends {
-    fn run(self: Box<Self>, _: &mut dyn SourceOutput, _: &StopSignal) -> Result<(), SourceError> {
-        (self.0)()
+    fn run(
+        self: Box<Self>,
+        output: &mut dyn SourceOutput,
+        _: &StopSignal,
+    ) -> Result<(), SourceError> {
+        (self.0)(output)
     }
+}
+
+fn broken() -> Result<(), SourceError> {
+    Err(SourceError {
+        source_name: "file x".to_owned(),
+        message: "broken".to_owned(),
+    })
 }
 
 #[test]
 fn a_source_that_fails_ends_the_run() {
-    let fails = || {
-        Err(SourceError {
-            source_name: "file x".to_owned(),
-            message: "broken".to_owned(),
-        })
-    };
     let bench = Setup {
         workers: 2,
         ..Setup::default()
     }
-    .start_with(Box::new(Ends(fails)));
+    .start_with(Box::new(Ends(|_| broken())));
     assert!(gives_up(&bench));
     let (finished, samples) = bench.end();
     assert_eq!(finished.error.unwrap().to_string(), "source file x: broken");
     assert_eq!(samples, Vec::<String>::new());
 }
 
+/// A source that stays after its end, to commit offsets, may fail then.
+#[test]
+fn a_source_that_fails_after_its_end_is_told_and_not_waited_for() {
+    let fails: fn(&mut dyn SourceOutput) -> _ = |output| {
+        output.end();
+        // Nobody takes anything once the worker has ended.
+        while output.send(SourceEvent::Assigned(split(0))).is_ok() {}
+        broken()
+    };
+    let setup = Setup {
+        write: Some(NO_RECEIVER.to_owned()),
+        ..Setup::default()
+    };
+    let bench = setup.start_with(Box::new(Ends(fails)));
+    let (finished, _) = bench.end();
+    assert_eq!(finished.error.unwrap().to_string(), "source file x: broken");
+}
+
 #[test]
 fn a_source_that_panics_ends_the_run() {
-    let panics = || panic!("on purpose");
+    let panics: fn(&mut dyn SourceOutput) -> _ = |_| panic!("on purpose");
     let bench = Setup {
         workers: 2,
         ..Setup::default()

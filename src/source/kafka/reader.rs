@@ -1,6 +1,7 @@
 //! The thread that polls librdkafka.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -91,11 +92,15 @@ impl Reader {
         }
     }
 
-    /// Reads until the signal is set or the pipeline takes no more.
+    /// Reads until the signal is set or the pipeline takes no more, which `refused` says.
     ///
     /// # Errors
     /// What waiting does not mend, such as refused credentials.
-    pub(super) fn run(mut self, stop: &StopSignal) -> Result<(), SourceError> {
+    pub(super) fn run(
+        mut self,
+        stop: &StopSignal,
+        refused: &AtomicBool,
+    ) -> Result<(), SourceError> {
         let topics: Vec<_> = self.source.topics.names().collect();
         self.consumer
             .subscribe(&topics)
@@ -103,7 +108,7 @@ impl Reader {
         let end = self.read(stop).and_then(|()| Ok(self.hand_over_rest()?));
         self.producer.finish();
         if !matches!(end, Err(End::Failed(_))) {
-            self.drain();
+            self.drain(refused);
         }
         self.source.metrics.connected.set(0);
         match end {
@@ -165,6 +170,9 @@ impl Reader {
     fn tick(&mut self, now: Instant) -> Result<(), Stopped> {
         let due = self.gather.take_due(now);
         self.push(due)?;
+        for split in self.idle.take_woken() {
+            self.producer.push(SourceEvent::Active(split), 0)?;
+        }
         for split in self.idle.due(now) {
             let rest = self.gather.take(split);
             self.push(Vec::from_iter(rest))?;
@@ -241,10 +249,12 @@ impl Reader {
 
     /// Stays in the group until everything is handed over and the pipeline has made of it what it
     /// can, then commits for the last time.
-    fn drain(&mut self) {
+    fn drain(&mut self, refused: &AtomicBool) {
         self.pause();
         let safe = self.source.context.safe.clone();
-        while !(self.producer.is_abandoned() && safe.is_closed()) {
+        // A pipeline that takes no more makes nothing of the rest, either.
+        let concluded = || safe.is_closed() || refused.load(Ordering::Acquire);
+        while !(self.producer.is_abandoned() && concluded()) {
             drop(self.consumer.poll(TICK));
             // Records that still come are not handed over, and so not committed.
             while self.consumer.context().next_notice().is_some() {}

@@ -185,6 +185,9 @@ impl<'a> Session<'a> {
                 self.phase = Phase::Draining;
             }
             Phase::Receiving => {
+                for split in self.idle.take_woken() {
+                    self.hand_over(Handed::Event(SourceEvent::Active(split)), 0);
+                }
                 for split in self.idle.due(Instant::now()) {
                     self.hand_over(Handed::Event(SourceEvent::Idle(split)), 0);
                 }
