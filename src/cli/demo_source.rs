@@ -13,7 +13,7 @@ use crate::source::{
 /// A batch is handed over at this size, bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 /// A batch is handed over after this time of the schedule, ms.
-const BATCH_MS: u64 = 20;
+const BATCH_MS: u64 = 10;
 
 /// A simulated fleet, paced by the clock.
 #[derive(Debug)]
@@ -109,6 +109,8 @@ impl FleetSource {
             let ended =
                 self.span.end_ms.is_some_and(|end| event.emission_ms >= end) || stop.is_stopped();
             if event.emission_ms >= next_hand_over || ended {
+                // Nothing is handed over before its time.
+                pacer.wait(event.emission_ms);
                 for (batch, (split, counters)) in batches.iter_mut().zip(&self.splits) {
                     if !batch.is_empty() {
                         let full = std::mem::replace(batch, empty(split));
@@ -120,7 +122,6 @@ impl FleetSource {
                 if ended {
                     break;
                 }
-                pacer.wait(event.emission_ms);
             }
             line.clear();
             event.write_json(&mut line);

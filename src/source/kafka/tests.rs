@@ -99,6 +99,7 @@ struct Heard {
     texts: BTreeMap<SplitId, Vec<String>>,
     idle: Vec<SplitId>,
     written: BTreeMap<SplitId, i64>,
+    woken: Vec<SplitId>,
 }
 
 impl Running {
@@ -123,6 +124,7 @@ impl Running {
                     }
                 }
                 SourceEvent::Idle(split) => heard.idle.push(split),
+                SourceEvent::Active(split) => heard.woken.push(split),
                 SourceEvent::Written { split, until } => {
                     heard.written.insert(split, until);
                 }
@@ -309,6 +311,11 @@ fn a_partition_without_a_connection_is_not_idle() {
     produce(&cluster, &[("a", 0, Some("2"))]);
     let heard = running.listen(1, 1);
     assert_eq!(heard.texts, [(A0, vec!["a V1 2".to_owned()])].into());
+    assert_eq!(
+        heard.woken,
+        [A0],
+        "it was idle when the connection was lost"
+    );
     let text = Registry::text([&running.registry]);
     assert!(
         text.contains("weir_source_reconnects_total{pipeline=\"test\"} 1"),
