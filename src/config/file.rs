@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::decode::{EventConfig, Format};
 use crate::enrich::LookupConfig;
+use crate::model::Duration;
 use crate::source::{FileConfig, KafkaConfig, MqttConfig};
 use crate::window::{TimeConfig, WindowConfig};
 use crate::write;
@@ -33,6 +34,9 @@ pub struct PipelineFile {
     pub metrics: IndexMap<String, MetricConfig>,
     /// Where samples go.
     pub write: write::Config,
+    /// How a restart goes on. There are no checkpoints yet: Kafka keeps the positions.
+    #[serde(default)]
+    pub state: StateConfig,
     /// How many workers decode and aggregate; one for each processor core where it is left out.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1024))]
@@ -63,6 +67,32 @@ pub struct SourceSection {
 
 fn default_max_record_bytes() -> u32 {
     1_048_576
+}
+
+/// How a restart goes on.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// The folder for checkpoints. This version writes none, and says so at the start.
+    pub dir: Option<String>,
+    /// When the way of a restart is brought up to date.
+    pub checkpoint: CheckpointConfig,
+}
+
+/// When the way of a restart is brought up to date.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// How often Kafka's offsets are committed, with the windows that are written by then.
+    pub every: Duration,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(5),
+        }
+    }
 }
 
 /// How a metric is formed.

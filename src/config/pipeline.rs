@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::decode::{EventConfig, Format};
 use crate::enrich::LookupConfig;
 use crate::expr::{AggregateExpression, Program};
-use crate::model::Schema;
+use crate::model::{Duration, Schema};
 use crate::window::{TimeConfig, Tumbling};
 use crate::{source, write};
 
@@ -39,6 +39,10 @@ pub struct Pipeline {
     pub metrics: Vec<Metric>,
     /// Where samples go.
     pub write: write::Config,
+    /// The folder for checkpoints, of which this version has none.
+    pub state_dir: Option<String>,
+    /// How often a source that keeps positions commits them.
+    pub commit_every: Duration,
     /// How many workers; one for each core where it is not said.
     pub workers: Option<usize>,
 }

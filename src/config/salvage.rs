@@ -22,11 +22,12 @@ enrich: []
 derive: {}
 metrics: { metric: { window: { tumbling: 1s }, value: count(*) } }
 write: { file: { path: "-" } }
+state: {}
 workers: 1
 "#;
 
 /// The sections of a file, and whether expressions can be judged where one is unsound.
-const SECTIONS: [(&str, bool); 8] = [
+const SECTIONS: [(&str, bool); 9] = [
     ("pipeline", true),
     ("source", true),
     ("event", false),
@@ -34,6 +35,7 @@ const SECTIONS: [(&str, bool); 8] = [
     ("enrich", false),
     ("derive", false),
     ("write", true),
+    ("state", true),
     ("workers", true),
 ];
 

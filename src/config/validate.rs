@@ -39,7 +39,7 @@ pub(super) fn validate(
     validator.name(&file.pipeline);
     let source = validator.source(file);
     validator.write(file);
-    validator.time(file);
+    validator.intervals(file);
     validator.event(file);
     let lookups = validator.lookups(&file.enrich);
     let derived = validator.derive(file);
@@ -66,6 +66,8 @@ pub(super) fn validate(
         schema,
         metrics,
         write: file.write.clone(),
+        state_dir: file.state.dir.clone(),
+        commit_every: file.state.checkpoint.every,
         workers: file.workers.map(|workers| workers as usize),
     })
 }
@@ -158,7 +160,11 @@ impl Validator<'_> {
         }
     }
 
-    fn time(&mut self, file: &PipelineFile) {
+    fn intervals(&mut self, file: &PipelineFile) {
+        if file.state.checkpoint.every.as_millis() == 0 {
+            let path = ["state".into(), "checkpoint".into(), "every".into()];
+            self.problem(&path, "must be longer than 0s");
+        }
         if file.time.idle_after.as_millis() == 0 {
             self.problem(
                 &["time".into(), "idle_after".into()],

@@ -176,6 +176,13 @@ impl Running {
         runtime: Handle,
     ) -> Result<Self, PipelineError> {
         let registry = Registry::new(&pipeline.name);
+        if let Some(dir) = &pipeline.state_dir {
+            tracing::warn!(
+                pipeline = pipeline.name,
+                dir,
+                "this version writes no checkpoints: a restart reads open windows again from Kafka"
+            );
+        }
         let workers = worker_count(pipeline, options);
         let metrics = PipelineMetrics::new(&registry);
         let decode = DecodeMetrics::new(&registry);
@@ -188,6 +195,7 @@ impl Running {
                 let context = source::Context {
                     pipeline: pipeline.name.clone(),
                     idle_after: pipeline.time.idle_after,
+                    commit_every: pipeline.commit_every,
                     max_record_bytes: pipeline.max_record_bytes,
                     needs_envelope: pipeline.needs_envelope,
                     clock: options.clock.clone(),

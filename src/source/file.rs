@@ -217,6 +217,7 @@ mod tests {
         Context {
             pipeline: "test".to_owned(),
             idle_after: Duration::from_secs(1),
+            commit_every: crate::model::Duration::from_secs(5),
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             needs_envelope: false,
             clock: Clock::Fixed(42),

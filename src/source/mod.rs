@@ -191,6 +191,8 @@ pub struct Context {
     pub pipeline: String,
     /// After how long without records a split steps aside. Files are never idle.
     pub idle_after: Duration,
+    /// How often positions are committed, where the protocol keeps them.
+    pub commit_every: Duration,
     /// Records of more bytes than this are dropped and counted.
     pub max_record_bytes: usize,
     /// Whether a field is taken from `@topic` or `@key`; if not, they are not copied.

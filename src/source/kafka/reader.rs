@@ -22,9 +22,6 @@ use super::status::Status;
 /// How often due batches, idle partitions and the stop signal are looked for.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How often offsets are committed.
-const COMMIT_EVERY: Duration = Duration::from_secs(5);
-
 /// How long the pipeline may take nothing until the partitions are paused and polling goes on.
 /// Pausing throws away what librdkafka has fetched ahead, so it is only for long waits; it must be
 /// well under `max.poll.interval.ms` (five minutes).
@@ -119,7 +116,8 @@ impl Reader {
 
     fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
         let mut next_tick = Instant::now();
-        let mut next_commit = next_tick + COMMIT_EVERY;
+        let commit_every = self.source.context.commit_every.to_std();
+        let mut next_commit = next_tick + commit_every;
         while !stop.is_stopped() {
             self.poll(TICK)?;
             let now = Instant::now();
@@ -128,7 +126,7 @@ impl Reader {
                 self.tick(now)?;
             }
             if now >= next_commit {
-                next_commit = now + COMMIT_EVERY;
+                next_commit = now + commit_every;
                 self.consumer
                     .context()
                     .commit(&self.consumer, CommitMode::Async);

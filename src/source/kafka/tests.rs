@@ -68,6 +68,7 @@ fn start(cluster: &Cluster, topics: &[&str]) -> Running {
     let context = Context {
         pipeline: "test".to_owned(),
         idle_after: model::Duration::from_millis(100),
+        commit_every: crate::model::Duration::from_secs(5),
         max_record_bytes: 1_000,
         needs_envelope: true,
         clock: Clock::Fixed(42),

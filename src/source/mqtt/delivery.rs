@@ -191,6 +191,7 @@ mod tests {
         let context = Context {
             pipeline: "test".to_owned(),
             idle_after: Duration::from_secs(1),
+            commit_every: crate::model::Duration::from_secs(5),
             max_record_bytes: 10,
             needs_envelope: true,
             clock: Clock::Fixed(42),
