@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod duration;
 pub mod hash;
+pub mod histogram;
 pub mod record;
 pub mod sample;
 pub mod secret;
@@ -13,6 +14,7 @@ pub mod time;
 
 pub use batch::{Batch, Column, DataType, Field, Schema, Trilean};
 pub use duration::Duration;
+pub use histogram::NativeHistogram;
 pub use record::{Envelope, RecordBatch, Split, SplitId};
 pub use sample::{Sample, Series};
 pub use secret::Secret;

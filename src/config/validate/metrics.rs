@@ -1,0 +1,267 @@
+//! Metrics: their windows, labels and expressions.
+
+use std::sync::Arc;
+
+use super::super::compile::Catalog;
+use super::super::document::PathSegment;
+use super::super::file::{MetricConfig, PipelineFile};
+use super::super::pipeline::{Metric, Shape};
+use super::{Validator, is_identifier};
+use crate::expr::AggregateExpression;
+use crate::model::{DataType, Duration, Schema};
+use crate::window::Tumbling;
+
+/// Metrics without a window are put in order in windows of this size.
+const ORDERING_WINDOW: Duration = Duration::from_secs(1);
+
+impl Validator<'_> {
+    pub(super) fn metrics(&mut self, file: &PipelineFile) -> Vec<Metric> {
+        if file.metrics.is_empty() {
+            self.problem(&["metrics".into()], "must define at least one metric");
+        }
+        let metrics = file.metrics.iter();
+        metrics
+            .filter_map(|(name, config)| self.metric(name, config))
+            .collect()
+    }
+
+    pub(super) fn metric(&mut self, name: &str, config: &MetricConfig) -> Option<Metric> {
+        let at: [PathSegment<'_>; 2] = ["metrics".into(), name.into()];
+        if !is_metric_name(name) {
+            let message = format!(
+                "'{name}' is not a metric name that Prometheus takes; \
+                 use letters, digits, '_' and ':', no digit first"
+            );
+            self.problem_of_key(&at, message);
+        }
+        let schema = self.schema.clone();
+        let filter = config.filter.as_ref().map(|text| {
+            let path = [at[0], at[1], "where".into()];
+            self.compiler
+                .scalar_of(&path, text, &schema, DataType::Boolean)
+        });
+        let by = self.labels(&at, config);
+        let windows = self.windows(&at, config);
+        let shape = match (&config.window, &config.per) {
+            (None, _) => self.raw(&at, config),
+            (Some(_), None) => self.aggregate(&at, config, &by),
+            (Some(_), Some(_)) => self.per(&at, config, &by),
+        };
+        Some(Metric {
+            name: name.into(),
+            help: config.help.clone(),
+            filter: match filter {
+                None => None,
+                Some(compiled) => Some(compiled?),
+            },
+            windows: windows?,
+            by,
+            shape: shape?,
+        })
+    }
+
+    pub(super) fn windows(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+    ) -> Option<Tumbling> {
+        let Some(window) = &config.window else {
+            return Tumbling::new(ORDERING_WINDOW);
+        };
+        let windows = Tumbling::new(window.tumbling);
+        if windows.is_none() {
+            let path = [at[0], at[1], "window".into(), "tumbling".into()];
+            self.problem(&path, "must be longer than 0s");
+        }
+        windows
+    }
+
+    pub(super) fn labels(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+    ) -> Vec<(Arc<str>, usize)> {
+        let (key, names, wrong_key, wrong) = match &config.window {
+            Some(_) => ("by", &config.by, "labels", &config.labels),
+            None => ("labels", &config.labels, "by", &config.by),
+        };
+        if !wrong.is_empty() {
+            let message = match key {
+                "by" => "labels are for metrics without a window; write by",
+                _ => {
+                    "a metric without a window has nothing to group; write labels, or add a window"
+                }
+            };
+            self.problem_of_key(&[at[0], at[1], wrong_key.into()], message);
+        }
+        let mut labels = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let path = [at[0], at[1], key.into(), index.into()];
+            if names.iter().take(index).any(|other| other == name) {
+                self.problem(&path, format!("'{name}' stands here twice"));
+            } else if name.starts_with("__") {
+                let message =
+                    format!("'{name}' cannot be a label; names that begin with '__' are reserved");
+                self.problem(&path, message);
+            } else if let Some(column) = self.text_field(&path, name) {
+                labels.push((name.as_str().into(), column));
+            }
+        }
+        labels
+    }
+
+    pub(super) fn raw(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+    ) -> Option<Shape> {
+        if config.per.is_some() {
+            self.problem_of_key(&[at[0], at[1], "per".into()], "per needs a window; add one");
+        }
+        let path = [at[0], at[1], "value".into()];
+        let schema = self.schema.clone();
+        let catalog = Catalog {
+            without_order: None,
+        };
+        let aggregate = AggregateExpression::compile(&config.value, &schema, &schema, &catalog);
+        if aggregate.is_ok_and(|value| !value.calls.is_empty()) {
+            let message = "aggregates events, which needs a window; add one, such as \
+                           window: { tumbling: 5s }";
+            self.problem(&path, message);
+            return None;
+        }
+        let value = self
+            .compiler
+            .scalar_of(&path, &config.value, &schema, DataType::Number)?;
+        Some(Shape::Raw { value })
+    }
+
+    pub(super) fn aggregate(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+        by: &[(Arc<str>, usize)],
+    ) -> Option<Shape> {
+        let catalog = Catalog {
+            without_order: None,
+        };
+        let (schema, groups) = (self.schema.clone(), label_schema(by));
+        let value = self.value(at, &config.value, &schema, &groups, &catalog)?;
+        Some(Shape::Aggregate { value })
+    }
+
+    pub(super) fn per(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+        by: &[(Arc<str>, usize)],
+    ) -> Option<Shape> {
+        let per = config.per.as_ref()?;
+        let key = self.text_field(&[at[0], at[1], "per".into(), "key".into()], &per.key);
+        if per.values.is_empty() {
+            let path = [at[0], at[1], "per".into(), "let".into()];
+            self.problem(&path, "must name at least one value");
+        }
+        let schema = self.schema.clone();
+        let mut rows = label_schema(by);
+        let groups = rows.clone();
+        if rows.find(&per.key).is_none() {
+            rows.push(per.key.clone(), DataType::Text);
+        } else {
+            // A label that is the key as well: the rows have it once, and a column to spare.
+            rows.push("", DataType::Text);
+        }
+        let keyed = rows.clone();
+        let mut values = Vec::new();
+        let mut complete = !per.values.is_empty();
+        for (name, text) in &per.values {
+            let path = [
+                at[0],
+                at[1],
+                "per".into(),
+                "let".into(),
+                name.as_str().into(),
+            ];
+            let refusal = if !is_identifier(name) {
+                Some(format!(
+                    "'{name}' is not a name; use letters, digits and '_', a letter first"
+                ))
+            } else if rows.find(name).is_some() {
+                Some(format!(
+                    "'{name}' is a label or the key already; take another name"
+                ))
+            } else {
+                None
+            };
+            if let Some(message) = refusal {
+                self.problem_of_key(&path, message);
+                complete = false;
+                continue;
+            }
+            let catalog = Catalog {
+                without_order: None,
+            };
+            match self
+                .compiler
+                .aggregate(&path, text, &schema, &keyed, &catalog)
+            {
+                None => complete = false,
+                Some(value) => {
+                    rows.push(name.clone(), value.data_type());
+                    values.push(value);
+                }
+            }
+        }
+        if !complete {
+            // The value would be refused for names that are only badly defined.
+            return None;
+        }
+        let catalog = Catalog {
+            without_order: Some("has no order to go by among rows of per; use it in let"),
+        };
+        let value = self.value(at, &config.value, &rows, &groups, &catalog)?;
+        Some(Shape::Per {
+            key: key?,
+            values,
+            value,
+        })
+    }
+
+    /// The expression `value` of a metric, which must be a number.
+    pub(super) fn value(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        text: &str,
+        schema: &Schema,
+        groups: &Schema,
+        catalog: &Catalog,
+    ) -> Option<AggregateExpression> {
+        let path = [at[0], at[1], "value".into()];
+        let value = self
+            .compiler
+            .aggregate(&path, text, schema, groups, catalog)?;
+        let is_number = self
+            .compiler
+            .expect_type(&path, value.data_type(), DataType::Number);
+        if value.calls.is_empty() {
+            self.problem(&path, "needs an aggregate, such as count(*) or sum(field)");
+            return None;
+        }
+        is_number.then_some(value)
+    }
+}
+
+fn label_schema(by: &[(Arc<str>, usize)]) -> Schema {
+    let mut schema = Schema::new();
+    for (name, _) in by {
+        schema.push(name.to_string(), DataType::Text);
+    }
+    schema
+}
+
+/// A metric name of Prometheus' data model.
+fn is_metric_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ':';
+    chars.next().is_some_and(begins) && chars.all(|c| begins(c) || c.is_ascii_digit())
+}

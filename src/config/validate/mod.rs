@@ -1,0 +1,213 @@
+//! What the types of a pipeline file cannot say: that names exist, and fit together.
+//!
+//! `sections` checks the source, the writer and the events, `lookups` the enrichment, `metrics` the
+//! metrics; each goes on behind a problem, so that one load shows them all.
+
+use std::path::PathBuf;
+
+mod lookups;
+mod metrics;
+mod sections;
+
+use super::check::suggest;
+use super::compile::Compiler;
+use super::document::{Document, PathSegment};
+use super::file::PipelineFile;
+use super::pipeline::{Derived, Pipeline};
+use super::report::Problems;
+use crate::model::{DataType, Schema};
+
+/// Checks a file and compiles it. Everything that is wrong is reported; nothing is returned where
+/// no pipeline can be made.
+pub(super) fn validate(
+    file: &PipelineFile,
+    folder: PathBuf,
+    document: &Document,
+    problems: &mut Problems,
+) -> Option<Pipeline> {
+    let mut validator = Validator {
+        compiler: Compiler {
+            document,
+            problems,
+            refused: Vec::new(),
+        },
+        schema: Schema::new(),
+        needs_envelope: false,
+    };
+    validator.name(&file.pipeline);
+    let source = validator.source(file);
+    validator.write(file);
+    validator.intervals(file);
+    validator.event(file);
+    let lookups = validator.lookups(&file.enrich);
+    let derived = validator.derive(file);
+    let metrics = validator.metrics(file);
+    let Validator {
+        schema,
+        needs_envelope,
+        compiler,
+    } = validator;
+    if !compiler.problems.is_empty() {
+        return None;
+    }
+    Some(Pipeline {
+        name: file.pipeline.clone(),
+        folder,
+        source,
+        max_record_bytes: file.source.max_record_bytes as usize,
+        format: file.source.decode,
+        event: file.event.clone(),
+        needs_envelope,
+        time: file.time.clone(),
+        lookups,
+        derived,
+        schema,
+        metrics,
+        write: file.write.clone(),
+        state_dir: file.state.dir.clone(),
+        commit_every: file.state.checkpoint.every,
+        workers: file.workers.map(|workers| workers as usize),
+    })
+}
+
+struct Validator<'a> {
+    compiler: Compiler<'a>,
+    /// The fields known so far.
+    schema: Schema,
+    needs_envelope: bool,
+}
+
+impl Validator<'_> {
+    fn problem(&mut self, path: &[PathSegment<'_>], message: impl AsRef<str>) {
+        let message = with_subject(path, message.as_ref());
+        self.compiler
+            .problems
+            .add_at(self.compiler.document, path, message);
+    }
+
+    /// What a stage found in its section. Entries of mappings whose keys the user chose stand at
+    /// their keys: these are what is wrong, and the values may be secrets.
+    fn problem_of_stage(&mut self, stage: &str, path: &[String], message: &str) {
+        let at = under(stage, path);
+        match path {
+            [.., parent, _] if parent == "properties" || parent == "headers" => {
+                self.problem_of_key(&at, with_subject(&at, message));
+            }
+            _ => self.problem(&at, message),
+        }
+    }
+
+    fn problem_of_key(&mut self, path: &[PathSegment<'_>], message: impl AsRef<str>) {
+        let place = self.compiler.document.place_of_key(path);
+        self.compiler.problems.add(place, message);
+    }
+
+    /// Makes a field known to all that comes after it.
+    fn add_field(&mut self, at: &[PathSegment<'_>], name: &str, data_type: DataType) {
+        if !is_identifier(name) {
+            let message = format!(
+                "'{name}' is not a field name; use letters, digits and '_', a letter first"
+            );
+            self.compiler.refused.push(name.to_owned());
+            self.problem_of_key(at, message);
+        } else if self.schema.find(name).is_some() {
+            self.problem_of_key(at, format!("there is a field '{name}' already"));
+        } else {
+            self.schema.push(name, data_type);
+        }
+    }
+
+    /// The column of a text field.
+    fn text_field(&mut self, at: &[PathSegment<'_>], name: &str) -> Option<usize> {
+        match self.schema.find(name) {
+            Some((column, DataType::Text)) => Some(column),
+            Some((_, data_type)) => {
+                let found = data_type.name();
+                self.problem(
+                    at,
+                    format!(
+                        "'{name}' must be text, found a {found}; \
+                         derive a text with CAST({name} AS text)"
+                    ),
+                );
+                None
+            }
+            None if self.compiler.refused.iter().any(|refused| refused == name) => None,
+            None => {
+                let names: Vec<_> = self
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name.as_str())
+                    .collect();
+                let hint = match suggest(name, names.iter().copied()) {
+                    _ if names.is_empty() => "there are no fields".to_owned(),
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => format!("the fields are {}", names.join(", ")),
+                };
+                self.problem(at, format!("unknown field '{name}'; {hint}"));
+                None
+            }
+        }
+    }
+
+    fn derive(&mut self, file: &PipelineFile) -> Vec<Derived> {
+        let mut derived = Vec::new();
+        for (name, text) in &file.derive {
+            let at: [PathSegment<'_>; 2] = ["derive".into(), name.as_str().into()];
+            let Some(program) = self.compiler.scalar(&at, text, &self.schema) else {
+                self.compiler.refused.push(name.clone());
+                continue;
+            };
+            self.add_field(&at, name, program.data_type());
+            derived.push(Derived {
+                name: name.clone(),
+                program,
+            });
+        }
+        derived
+    }
+}
+
+/// A message that begins with its verb gets the key for its subject.
+fn with_subject(path: &[PathSegment<'_>], message: &str) -> String {
+    let verb = message.split(' ').next().unwrap_or_default();
+    match path.last() {
+        Some(PathSegment::Key(key))
+            if [
+                "is",
+                "has",
+                "holds",
+                "carries",
+                "must",
+                "needs",
+                "aggregates",
+            ]
+            .contains(&verb) =>
+        {
+            format!("'{key}' {message}")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// A path that a stage gave, below the stage's own key.
+fn under<'a>(stage: &'a str, path: &'a [String]) -> Vec<PathSegment<'a>> {
+    let inner = path.iter().map(|key| match key.parse::<usize>() {
+        Ok(index) => PathSegment::Index(index),
+        Err(_) => PathSegment::Key(key),
+    });
+    std::iter::once(PathSegment::Key(stage))
+        .chain(inner)
+        .collect()
+}
+
+/// A name that expressions can use without quotes and Prometheus as a label
+/// (<https://prometheus.io/docs/concepts/data_model/>).
+fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}

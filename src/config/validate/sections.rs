@@ -1,0 +1,111 @@
+//! The pipeline's name, its source, its writer, and what an event consists of.
+
+use super::super::check::quoted;
+use super::super::document::PathSegment;
+use super::super::file::PipelineFile;
+use super::Validator;
+use crate::decode::{FieldConfig, Path};
+use crate::source;
+
+impl Validator<'_> {
+    pub(super) fn name(&mut self, name: &str) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || !name.chars().all(allowed) {
+            let message =
+                format!("'{name}' is not a pipeline name; use letters, digits, '-', '_' and '.'");
+            self.problem(&["pipeline".into()], message);
+        }
+    }
+
+    pub(super) fn source(&mut self, file: &PipelineFile) -> source::Config {
+        let section = &file.source;
+        let config = source::Config {
+            file: section.file.clone(),
+            kafka: section.kafka.clone(),
+            mqtt: section.mqtt.clone(),
+        };
+        let kinds = [
+            ("file", config.file.is_some()),
+            ("kafka", config.kafka.is_some()),
+            ("mqtt", config.mqtt.is_some()),
+        ];
+        self.exactly_one("source", &kinds);
+        for (path, message) in config.validate() {
+            self.problem_of_stage("source", &path, &message);
+        }
+        config
+    }
+
+    pub(super) fn write(&mut self, file: &PipelineFile) {
+        let kinds = [
+            ("remote_write", file.write.remote_write.is_some()),
+            ("file", file.write.file.is_some()),
+        ];
+        self.exactly_one("write", &kinds);
+        for (path, message) in file.write.validate() {
+            self.problem_of_stage("write", &path, &message);
+        }
+    }
+
+    /// Of some keys of a section exactly one must be given.
+    pub(super) fn exactly_one(&mut self, section: &str, kinds: &[(&str, bool)]) {
+        let mut given = kinds
+            .iter()
+            .filter(|(_, is_given)| *is_given)
+            .map(|(name, _)| *name);
+        let Some(first) = given.next() else {
+            let names = quoted(kinds.iter().map(|(name, _)| *name), "or");
+            let message = format!("missing key in '{section}': one of {names}");
+            return self.problem_of_key(&[section.into()], message);
+        };
+        for other in given {
+            let message = format!("'{other}' does not go with '{first}'; remove one of them");
+            self.problem_of_key(&[section.into(), other.into()], message);
+        }
+    }
+
+    pub(super) fn intervals(&mut self, file: &PipelineFile) {
+        if file.state.checkpoint.every.as_millis() == 0 {
+            let path = ["state".into(), "checkpoint".into(), "every".into()];
+            self.problem(&path, "must be longer than 0s");
+        }
+        if file.time.idle_after.as_millis() == 0 {
+            self.problem(
+                &["time".into(), "idle_after".into()],
+                "must be longer than 0s",
+            );
+        }
+    }
+
+    pub(super) fn event(&mut self, file: &PipelineFile) {
+        self.path(
+            &["event".into(), "time".into(), "from".into()],
+            &file.event.time.from,
+        );
+        if file.event.fields.is_empty() {
+            self.problem(
+                &["event".into(), "fields".into()],
+                "must name at least one field",
+            );
+        }
+        for (name, field) in &file.event.fields {
+            let at: [PathSegment<'_>; 3] = ["event".into(), "fields".into(), name.as_str().into()];
+            self.add_field(&at, name, field.data_type());
+            match field {
+                FieldConfig::Type(_) => {}
+                FieldConfig::Detail(detail) => {
+                    if let Some(from) = &detail.from {
+                        self.path(&[at[0], at[1], at[2], "from".into()], from);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn path(&mut self, at: &[PathSegment<'_>], text: &str) {
+        match text.parse::<Path>() {
+            Ok(path) => self.needs_envelope |= path.is_envelope(),
+            Err(error) => self.problem(at, error.to_string()),
+        }
+    }
+}
