@@ -133,4 +133,12 @@ pub struct PerConfig {
     /// The values by name, each an expression with aggregates over the key's events.
     #[serde(rename = "let")]
     pub values: IndexMap<String, String>,
+    /// For how long a key's last values stand for it in windows in which it is silent, as those of
+    /// a vehicle that sends on change do.
+    #[serde(default)]
+    pub hold: Option<Duration>,
+    /// With `hold`: how many keys are remembered at most.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_held_keys: Option<u32>,
 }

@@ -7,7 +7,7 @@ use crate::decode::{EventConfig, Format};
 use crate::enrich::LookupConfig;
 use crate::expr::{AggregateExpression, Program};
 use crate::model::{Duration, Schema};
-use crate::window::{TimeConfig, Tumbling};
+use crate::window::{TimeConfig, Windows};
 use crate::{source, write};
 
 /// A pipeline that can be run.
@@ -67,11 +67,27 @@ pub struct Metric {
     pub filter: Option<Program>,
     /// Its windows. A metric without a window is gathered in windows as well, so that its samples
     /// can be put in order.
-    pub windows: Tumbling,
+    pub windows: Windows,
     /// Its labels: their names and the columns of their values.
     pub by: Vec<(Arc<str>, usize)>,
     /// How its values are formed.
     pub shape: Shape,
+}
+
+impl Metric {
+    /// Whether its samples depend on all of its groups together.
+    pub fn needs_all_groups(&self) -> bool {
+        matches!(self.shape, Shape::Per { hold: Some(_), .. })
+    }
+}
+
+/// A bounded memory of the last values of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// For how long after a key's last event its values stand for it.
+    pub duration: Duration,
+    /// How many keys are remembered at most.
+    pub max_keys: usize,
 }
 
 /// How the values of a metric are formed.
@@ -88,6 +104,8 @@ pub enum Shape {
         key: usize,
         /// The rows' named values, over the schema's columns.
         values: Vec<AggregateExpression>,
+        /// For how long a key's values stand for it while it is silent.
+        hold: Option<Hold>,
         /// The value, over rows of the labels, the key and the named values, in this order.
         value: AggregateExpression,
     },

@@ -6,12 +6,12 @@
 use crossbeam_channel::Sender;
 
 use crate::model::{Interner, Symbol, TimestampMs};
-use crate::window::Groups;
+use crate::window::{Groups, PaneKey};
 
 /// What workers say to owners. The messages of one worker arrive in order.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Groups of a window that has closed.
+    /// Groups of a pane that a window needs now.
     Partials(Box<Partials>),
     /// The worker has sent all windows that end at or before this.
     Flushed {
@@ -19,18 +19,21 @@ pub(super) enum Message {
         worker: usize,
         /// Up to when, ms since the epoch.
         watermark: TimestampMs,
+        /// The furthest watermark of the worker's own splits: where all input has ended, `watermark`
+        /// is the end of time, and this is when the last event was.
+        reached: TimestampMs,
     },
     /// The worker sends nothing more.
     Done,
 }
 
-/// Some groups of one window of one metric.
+/// Some groups of one pane of one metric.
 #[derive(Debug)]
 pub(super) struct Partials {
     /// The metric's number.
     pub(super) metric: usize,
-    /// The window's end, ms since the epoch.
-    pub(super) end: TimestampMs,
+    /// The pane, and from which window on it counts.
+    pub(super) key: PaneKey,
     /// The groups.
     pub(super) groups: Groups,
     /// The symbols of the groups with their texts; nothing where sender and owner are one.

@@ -9,6 +9,7 @@ use crate::telemetry::Registry;
 pub struct PipelineMetrics {
     late: IntCounterVec,
     unusable: IntCounterVec,
+    held_refused: IntCounterVec,
     samples: IntCounterVec,
     queue_bytes: IntGaugeVec,
     open_windows: IntGaugeVec,
@@ -30,6 +31,7 @@ pub(super) struct MetricCounters {
     pub(super) late_after_idle: IntCounter,
     pub(super) already_written: IntCounter,
     pub(super) null_key: IntCounter,
+    pub(super) held_refused: IntCounter,
     pub(super) samples: IntCounter,
 }
 
@@ -83,6 +85,11 @@ impl PipelineMetrics {
                 "weir_unusable_events_total",
                 "Events that a metric could not use, by metric and reason.",
                 &["metric", "reason"],
+            ),
+            held_refused: registry.counters(
+                "weir_held_keys_refused_total",
+                "Keys that hold did not remember because there were too many, once a window, by metric.",
+                &["metric"],
             ),
             samples: registry.counters(
                 "weir_samples_total",
@@ -143,6 +150,7 @@ impl PipelineMetrics {
                 .unusable
                 .with_label_values(&[metric, "already_written"]),
             null_key: self.unusable.with_label_values(&[metric, "null_key"]),
+            held_refused: self.held_refused.with_label_values(&[metric]),
             samples: self.samples.with_label_values(&[metric]),
         }
     }

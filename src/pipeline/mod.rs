@@ -12,8 +12,11 @@
 
 mod batch;
 mod exchange;
+mod forming;
+mod held;
 mod inbox;
 mod metrics;
+mod owned;
 mod owner;
 mod running;
 mod series;

@@ -16,7 +16,7 @@ use super::metrics::{MetricCounters, PipelineMetrics};
 use super::owner::Owner;
 use super::splits::Splits;
 use super::stage::MetricStage;
-use super::worker::{Shared, Worker};
+use super::worker::{Route, Shared, Worker};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::enrich::{Lookup, LookupMetrics, Refresher, RefresherThread, SharedTable};
@@ -466,24 +466,19 @@ impl Parts<'_> {
         let preparation = Preparation::build(self.pipeline, built, self.decode.clone())
             .map_err(|error| PipelineError::Invalid(error.to_string()))?;
         let stages = metrics.iter().zip(self.counters);
-        let samples: Vec<_> = self
-            .counters
-            .iter()
-            .map(|counters| counters.samples.clone())
-            .collect();
         let shared = self.shared.clone();
         Ok(Worker {
             number,
             inbox,
             partials,
-            owner: Owner::new(metrics, exchange.owners(), &samples),
+            owner: Owner::new(metrics, exchange.owners(), self.counters),
             exchange,
             writer: writer.handle(),
             preparation,
             stages: stages
                 .map(|(metric, counters)| MetricStage::new(metric, counters))
                 .collect(),
-            label_counts: metrics.iter().map(|metric| metric.by.len()).collect(),
+            routes: metrics.iter().map(Route::of).collect(),
             state_gauges: metrics
                 .iter()
                 .map(|metric| shared.metrics.state_of(&metric.name))

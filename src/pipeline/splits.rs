@@ -91,6 +91,14 @@ impl Splits {
         })
     }
 
+    /// The highest watermark of all splits, ms since the epoch.
+    pub(super) fn furthest_watermark(&self) -> TimestampMs {
+        let highest = self.splits.values().filter_map(|split| split.highest).max();
+        highest.map_or(TimestampMs::MIN, |highest| {
+            highest.saturating_sub(self.out_of_order_ms)
+        })
+    }
+
     /// A batch of positions `first..next` was processed; its latest window ends at `end`, where it
     /// had events.
     pub(super) fn processed(

@@ -7,13 +7,32 @@ use prometheus::IntCounter;
 use super::metrics::MetricCounters;
 use crate::config::{Metric, Shape};
 use crate::expr::{AggregateCall, AggregateExpression, Program};
-use crate::model::{Batch, Column, Interner, Symbol, TimestampMs, Trilean};
+use crate::model::{Batch, Column, DataType, Interner, Symbol, TimestampMs, Trilean};
 use crate::window::aggregate::{AggregateKind, Function, Origin};
-use crate::window::{Argument, Groups, Rows, WindowStore};
+use crate::window::{Argument, Groups, PaneKey, Rows, WindowKind, WindowStore};
 
-/// The aggregates that a metric keeps while its windows are open, in the order in which its
-/// expressions name them.
-pub(super) fn kinds_of(shape: &Shape) -> Vec<AggregateKind> {
+/// The aggregates that a metric keeps while its windows are open: those that its expressions name,
+/// in their order, and then the times of the first and last event where these are needed.
+pub(super) fn kinds_of(metric: &Metric) -> Vec<AggregateKind> {
+    let mut kinds = named_kinds(&metric.shape);
+    kinds.extend(times_of(metric).iter().map(|function| AggregateKind {
+        function: *function,
+        argument: Some(DataType::Number),
+    }));
+    kinds
+}
+
+/// Which ends of the events' times a metric needs.
+fn times_of(metric: &Metric) -> &'static [Function] {
+    let is_session = matches!(metric.windows.kind(), WindowKind::Session { .. });
+    match &metric.shape {
+        _ if is_session => &[Function::Min, Function::Max],
+        Shape::Per { hold: Some(_), .. } => &[Function::Max],
+        _ => &[],
+    }
+}
+
+fn named_kinds(shape: &Shape) -> Vec<AggregateKind> {
     match shape {
         Shape::Aggregate { value } => value.calls.iter().map(kind_of).collect(),
         Shape::Per { values, .. } => values
@@ -60,32 +79,38 @@ pub(super) struct MetricStage {
 
 /// What an aggregate is computed of.
 #[derive(Debug)]
-struct AggregateInput {
-    argument: Option<Program>,
-    filter: Option<Program>,
+enum AggregateInput {
+    /// The argument and filter of a call.
+    Call {
+        argument: Option<Program>,
+        filter: Option<Program>,
+    },
+    /// The events' times.
+    Time,
 }
 
 impl MetricStage {
     pub(super) fn new(metric: &Metric, counters: &MetricCounters) -> Self {
         let mut key_columns: Vec<_> = metric.by.iter().map(|(_, column)| *column).collect();
-        let inputs = match &metric.shape {
+        let mut inputs = match &metric.shape {
             Shape::Aggregate { value } => inputs_of(std::slice::from_ref(value)),
             Shape::Per { key, values, .. } => {
                 key_columns.push(*key);
                 inputs_of(values)
             }
             Shape::Raw { value } => {
-                vec![AggregateInput {
+                vec![AggregateInput::Call {
                     argument: Some(value.clone()),
                     filter: None,
                 }]
             }
         };
+        inputs.extend(times_of(metric).iter().map(|_| AggregateInput::Time));
         let is_per = matches!(metric.shape, Shape::Per { .. });
-        let kinds = kinds_of(&metric.shape);
+        let kinds = kinds_of(metric);
         Self {
             filter: metric.filter.clone(),
-            store: WindowStore::new(metric.windows, kinds, key_columns.len(), is_per),
+            store: WindowStore::new(metric.windows.clone(), kinds, key_columns.len(), is_per),
             key_columns,
             labels: metric.by.len(),
             inputs,
@@ -123,7 +148,13 @@ impl MetricStage {
                 let program = program.as_mut()?;
                 Some(program.evaluate(&batch.columns, rows, interner))
             };
-            columns.push((evaluate(&mut input.argument), evaluate(&mut input.filter)));
+            columns.push(match input {
+                AggregateInput::Call { argument, filter } => (evaluate(argument), evaluate(filter)),
+                AggregateInput::Time => {
+                    let times = batch.times.iter().map(|time| *time as f64);
+                    (Some(Cow::Owned(Column::Number(times.collect()))), None)
+                }
+            });
         }
         let arguments: Vec<_> = columns
             .iter()
@@ -159,7 +190,6 @@ impl MetricStage {
                 watermarks: &batch.watermarks,
                 last_watermark,
                 written,
-                empty: interner.find("").unwrap_or(Symbol::NULL),
                 selected: selected.as_deref(),
             },
             &keys,
@@ -173,8 +203,8 @@ impl MetricStage {
         }
     }
 
-    /// Takes out the windows that end at or before the watermark.
-    pub(super) fn close(&mut self, watermark: TimestampMs) -> Vec<(TimestampMs, Groups)> {
+    /// Takes out what windows that close at the watermark need.
+    pub(super) fn close(&mut self, watermark: TimestampMs) -> Vec<(PaneKey, Groups)> {
         self.store.close(watermark)
     }
 
@@ -187,7 +217,7 @@ impl MetricStage {
 fn inputs_of(values: &[AggregateExpression]) -> Vec<AggregateInput> {
     let calls = values.iter().flat_map(|value| &value.calls);
     calls
-        .map(|call| AggregateInput {
+        .map(|call| AggregateInput::Call {
             argument: call.arguments.first().cloned(),
             filter: call.filter.clone(),
         })

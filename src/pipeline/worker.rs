@@ -14,10 +14,11 @@ use super::inbox::{Inbox, Input};
 use super::metrics::{PipelineMetrics, StateGauges};
 use super::owner::{Formed, Owner};
 use super::stage::MetricStage;
+use crate::config::Metric;
 use crate::model::hash::StableHash;
 use crate::model::{Clock, Interner, RecordBatch, Symbol, TimestampMs};
 use crate::source::{SafePositions, SourceEvent};
-use crate::window::{END_OF_TIME, Groups, SplitState, Watermarks};
+use crate::window::{END_OF_TIME, Groups, PaneKey, SplitState, Watermarks};
 use crate::write::{self, WriterHandle};
 
 use super::splits::Splits;
@@ -42,6 +43,26 @@ pub(super) struct Shared {
     pub(super) metrics: PipelineMetrics,
 }
 
+/// Which owner a metric's groups go to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Route {
+    /// By the hash of their labels, which are so many first symbols of the key: each group has its
+    /// owner.
+    ByLabels(usize),
+    /// All to one owner, by this hash: what is formed depends on all groups together.
+    Whole(u64),
+}
+
+impl Route {
+    pub(super) fn of(metric: &Metric) -> Self {
+        if metric.needs_all_groups() {
+            Self::Whole(StableHash::default().text(&metric.name).finish())
+        } else {
+            Self::ByLabels(metric.by.len())
+        }
+    }
+}
+
 /// A worker, before it runs.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -52,8 +73,8 @@ pub(super) struct Worker {
     pub(super) writer: WriterHandle,
     pub(super) preparation: Preparation,
     pub(super) stages: Vec<MetricStage>,
-    /// How many symbols of each metric's keys are labels.
-    pub(super) label_counts: Vec<usize>,
+    /// Which owner each metric's groups go to.
+    pub(super) routes: Vec<Route>,
     pub(super) state_gauges: Vec<StateGauges>,
     pub(super) interner_gauges: [IntGauge; 2],
     pub(super) owner: Owner,
@@ -156,7 +177,7 @@ impl Worker {
         let end = latest.and_then(|latest| {
             self.stages
                 .iter()
-                .map(|stage| stage.store().end_of(latest))
+                .map(|stage| stage.store().windows().last_end(latest))
                 .max()
         });
         let first = records.get(0).map(|record| record.position);
@@ -205,31 +226,43 @@ impl Worker {
                 .stages
                 .get_mut(metric)
                 .map(|stage| stage.close(watermark));
-            for (end, groups) in closed.unwrap_or_default() {
-                self.send(metric, end, groups);
+            for (key, groups) in closed.unwrap_or_default() {
+                self.send(metric, key, groups);
             }
         }
         let worker = self.number;
-        self.exchange
-            .broadcast(|| Message::Flushed { worker, watermark });
+        let reached = self.splits.furthest_watermark();
+        self.exchange.broadcast(|| Message::Flushed {
+            worker,
+            watermark,
+            reached,
+        });
     }
 
-    fn send(&self, metric: usize, end: TimestampMs, groups: Groups) {
-        let labels = self.label_counts.get(metric).copied().unwrap_or_default();
+    fn send(&self, metric: usize, key: PaneKey, groups: Groups) {
+        let route = self.routes.get(metric).copied().unwrap_or(Route::Whole(0));
         let owners = self.exchange.owners();
         let owner_of = |key: &[Symbol]| {
-            let labels = key.iter().take(labels);
-            let hash = labels.fold(StableHash::default(), |hash, symbol| {
-                hash.text(self.interner.text(*symbol))
-            });
-            usize::try_from(hash.finish() % owners as u64).unwrap_or_default()
+            let hash = match route {
+                Route::Whole(hash) => hash,
+                Route::ByLabels(labels) => {
+                    let labels = key.iter().take(labels);
+                    let text = |symbol: &Symbol| self.interner.text(*symbol);
+                    labels
+                        .fold(StableHash::default(), |hash, symbol| {
+                            hash.text(text(symbol))
+                        })
+                        .finish()
+                }
+            };
+            usize::try_from(hash % owners as u64).unwrap_or_default()
         };
         for routed in groups.route(owners, owner_of) {
             let local = routed.owner == self.number;
             let texts = (!local).then(|| texts_of(&routed.groups, &self.interner));
             let partials = Partials {
                 metric,
-                end,
+                key,
                 groups: routed.groups,
                 texts,
             };

@@ -95,6 +95,16 @@ impl Groups {
         }
     }
 
+    /// The slot of a known key.
+    pub fn find(&self, key: &[Symbol]) -> Option<u32> {
+        let (keys, width) = (&self.keys, self.width);
+        self.table
+            .find(hash_key(&self.hasher, key), |slot| {
+                key_of(keys, width, *slot) == key
+            })
+            .copied()
+    }
+
     #[cold]
     fn insert(&mut self, hash: u64, key: &[Symbol]) -> u32 {
         let slot = u32::try_from(self.slots).unwrap_or(u32::MAX);
@@ -151,7 +161,7 @@ impl Groups {
     }
 
     /// Some of the groups, copied.
-    fn pick(&self, slots: &[u32]) -> Self {
+    pub fn pick(&self, slots: &[u32]) -> Self {
         let mut picked = Self {
             width: self.width,
             keys: Vec::with_capacity(slots.len() * self.width),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::aggregate::{AggregateKind, Input, Origin};
+use super::bounds::Bounds;
 use super::groups::Groups;
-use super::tumbling::Tumbling;
+use super::windows::{Closed, Progress, Windows};
 use crate::model::{Column, Symbol, TimestampMs, Trilean};
 
 /// The rows of a batch that a metric takes in.
@@ -22,9 +23,6 @@ pub struct Rows<'a> {
     pub last_watermark: TimestampMs,
     /// Windows that end at or before this were written with the split's events by an earlier run.
     pub written: TimestampMs,
-    /// The symbol of the empty text: as a label it is the same as NULL, for to Prometheus a label
-    /// with an empty value is an absent one. NULL itself where there is no such symbol.
-    pub empty: Symbol,
     /// The rows that the metric is for; all where it is for all.
     pub selected: Option<&'a [u32]>,
 }
@@ -51,16 +49,36 @@ pub struct Dropped {
     pub null_key: u64,
 }
 
-/// The open windows of one metric.
+impl Dropped {
+    fn count(&mut self, closed: Closed) {
+        match closed {
+            Closed::Written => self.already_written += 1,
+            Closed::Late => self.late += 1,
+            Closed::LateAfterIdle => self.late_after_idle += 1,
+        }
+    }
+}
+
+/// A pane, and from which window on its events count. Where nothing is late, that is the first
+/// window that the pane belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PaneKey {
+    /// The end of the first window that the events count for, ms since the epoch.
+    pub due: TimestampMs,
+    /// The pane.
+    pub pane: Bounds,
+}
+
+/// The open panes of one metric.
 #[derive(Debug)]
 pub struct WindowStore {
-    windows: Tumbling,
+    windows: Windows,
     kinds: Vec<AggregateKind>,
     key_width: usize,
     /// Whether the last symbol of a key must not be NULL.
     last_key_required: bool,
-    open: BTreeMap<TimestampMs, Groups>,
-    /// Windows that end at or before this are closed.
+    open: BTreeMap<PaneKey, Groups>,
+    /// The watermark up to which panes were handed on.
     closed: TimestampMs,
     scratch: Scratch,
 }
@@ -68,11 +86,11 @@ pub struct WindowStore {
 /// Memory that is used again for every batch.
 #[derive(Debug, Default)]
 struct Scratch {
-    /// The rows of the window at hand, and the slot of each.
+    /// The rows of the pane at hand, and the slot of each.
     rows: Vec<u32>,
     slots: Vec<u32>,
     key: Vec<Symbol>,
-    /// Rows of other windows of the batch.
+    /// Rows of other panes of the batch.
     others: Vec<u32>,
     pending: Vec<u32>,
 }
@@ -81,7 +99,7 @@ impl WindowStore {
     /// No windows yet. Keys have `key_width` symbols; where `last_key_required`, rows whose last one
     /// is NULL are dropped.
     pub fn new(
-        windows: Tumbling,
+        windows: Windows,
         kinds: Vec<AggregateKind>,
         key_width: usize,
         last_key_required: bool,
@@ -114,15 +132,14 @@ impl WindowStore {
                 .pending
                 .extend(0..u32::try_from(rows.times.len()).unwrap_or(u32::MAX)),
         }
-        // A batch spans one window or two: each turn takes out the rows of one.
+        // A batch spans one pane or two: each turn takes out the rows of one.
         while let Some(first) = scratch.pending.first() {
             let Some(time) = rows.times.get(*first as usize) else {
                 break;
             };
-            let end = self.windows.end(*time);
-            self.take_window(end, rows, keys, &mut scratch, &mut dropped);
-            if !scratch.rows.is_empty() {
-                self.update(end, rows, keys, arguments, &mut scratch);
+            let pane = self.windows.pane(*time);
+            if let Some(due) = self.take_pane(pane, rows, keys, &mut scratch, &mut dropped) {
+                self.update(PaneKey { due, pane }, rows, keys, arguments, &mut scratch);
             }
             std::mem::swap(&mut scratch.pending, &mut scratch.others);
         }
@@ -130,39 +147,46 @@ impl WindowStore {
         dropped
     }
 
-    /// Moves the pending rows of the window that ends at `end` to `rows`, without the late ones, and
-    /// all others to `others`.
-    fn take_window(
+    /// Moves pending rows of a pane that count from one window on to `rows`, and all rows that are
+    /// left to `others`. Gives the end of that window; nothing where all rows were dropped.
+    fn take_pane(
         &self,
-        end: TimestampMs,
+        pane: Bounds,
         rows: &Rows<'_>,
         keys: &[&[Symbol]],
         scratch: &mut Scratch,
         dropped: &mut Dropped,
-    ) {
+    ) -> Option<TimestampMs> {
         scratch.rows.clear();
         scratch.others.clear();
-        let start = end.saturating_sub(self.windows.size_ms());
-        let may_be_late = rows.last_watermark >= end;
+        let batch = self.progress(rows.last_watermark, rows.written);
+        let mut due = self
+            .windows
+            .all_open(pane, &batch)
+            .then(|| self.windows.first_end(pane));
+        let all_open = due.is_some();
         let required = keys.last().copied().filter(|_| self.last_key_required);
         for row in &scratch.pending {
             let index = *row as usize;
             let time = rows.times.get(index).copied().unwrap_or_default();
-            if time < start || time >= end {
+            if !pane.contains(time) {
                 scratch.others.push(*row);
                 continue;
             }
-            if end <= rows.written {
-                dropped.already_written += 1;
-                continue;
-            }
-            if may_be_late && rows.watermarks.get(index).is_some_and(|mark| *mark >= end) {
-                dropped.late += 1;
-                continue;
-            }
-            if end <= self.closed {
-                dropped.late_after_idle += 1;
-                continue;
+            if !all_open {
+                let split = rows.watermarks.get(index).copied();
+                let progress = self.progress(split.unwrap_or(TimestampMs::MIN), rows.written);
+                match self.windows.open_end(pane, time, &progress) {
+                    Ok(end) if *due.get_or_insert(end) != end => {
+                        scratch.others.push(*row);
+                        continue;
+                    }
+                    Ok(_) => {}
+                    Err(closed) => {
+                        dropped.count(closed);
+                        continue;
+                    }
+                }
             }
             if required
                 .and_then(|keys| keys.get(index))
@@ -173,11 +197,20 @@ impl WindowStore {
             }
             scratch.rows.push(*row);
         }
+        due.filter(|_| !scratch.rows.is_empty())
+    }
+
+    fn progress(&self, split: TimestampMs, written: TimestampMs) -> Progress {
+        Progress {
+            split,
+            pipeline: self.closed,
+            written,
+        }
     }
 
     fn update(
         &mut self,
-        end: TimestampMs,
+        key: PaneKey,
         rows: &Rows<'_>,
         keys: &[&[Symbol]],
         arguments: &[Argument<'_>],
@@ -185,15 +218,14 @@ impl WindowStore {
     ) {
         let groups = self
             .open
-            .entry(end)
+            .entry(key)
             .or_insert_with(|| Groups::new(self.key_width, &self.kinds));
         scratch.slots.clear();
         for row in &scratch.rows {
             scratch.key.clear();
             for column in keys {
                 let symbol = column.get(*row as usize).copied().unwrap_or(Symbol::NULL);
-                let absent = symbol == rows.empty;
-                scratch.key.push(if absent { Symbol::NULL } else { symbol });
+                scratch.key.push(symbol);
             }
             scratch.slots.push(groups.slot(&scratch.key));
         }
@@ -209,28 +241,32 @@ impl WindowStore {
         }
     }
 
-    /// Takes out the windows that end at or before the watermark, in order of time. They stay
-    /// closed.
-    pub fn close(&mut self, watermark: TimestampMs) -> Vec<(TimestampMs, Groups)> {
+    /// Takes out the panes of which a window has closed at the watermark, in the order of their
+    /// windows. What comes for them afterwards counts for the windows behind, where there are any.
+    pub fn close(&mut self, watermark: TimestampMs) -> Vec<(PaneKey, Groups)> {
         if watermark <= self.closed {
             return Vec::new();
         }
         self.closed = watermark;
-        let still_open = match watermark.checked_add(1) {
-            Some(after) => self.open.split_off(&after),
-            None => BTreeMap::new(),
-        };
-        std::mem::replace(&mut self.open, still_open)
-            .into_iter()
-            .collect()
+        let until = self.windows.closed_until(watermark);
+        let is_due = |entry: &PaneKey| entry.due <= until;
+        let mut due = Vec::new();
+        while self
+            .open
+            .first_key_value()
+            .is_some_and(|(key, _)| is_due(key))
+        {
+            due.extend(self.open.pop_first());
+        }
+        due
     }
 
-    /// The end of the window of a time.
-    pub fn end_of(&self, time: TimestampMs) -> TimestampMs {
-        self.windows.end(time)
+    /// The windows.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 
-    /// How many windows are open.
+    /// How many panes are open.
     pub fn open_windows(&self) -> usize {
         self.open.len()
     }

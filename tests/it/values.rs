@@ -3,6 +3,8 @@
 mod aggregates;
 mod bad_input;
 mod property;
+mod script;
+mod windows;
 
 use std::fs;
 use std::process::Command;

@@ -5,14 +5,24 @@ use std::sync::Arc;
 use super::super::compile::Catalog;
 use super::super::document::PathSegment;
 use super::super::file::{MetricConfig, PipelineFile};
-use super::super::pipeline::{Metric, Shape};
+use super::super::pipeline::{Hold, Metric, Shape};
 use super::{Validator, is_identifier};
 use crate::expr::AggregateExpression;
-use crate::model::{DataType, Duration, Schema};
-use crate::window::Tumbling;
+use crate::model::{DataType, Schema};
+use crate::window::{Panes, WindowKind, Windows};
 
 /// Metrics without a window are put in order in windows of this size.
-const ORDERING_WINDOW: Duration = Duration::from_secs(1);
+const ORDERING_WINDOW: Panes = Panes::Fixed {
+    size_ms: 1_000,
+    offset_ms: 0,
+};
+
+/// How many keys are held where it is not said.
+const DEFAULT_HELD_KEYS: u32 = 1_000_000;
+
+/// What a session can be asked for beside its aggregates: when it began and had its last event, ms
+/// since the epoch, and how long that is, seconds.
+const SESSION_COLUMNS: [&str; 3] = ["session_start", "session_end", "session_duration"];
 
 impl Validator<'_> {
     pub(super) fn metrics(&mut self, file: &PipelineFile) -> Vec<Metric> {
@@ -64,16 +74,41 @@ impl Validator<'_> {
         &mut self,
         at: &[PathSegment<'_>; 2],
         config: &MetricConfig,
-    ) -> Option<Tumbling> {
+    ) -> Option<Windows> {
         let Some(window) = &config.window else {
-            return Tumbling::new(ORDERING_WINDOW);
+            return Some(Windows::tumbling(ORDERING_WINDOW));
         };
-        let windows = Tumbling::new(window.tumbling);
-        if windows.is_none() {
-            let path = [at[0], at[1], "window".into(), "tumbling".into()];
-            self.problem(&path, "must be longer than 0s");
+        let windows = window.build();
+        for (key, message) in windows.as_ref().err().into_iter().flatten() {
+            match key {
+                Some(key) => {
+                    let path = [at[0], at[1], "window".into(), (*key).into()];
+                    self.problem(&path, message);
+                }
+                None => {
+                    self.problem_of_key(&[at[0], at[1], "window".into()], message);
+                }
+            }
         }
-        windows
+        let windows = windows.ok()?;
+        if let WindowKind::Session { every_ms, .. } = windows.kind() {
+            let message = match (&config.per, every_ms) {
+                (Some(_), None) => Some((
+                    "window",
+                    "sessions of per end at their own times; add every, such as every: 1m, to gather \
+                     those that have ended",
+                )),
+                (None, Some(_)) => Some((
+                    "window",
+                    "every is for sessions of per; without it each session is a sample at its own end",
+                )),
+                _ => None,
+            };
+            if let Some((key, message)) = message {
+                self.problem_of_key(&[at[0], at[1], key.into()], message);
+            }
+        }
+        Some(windows)
     }
 
     pub(super) fn labels(
@@ -145,7 +180,7 @@ impl Validator<'_> {
         let catalog = Catalog {
             without_order: None,
         };
-        let (schema, groups) = (self.schema.clone(), label_schema(by));
+        let (schema, groups) = (self.schema.clone(), group_schema(by, config));
         let value = self.value(at, &config.value, &schema, &groups, &catalog)?;
         Some(Shape::Aggregate { value })
     }
@@ -165,13 +200,15 @@ impl Validator<'_> {
         let schema = self.schema.clone();
         let mut rows = label_schema(by);
         let groups = rows.clone();
+        let hold = self.hold(at, config);
         if rows.find(&per.key).is_none() {
             rows.push(per.key.clone(), DataType::Text);
         } else {
             // A label that is the key as well: the rows have it once, and a column to spare.
             rows.push("", DataType::Text);
         }
-        let keyed = rows.clone();
+        let mut keyed = rows.clone();
+        add_session_columns(&mut keyed, config);
         let mut values = Vec::new();
         let mut complete = !per.values.is_empty();
         for (name, text) in &per.values {
@@ -223,8 +260,44 @@ impl Validator<'_> {
         Some(Shape::Per {
             key: key?,
             values,
+            hold: hold?,
             value,
         })
+    }
+
+    /// The memory of `per`; nothing where it is refused.
+    #[expect(
+        clippy::option_option,
+        reason = "a memory that is not wanted is no refusal"
+    )]
+    fn hold(&mut self, at: &[PathSegment<'_>; 2], config: &MetricConfig) -> Option<Option<Hold>> {
+        let per = config.per.as_ref()?;
+        let path = |key| [at[0], at[1], "per".into(), key];
+        let Some(duration) = per.hold else {
+            if per.max_held_keys.is_some() {
+                self.problem_of_key(
+                    &path("max_held_keys".into()),
+                    "max_held_keys goes with hold",
+                );
+                return None;
+            }
+            return Some(None);
+        };
+        let is_session = config
+            .window
+            .as_ref()
+            .is_some_and(|window| window.session.is_some());
+        if is_session {
+            let message = "hold does not go with sessions: a silent key is in none";
+            self.problem_of_key(&path("hold".into()), message);
+            return None;
+        }
+        if duration.as_millis() == 0 {
+            self.problem(&path("hold".into()), "must be longer than 0s");
+            return None;
+        }
+        let max_keys = per.max_held_keys.unwrap_or(DEFAULT_HELD_KEYS) as usize;
+        Some(Some(Hold { duration, max_keys }))
     }
 
     /// The expression `value` of a metric, which must be a number.
@@ -248,6 +321,25 @@ impl Validator<'_> {
             return None;
         }
         is_number.then_some(value)
+    }
+}
+
+/// The columns that `value` can use outside of aggregates.
+fn group_schema(by: &[(Arc<str>, usize)], config: &MetricConfig) -> Schema {
+    let mut schema = label_schema(by);
+    add_session_columns(&mut schema, config);
+    schema
+}
+
+fn add_session_columns(schema: &mut Schema, config: &MetricConfig) {
+    if config
+        .window
+        .as_ref()
+        .is_some_and(|window| window.session.is_some())
+    {
+        for name in SESSION_COLUMNS {
+            schema.push(name, DataType::Number);
+        }
     }
 }
 

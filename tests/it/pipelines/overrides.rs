@@ -66,7 +66,7 @@ fn settings_replace_and_add_values() {
     ])
     .unwrap();
     assert_eq!(pipeline.source.kafka.unwrap().topics, ["a", "c", "d"]);
-    assert_eq!(pipeline.metrics[0].windows.size_ms(), 60_000);
+    assert_eq!(pipeline.metrics[0].windows.pane(0).length_ms(), 60_000);
     let remote_write = pipeline.write.remote_write.unwrap();
     assert_eq!(remote_write.batch.samples, 10);
     assert_eq!(remote_write.batch.bytes, 524_288);

@@ -1,0 +1,271 @@
+//! The memory of `per … hold`: what each key said last, for windows in which it says nothing.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use prometheus::IntCounter;
+
+use super::forming::Rows;
+use crate::config::{Metric, Shape};
+use crate::model::{Column, Interner, Symbol, TimestampMs, Trilean};
+
+/// The last rows of all keys, a slot each, of one metric.
+#[derive(Debug)]
+pub(super) struct Held {
+    hold_ms: i64,
+    max_keys: usize,
+    labels: usize,
+    slots: HashMap<Symbol, usize, FixedState>,
+    keys: Vec<Symbol>,
+    /// `labels` symbols a slot.
+    label_symbols: Vec<Symbol>,
+    /// The named values, and the ends of the windows that they come from.
+    values: Vec<(Column, Vec<TimestampMs>)>,
+    /// The end of the last window in which each key had an event.
+    last: Vec<TimestampMs>,
+    /// Keys that were not remembered because there were too many.
+    refused: IntCounter,
+}
+
+impl Held {
+    /// No keys yet; nothing where the metric does not hold values.
+    pub(super) fn new(metric: &Metric, refused: IntCounter) -> Option<Self> {
+        let Shape::Per { values, hold, .. } = &metric.shape else {
+            return None;
+        };
+        let hold = hold.as_ref()?;
+        let empty = |value: &crate::expr::AggregateExpression| {
+            (Column::empty(value.data_type()), Vec::new())
+        };
+        Some(Self {
+            hold_ms: hold.duration.as_signed_millis(),
+            max_keys: hold.max_keys,
+            labels: metric.by.len(),
+            slots: HashMap::with_hasher(FixedState::with_seed(0)),
+            keys: Vec::new(),
+            label_symbols: Vec::new(),
+            values: values.iter().map(empty).collect(),
+            last: Vec::new(),
+            refused,
+        })
+    }
+
+    /// Whether there is nothing to hold.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Remembers the rows of the window that ends at `end`, fills their NULLs with what is held, and
+    /// appends a row for each key that is silent in it.
+    pub(super) fn carry(&mut self, end: TimestampMs, rows: &mut Rows, interner: &Interner) {
+        let present = rows.count;
+        for row in self.in_order(rows, interner) {
+            self.remember(row, end, rows);
+        }
+        self.fill(present, end, rows);
+        self.append_silent(end, rows);
+        self.forget(end);
+    }
+
+    /// The rows so that of two rows of one key (it has changed its labels within the window) the one
+    /// with the later event comes last.
+    fn in_order(&self, rows: &Rows, interner: &Interner) -> Vec<usize> {
+        let keys = self.keys_of(rows);
+        let mut order: Vec<usize> = (0..rows.count).collect();
+        let time = |row: usize| rows.last_times.get(row).copied().unwrap_or(f64::NAN);
+        let text = |row: usize| interner.text(keys.get(row).copied().unwrap_or(Symbol::NULL));
+        let mut seen = vec![0_u64; interner.len().div_ceil(64)];
+        let twice = keys.iter().any(|key| {
+            let bit = 1_u64 << (key.index() % 64);
+            seen.get_mut(key.index() / 64).is_some_and(|word| {
+                let known = *word & bit != 0;
+                *word |= bit;
+                known
+            })
+        });
+        let new = keys.iter().filter(|key| !self.slots.contains_key(*key));
+        if twice {
+            order.sort_by(|one, other| {
+                let labels = |row: usize| -> Vec<&str> {
+                    let columns = rows.columns.iter().take(self.labels).map(Column::symbols);
+                    columns
+                        .map(|column| {
+                            interner.text(column.get(row).copied().unwrap_or(Symbol::NULL))
+                        })
+                        .collect()
+                };
+                time(*one)
+                    .total_cmp(&time(*other))
+                    .then_with(|| labels(*one).cmp(&labels(*other)))
+            });
+        } else if self.keys.len() + new.count() > self.max_keys {
+            // Not all will be remembered: which ones must not depend on the order of arrival.
+            order.sort_by(|one, other| text(*one).cmp(text(*other)));
+        }
+        order
+    }
+
+    fn keys_of<'r>(&self, rows: &'r Rows) -> &'r [Symbol] {
+        let column = rows.columns.get(self.labels);
+        column.map(Column::symbols).unwrap_or_default()
+    }
+
+    fn remember(&mut self, row: usize, end: TimestampMs, rows: &Rows) {
+        let Some(key) = self.keys_of(rows).get(row).copied() else {
+            return;
+        };
+        let slot = match self.slots.get(&key) {
+            Some(slot) => *slot,
+            None if self.keys.len() >= self.max_keys => return self.refused.inc(),
+            None => self.add(key),
+        };
+        for index in 0..self.labels {
+            let column = rows.columns.get(index).map(Column::symbols);
+            let symbol = column.and_then(|column| column.get(row)).copied();
+            if let (Some(label), Some(symbol)) = (
+                self.label_symbols.get_mut(slot * self.labels + index),
+                symbol,
+            ) {
+                *label = symbol;
+            }
+        }
+        if let Some(last) = self.last.get_mut(slot) {
+            *last = end;
+        }
+        let new = rows.columns.iter().skip(self.labels + 1);
+        for ((known, seen), new) in self.values.iter_mut().zip(new) {
+            if copy(new, row, known, slot)
+                && let Some(seen) = seen.get_mut(slot)
+            {
+                *seen = end;
+            }
+        }
+    }
+
+    fn add(&mut self, key: Symbol) -> usize {
+        let slot = self.keys.len();
+        self.slots.insert(key, slot);
+        self.keys.push(key);
+        self.label_symbols
+            .extend(std::iter::repeat_n(Symbol::NULL, self.labels));
+        self.last.push(TimestampMs::MIN);
+        for (column, seen) in &mut self.values {
+            column.push_null();
+            seen.push(TimestampMs::MIN);
+        }
+        slot
+    }
+
+    /// Fills the NULLs of rows that have events with what is held of their keys.
+    fn fill(&self, present: usize, end: TimestampMs, rows: &mut Rows) {
+        let keys = self.keys_of(rows).to_vec();
+        let slots: Vec<Option<usize>> = keys
+            .iter()
+            .take(present)
+            .map(|key| self.slots.get(key).copied())
+            .collect();
+        let columns = rows.columns.iter_mut().skip(self.labels + 1);
+        for ((known, seen), column) in self.values.iter().zip(columns) {
+            for (row, slot) in slots.iter().enumerate() {
+                if let Some(slot) = slot
+                    && is_null(column, row)
+                    && self.holds(seen, *slot, end)
+                {
+                    copy(known, *slot, column, row);
+                }
+            }
+        }
+    }
+
+    fn holds(&self, seen: &[TimestampMs], slot: usize, end: TimestampMs) -> bool {
+        let age = seen.get(slot).map(|seen| end.saturating_sub(*seen));
+        age.is_some_and(|age| age <= self.hold_ms)
+    }
+
+    fn append_silent(&self, end: TimestampMs, rows: &mut Rows) {
+        for (slot, key) in self.keys.iter().enumerate() {
+            let silent = self.last.get(slot).is_some_and(|last| *last < end);
+            if !silent || !self.holds(&self.last, slot, end) {
+                continue;
+            }
+            let start = slot * self.labels;
+            let labels = self.label_symbols.get(start..start + self.labels);
+            let symbols = labels.unwrap_or_default().iter().chain([key]);
+            for (column, symbol) in rows.columns.iter_mut().zip(symbols) {
+                if let Column::Text(values) = column {
+                    values.push(*symbol);
+                }
+            }
+            let columns = rows.columns.iter_mut().skip(self.labels + 1);
+            for ((known, seen), column) in self.values.iter().zip(columns) {
+                let row = column.len();
+                column.push_null();
+                if self.holds(seen, slot, end) {
+                    copy(known, slot, column, row);
+                }
+            }
+            rows.count += 1;
+        }
+    }
+
+    /// Forgets the keys that the next window would not hold any more.
+    fn forget(&mut self, end: TimestampMs) {
+        let keeps = |last: &TimestampMs| end.saturating_sub(*last) < self.hold_ms;
+        if self.last.iter().all(keeps) {
+            return;
+        }
+        let kept: Vec<usize> = (0..self.keys.len())
+            .filter(|slot| self.last.get(*slot).is_some_and(keeps))
+            .collect();
+        self.keys = pick(&self.keys, &kept);
+        self.last = pick(&self.last, &kept);
+        let labels = self.labels;
+        let places: Vec<usize> = kept
+            .iter()
+            .flat_map(|slot| slot * labels..(slot + 1) * labels)
+            .collect();
+        self.label_symbols = pick(&self.label_symbols, &places);
+        for (column, seen) in &mut self.values {
+            *seen = pick(seen, &kept);
+            *column = match column {
+                Column::Number(values) => Column::Number(pick(values, &kept)),
+                Column::Boolean(values) => Column::Boolean(pick(values, &kept)),
+                Column::Text(values) => Column::Text(pick(values, &kept)),
+            };
+        }
+        self.slots.clear();
+        self.slots.extend(self.keys.iter().copied().zip(0..));
+    }
+}
+
+fn pick<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
+    let value = |place: &usize| values.get(*place).copied();
+    places.iter().filter_map(value).collect()
+}
+
+fn is_null(column: &Column, row: usize) -> bool {
+    match column {
+        Column::Number(values) => values.get(row).is_none_or(|value| value.is_nan()),
+        Column::Boolean(values) => values.get(row).is_none_or(|value| *value == Trilean::Null),
+        Column::Text(values) => values.get(row).is_none_or(|value| value.is_null()),
+    }
+}
+
+/// Copies a value that is not NULL; says whether there was one.
+fn copy(from: &Column, row: usize, to: &mut Column, slot: usize) -> bool {
+    fn set<T: Copy>(from: &[T], row: usize, to: &mut [T], slot: usize) {
+        if let (Some(value), Some(place)) = (from.get(row), to.get_mut(slot)) {
+            *place = *value;
+        }
+    }
+    if is_null(from, row) {
+        return false;
+    }
+    match (from, to) {
+        (Column::Number(from), Column::Number(to)) => set(from, row, to, slot),
+        (Column::Boolean(from), Column::Boolean(to)) => set(from, row, to, slot),
+        (Column::Text(from), Column::Text(to)) => set(from, row, to, slot),
+        // The memory was made for the types of the values.
+        _ => {}
+    }
+    true
+}
