@@ -119,6 +119,19 @@ pub struct MetricConfig {
     /// Without a window: the text fields that become labels.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// With a window: only the so many groups with the highest values have samples.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub topk: Option<u32>,
+    /// With a window: only the so many groups with the lowest values have samples.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub bottomk: Option<u32>,
+    /// With a window: how many series the metric may have. Further groups are put together in one,
+    /// whose labels are all `other`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_series: Option<u32>,
     /// The sample's value: with a window an expression with aggregates, without one an expression
     /// over the event's fields.
     pub value: String,

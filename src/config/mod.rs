@@ -18,5 +18,5 @@ pub use document::ReadError;
 pub use environment::process_variable;
 pub use file::{MetricConfig, PerConfig, PipelineFile, SourceSection};
 pub use load::{LoadError, Overrides, load, load_text, schema};
-pub use pipeline::{Derived, Metric, Pipeline, Shape};
+pub use pipeline::{Derived, Hold, Metric, Pipeline, Shape, Side, Top};
 pub use report::{Problem, Problems};

@@ -72,13 +72,37 @@ pub struct Metric {
     pub by: Vec<(Arc<str>, usize)>,
     /// How its values are formed.
     pub shape: Shape,
+    /// Where only the groups with the highest or lowest values have samples.
+    pub top: Option<Top>,
+    /// How many series it may have; further ones are put together.
+    pub max_series: Option<usize>,
 }
 
 impl Metric {
     /// Whether its samples depend on all of its groups together.
     pub fn needs_all_groups(&self) -> bool {
         matches!(self.shape, Shape::Per { hold: Some(_), .. })
+            || self.top.is_some()
+            || self.max_series.is_some()
     }
+}
+
+/// The groups with the highest or lowest values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Top {
+    /// Which side.
+    pub side: Side,
+    /// How many.
+    pub count: usize,
+}
+
+/// A side of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The highest values: `topk`.
+    Highest,
+    /// The lowest values: `bottomk`.
+    Lowest,
 }
 
 /// A bounded memory of the last values of keys.

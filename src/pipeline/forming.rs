@@ -1,13 +1,15 @@
 //! From a window's groups to its samples.
 
+use super::budget::Budget;
 use super::held::Held;
 use super::metrics::MetricCounters;
 use super::series::SeriesCache;
-use super::stage::kind_of;
-use crate::config::{Metric, Shape};
+use super::stage::{kind_of, kinds_of};
+use super::top::keep_top;
+use crate::config::{Metric, Shape, Top};
 use crate::expr::AggregateExpression;
 use crate::model::{Column, Interner, Sample, SplitId, Symbol, TimestampMs};
-use crate::window::aggregate::{Input, Origin};
+use crate::window::aggregate::{AggregateKind, Input, Origin};
 use crate::window::{Bounds, Ended, Groups, Span};
 
 /// Groups that samples are formed of, no key twice.
@@ -71,6 +73,19 @@ impl Part {
         columns
     }
 
+    /// The value of each group, whose first `labels` symbols are its labels.
+    fn values(
+        &self,
+        value: &mut AggregateExpression,
+        labels: usize,
+        interner: &mut Interner,
+    ) -> Vec<f64> {
+        let mut columns = self.key_columns(labels);
+        columns.extend(self.results());
+        let values = value.finish.evaluate(&columns, self.groups.len(), interner);
+        values.numbers().to_vec()
+    }
+
     fn results(&self) -> impl Iterator<Item = Column> {
         self.groups
             .aggregates()
@@ -87,6 +102,9 @@ pub(super) struct Former {
     labels: usize,
     series: SeriesCache,
     held: Option<Held>,
+    budget: Option<Budget>,
+    top: Option<Top>,
+    kinds: Vec<AggregateKind>,
 }
 
 impl Former {
@@ -97,6 +115,9 @@ impl Former {
             labels: labels.len(),
             series: SeriesCache::new(metric.name.clone(), labels),
             held: Held::new(metric, counters.held_refused.clone()),
+            budget: Budget::new(metric, counters.budget.clone()),
+            top: metric.top,
+            kinds: kinds_of(metric),
         }
     }
 
@@ -109,7 +130,7 @@ impl Former {
     pub(super) fn form(
         &mut self,
         window: Bounds,
-        parts: &[Part],
+        parts: Vec<Part>,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
     ) {
@@ -121,10 +142,14 @@ impl Former {
                 }
             }
             Shape::Aggregate { value } => {
-                for part in parts {
-                    let mut columns = part.key_columns(self.labels);
-                    columns.extend(part.results());
-                    let values = finish(value, &columns, part.groups.len(), interner);
+                for mut part in parts {
+                    if let Some(budget) = &mut self.budget {
+                        part.groups = budget.fold(window.end, part.groups, &self.kinds, interner);
+                    }
+                    let mut values = part.values(value, self.labels, interner);
+                    if let Some(top) = self.top {
+                        keep_top(top, &mut values, &part.groups, interner);
+                    }
                     for (slot, value) in values.into_iter().enumerate() {
                         let at = part.timestamp(slot, window);
                         let key = part.groups.key(slot);
@@ -134,17 +159,21 @@ impl Former {
             }
             Shape::Per { values, value, .. } => {
                 let mut rows = Rows::default();
-                for part in parts {
+                for part in &parts {
                     rows.append(values, part, self.labels, interner);
                 }
                 if let Some(held) = &mut self.held {
                     held.carry(window.end, &mut rows, interner);
                 }
+                if let Some(budget) = &mut self.budget {
+                    budget.relabel(window.end, &mut rows.columns, rows.count, interner);
+                }
                 let grouped = group_rows(value, &rows, self.labels, interner);
                 let grouped = Part::of_window(grouped);
-                let mut columns = grouped.key_columns(self.labels);
-                columns.extend(grouped.results());
-                let values = finish(value, &columns, grouped.groups.len(), interner);
+                let mut values = grouped.values(value, self.labels, interner);
+                if let Some(top) = self.top {
+                    keep_top(top, &mut values, &grouped.groups, interner);
+                }
                 for (slot, value) in values.into_iter().enumerate() {
                     let key = grouped.groups.key(slot);
                     push(window.end, key, value, &mut self.series, interner, samples);
@@ -207,20 +236,6 @@ impl Rows {
             }
         }
     }
-}
-
-/// The value of each group.
-fn finish(
-    value: &mut AggregateExpression,
-    columns: &[Column],
-    groups: usize,
-    interner: &mut Interner,
-) -> Vec<f64> {
-    value
-        .finish
-        .evaluate(columns, groups, interner)
-        .numbers()
-        .to_vec()
 }
 
 /// Aggregates the rows of `per` by their labels.

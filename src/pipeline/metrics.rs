@@ -10,6 +10,9 @@ pub struct PipelineMetrics {
     late: IntCounterVec,
     unusable: IntCounterVec,
     held_refused: IntCounterVec,
+    folded: IntCounterVec,
+    over: IntGaugeVec,
+    label_values: IntGaugeVec,
     samples: IntCounterVec,
     queue_bytes: IntGaugeVec,
     open_windows: IntGaugeVec,
@@ -32,7 +35,24 @@ pub(super) struct MetricCounters {
     pub(super) already_written: IntCounter,
     pub(super) null_key: IntCounter,
     pub(super) held_refused: IntCounter,
+    pub(super) budget: BudgetMetrics,
     pub(super) samples: IntCounter,
+}
+
+/// What the budget of a metric's series counts.
+#[derive(Debug, Clone)]
+pub(super) struct BudgetMetrics {
+    pub(super) folded: IntCounter,
+    pub(super) over: IntGauge,
+    metric: String,
+    label_values: IntGaugeVec,
+}
+
+impl BudgetMetrics {
+    /// How many values a label has.
+    pub(super) fn values_of(&self, label: &str) -> IntGauge {
+        self.label_values.with_label_values(&[&self.metric, label])
+    }
 }
 
 /// The gauges of one metric on one worker. Workers add what changed, so that the gauge is the sum.
@@ -90,6 +110,21 @@ impl PipelineMetrics {
                 "weir_held_keys_refused_total",
                 "Keys that hold did not remember because there were too many, once a window, by metric.",
                 &["metric"],
+            ),
+            folded: registry.counters(
+                "weir_series_folded_total",
+                "Groups beyond max_series that went into the group other, once a window, by metric.",
+                &["metric"],
+            ),
+            over: registry.int_gauges(
+                "weir_series_over_budget",
+                "Groups beyond max_series in the last window, by metric.",
+                &["metric"],
+            ),
+            label_values: registry.int_gauges(
+                "weir_label_values",
+                "Values of each label in the last window that had more groups than max_series.",
+                &["metric", "label"],
             ),
             samples: registry.counters(
                 "weir_samples_total",
@@ -151,6 +186,12 @@ impl PipelineMetrics {
                 .with_label_values(&[metric, "already_written"]),
             null_key: self.unusable.with_label_values(&[metric, "null_key"]),
             held_refused: self.held_refused.with_label_values(&[metric]),
+            budget: BudgetMetrics {
+                folded: self.folded.with_label_values(&[metric]),
+                over: self.over.with_label_values(&[metric]),
+                metric: metric.to_owned(),
+                label_values: self.label_values.clone(),
+            },
             samples: self.samples.with_label_values(&[metric]),
         }
     }

@@ -11,6 +11,7 @@
 //! watermarks, which each of them touches once a batch.
 
 mod batch;
+mod budget;
 mod exchange;
 mod forming;
 mod held;
@@ -24,6 +25,7 @@ mod splits;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod top;
 mod worker;
 
 pub use inbox::Input;

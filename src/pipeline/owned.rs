@@ -120,7 +120,7 @@ impl OwnedMetric {
                 let bounds = self.windows.window(end);
                 let groups = self.assemble(bounds);
                 let part = Part::of_window(groups);
-                self.former.form(bounds, &[part], interner, samples);
+                self.former.form(bounds, vec![part], interner, samples);
                 self.formed = end;
             }
         }
@@ -196,7 +196,7 @@ impl OwnedMetric {
             for ended in ended {
                 let part = Part::of_sessions(ended, *gap_ms);
                 let bounds = self.windows.window(until);
-                self.former.form(bounds, &[part], interner, samples);
+                self.former.form(bounds, vec![part], interner, samples);
             }
             return;
         };
@@ -214,7 +214,7 @@ impl OwnedMetric {
                 .map(|ended| Part::of_sessions(ended, *gap_ms))
                 .collect();
             self.former
-                .form(self.windows.window(end), &parts, interner, samples);
+                .form(self.windows.window(end), parts, interner, samples);
         }
     }
 }

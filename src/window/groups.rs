@@ -133,6 +133,29 @@ impl Groups {
         }
     }
 
+    /// The same groups under other keys, which `rename` appends to its second argument. Groups whose
+    /// keys become equal are merged.
+    pub fn regroup(
+        &self,
+        kinds: &[AggregateKind],
+        rename: impl Fn(&[Symbol], &mut Vec<Symbol>),
+    ) -> Self {
+        let mut regrouped = Self::new(self.width, kinds);
+        let mut key = Vec::with_capacity(self.width);
+        let slots: Vec<u32> = (0..self.len())
+            .map(|slot| {
+                key.clear();
+                rename(self.key(slot), &mut key);
+                regrouped.slot(&key)
+            })
+            .collect();
+        regrouped.grow_aggregates();
+        for (merged, original) in regrouped.aggregates.iter_mut().zip(&self.aggregates) {
+            merged.merge(original, &slots, &SymbolMap::Same);
+        }
+        regrouped
+    }
+
     /// Distributes the groups to their owners; `owner` is asked for each key.
     pub fn route(self, owners: usize, mut owner: impl FnMut(&[Symbol]) -> usize) -> Vec<Routed> {
         if owners <= 1 {

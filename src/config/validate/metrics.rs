@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::compile::Catalog;
 use super::super::document::PathSegment;
 use super::super::file::{MetricConfig, PipelineFile};
-use super::super::pipeline::{Hold, Metric, Shape};
+use super::super::pipeline::{Hold, Metric, Shape, Side, Top};
 use super::{Validator, is_identifier};
 use crate::expr::AggregateExpression;
 use crate::model::{DataType, Schema};
@@ -57,6 +57,7 @@ impl Validator<'_> {
             (Some(_), None) => self.aggregate(&at, config, &by),
             (Some(_), Some(_)) => self.per(&at, config, &by),
         };
+        let top = self.limits(&at, config);
         Some(Metric {
             name: name.into(),
             help: config.help.clone(),
@@ -67,6 +68,8 @@ impl Validator<'_> {
             windows: windows?,
             by,
             shape: shape?,
+            top,
+            max_series: config.max_series.map(|limit| limit as usize),
         })
     }
 
@@ -263,6 +266,44 @@ impl Validator<'_> {
             hold: hold?,
             value,
         })
+    }
+
+    /// Limits on the groups of a window.
+    fn limits(&mut self, at: &[PathSegment<'_>; 2], config: &MetricConfig) -> Option<Top> {
+        let given = [
+            ("topk", config.topk),
+            ("bottomk", config.bottomk),
+            ("max_series", config.max_series),
+        ];
+        let lone_sessions = config.per.is_none()
+            && config
+                .window
+                .as_ref()
+                .is_some_and(|window| window.session.is_some());
+        for (key, _) in given.iter().filter(|(_, limit)| limit.is_some()) {
+            let message = if config.window.is_none() {
+                format!("{key} limits the groups of a window; add one")
+            } else if lone_sessions {
+                format!("{key} compares groups of one time, and each session ends at its own")
+            } else {
+                continue;
+            };
+            self.problem_of_key(&[at[0], at[1], (*key).into()], message);
+        }
+        let top = |side, count: u32| Top {
+            side,
+            count: count as usize,
+        };
+        match (config.topk, config.bottomk) {
+            (Some(_), Some(_)) => {
+                let message = "'bottomk' does not go with 'topk'; remove one of them";
+                self.problem_of_key(&[at[0], at[1], "bottomk".into()], message);
+                None
+            }
+            (Some(count), None) => Some(top(Side::Highest, count)),
+            (None, Some(count)) => Some(top(Side::Lowest, count)),
+            (None, None) => None,
+        }
     }
 
     /// The memory of `per`; nothing where it is refused.

@@ -48,6 +48,28 @@ metrics:
     per: { key: vehicle, let: { x: last(measurement) }, hold: 4s }
     by: [region]
     value: sum(x) + 1000 * count(*) + 100 * count(x)
+  busiest:
+    window: { tumbling: 2s }
+    by: [vehicle]
+    topk: 2
+    value: count(*)
+  coldest:
+    window: { sliding: 4s, slide: 2s }
+    per: { key: vehicle, let: { x: min(measurement) } }
+    by: [region]
+    bottomk: 1
+    value: min(x)
+  budgeted:
+    window: { tumbling: 2s }
+    by: [vehicle]
+    max_series: 2
+    value: count(*)
+  budgeted_rows:
+    window: { tumbling: 2s }
+    per: { key: vehicle, let: { n: count(*) } }
+    by: [vehicle]
+    max_series: 3
+    value: sum(n) + 100 * count(*)
 write: { file: { path: none } }
 ";
 
@@ -249,6 +271,95 @@ fn held(events: &[Event]) -> Vec<Sample> {
     samples
 }
 
+/// The events of each tumbling window of two seconds by the key.
+fn by_window<'e>(
+    events: &'e [Event],
+    key: impl Fn(&Event) -> Option<String>,
+) -> BTreeMap<i64, BTreeMap<String, Vec<&'e Event>>> {
+    let mut windows: BTreeMap<i64, BTreeMap<String, Vec<&Event>>> = BTreeMap::new();
+    for event in events {
+        let end = event.window_end_ms(2_000);
+        if let Some(key) = key(event)
+            && !event.is_late(end)
+        {
+            windows
+                .entry(end)
+                .or_default()
+                .entry(key)
+                .or_default()
+                .push(event);
+        }
+    }
+    windows
+}
+
+fn busiest(events: &[Event]) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (end, groups) in by_window(events, |event| Some(vehicle(event).unwrap_or_default())) {
+        let mut counts: Vec<_> = groups
+            .iter()
+            .map(|(key, events)| (events.len(), key))
+            .collect();
+        counts.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
+        for (count, key) in counts.into_iter().take(2) {
+            samples.push(sample("busiest", "vehicle", key, end, count as f64));
+        }
+    }
+    samples
+}
+
+fn coldest(events: &[Event]) -> Vec<Sample> {
+    let sliding = Sliding {
+        name: "coldest",
+        size_ms: 4_000,
+        slide_ms: 2_000,
+        offset_ms: 0,
+        lateness_ms: 0,
+    };
+    let all = sliding.evaluate(events, |events| {
+        let numbers = events.iter().filter(|event| vehicle(event).is_some());
+        let numbers = numbers.filter_map(|event| event.number("measurement"));
+        numbers.reduce(f64::min)
+    });
+    let mut first: BTreeMap<i64, Sample> = BTreeMap::new();
+    for sample in all {
+        let key = |sample: &Sample| (sample.value, sample.labels.get("region").cloned());
+        let best = first.entry(sample.timestamp_ms).or_insert(sample.clone());
+        if key(&sample) < key(best) {
+            *best = sample;
+        }
+    }
+    first.into_values().collect()
+}
+
+/// Counts by vehicle, those without a place in `other`; `rows` is what each vehicle adds.
+fn budgeted(name: &str, events: &[Event], limit: usize, nulls: bool, rows: f64) -> Vec<Sample> {
+    let key = |event: &Event| match vehicle(event) {
+        None if nulls => Some(String::new()),
+        vehicle => vehicle,
+    };
+    let mut placed: Vec<String> = Vec::new();
+    let mut samples = Vec::new();
+    for (end, groups) in by_window(events, key) {
+        let mut other = 0.0;
+        for (vehicle, events) in groups {
+            let value = events.len() as f64 + rows;
+            if !placed.contains(&vehicle) && placed.len() < limit {
+                placed.push(vehicle.clone());
+            }
+            if placed.contains(&vehicle) {
+                samples.push(sample(name, "vehicle", &vehicle, end, value));
+            } else {
+                other += value;
+            }
+        }
+        if other > 0.0 {
+            samples.push(sample(name, "vehicle", "other", end, other));
+        }
+    }
+    samples
+}
+
 fn expected(events: &[Event]) -> Vec<Sample> {
     let shifted = Sliding {
         name: "shifted",
@@ -289,6 +400,10 @@ fn expected(events: &[Event]) -> Vec<Sample> {
     samples.extend(trips(events));
     samples.extend(trips_by_region(events));
     samples.extend(held(events));
+    samples.extend(busiest(events));
+    samples.extend(coldest(events));
+    samples.extend(budgeted("budgeted", events, 2, true, 0.0));
+    samples.extend(budgeted("budgeted_rows", events, 3, false, 100.0));
     samples
 }
 

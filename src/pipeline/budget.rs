@@ -1,0 +1,184 @@
+//! The budget of a metric's series: what is beyond it is put together in one group, `other`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+
+use super::metrics::BudgetMetrics;
+use crate::config::Metric;
+use crate::model::{Column, Interner, Symbol, TimestampMs};
+use crate::telemetry::LogLimit;
+use crate::window::Groups;
+use crate::window::aggregate::AggregateKind;
+
+/// What all labels of the group of the rest are.
+const OTHER: &str = "other";
+
+/// A series that has had no sample for so long, by event time, loses its place, ms.
+const FORGET_AFTER_MS: i64 = 3_600_000;
+
+/// At most how often it is told which label costs most.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// The series of a metric that have a place, with the end of the last window that they were in.
+///
+/// Places go to series in order of the windows in which they first appear, and within a window in
+/// the order of their labels: so they depend on the data alone.
+#[derive(Debug)]
+pub(super) struct Budget {
+    metric: String,
+    labels: Vec<String>,
+    limit: usize,
+    placed: HashMap<Box<[Symbol]>, TimestampMs, FixedState>,
+    metrics: BudgetMetrics,
+    log: LogLimit,
+}
+
+impl Budget {
+    /// All places free; nothing where the metric has no budget.
+    pub(super) fn new(metric: &Metric, metrics: BudgetMetrics) -> Option<Self> {
+        Some(Self {
+            metric: metric.name.to_string(),
+            labels: metric.by.iter().map(|(name, _)| name.to_string()).collect(),
+            limit: metric.max_series?,
+            placed: HashMap::with_hasher(FixedState::with_seed(0)),
+            metrics,
+            log: LogLimit::every(TELL_EVERY),
+        })
+    }
+
+    /// The groups of a window, those beyond the budget merged into one.
+    pub(super) fn fold(
+        &mut self,
+        end: TimestampMs,
+        groups: Groups,
+        kinds: &[AggregateKind],
+        interner: &mut Interner,
+    ) -> Groups {
+        let keys: Vec<Box<[Symbol]>> = (0..groups.len())
+            .map(|slot| groups.key(slot).into())
+            .collect();
+        let Some(excess) = self.excess(end, keys, interner) else {
+            return groups;
+        };
+        let other = interner.intern(OTHER);
+        groups.regroup(kinds, |key, new| {
+            if excess.contains(key) {
+                new.extend(key.iter().map(|_| other));
+            } else {
+                new.extend_from_slice(key);
+            }
+        })
+    }
+
+    /// Gives the rows of groups beyond the budget the labels of the group of the rest. The first
+    /// columns are the labels.
+    pub(super) fn relabel(
+        &mut self,
+        end: TimestampMs,
+        columns: &mut [Column],
+        rows: usize,
+        interner: &mut Interner,
+    ) {
+        let width = self.labels.len();
+        let key_of = |columns: &[Column], row: usize| -> Box<[Symbol]> {
+            let labels = columns.iter().take(width).map(Column::symbols);
+            labels
+                .map(|label| label.get(row).copied().unwrap_or(Symbol::NULL))
+                .collect()
+        };
+        let mut keys: Vec<_> = (0..rows).map(|row| key_of(columns, row)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let Some(excess) = self.excess(end, keys, interner) else {
+            return;
+        };
+        let other = interner.intern(OTHER);
+        for row in 0..rows {
+            if !excess.contains(&key_of(columns, row)) {
+                continue;
+            }
+            for column in columns.iter_mut().take(width) {
+                if let Column::Text(values) = column
+                    && let Some(value) = values.get_mut(row)
+                {
+                    *value = other;
+                }
+            }
+        }
+    }
+
+    /// Which of a window's keys, none of them twice, have no place. Nothing where all have one.
+    fn excess(
+        &mut self,
+        end: TimestampMs,
+        keys: Vec<Box<[Symbol]>>,
+        interner: &Interner,
+    ) -> Option<HashSet<Box<[Symbol]>, FixedState>> {
+        let mut new = Vec::new();
+        for key in &keys {
+            match self.placed.get_mut(key) {
+                Some(last) => *last = end,
+                None => new.push(key),
+            }
+        }
+        if self.placed.len() + new.len() > self.limit {
+            let is_kept = |last: &TimestampMs| end.saturating_sub(*last) < FORGET_AFTER_MS;
+            self.placed.retain(|_, last| is_kept(last));
+        }
+        let free = self.limit.saturating_sub(self.placed.len());
+        if new.len() > free {
+            let texts = |key: &[Symbol]| -> Vec<String> {
+                let text = |symbol: &Symbol| interner.text(*symbol).to_owned();
+                key.iter().map(text).collect()
+            };
+            new.sort_by_cached_key(|key| texts(key));
+        }
+        let excess: HashSet<_, _> = new.iter().skip(free).map(|key| (*key).clone()).collect();
+        let placed: Vec<_> = new
+            .iter()
+            .take(free)
+            .map(|key| ((*key).clone(), end))
+            .collect();
+        self.placed.extend(placed);
+        self.metrics
+            .over
+            .set(i64::try_from(excess.len()).unwrap_or(i64::MAX));
+        if excess.is_empty() {
+            return None;
+        }
+        self.metrics.folded.inc_by(excess.len() as u64);
+        self.tell(&keys);
+        Some(excess)
+    }
+
+    /// Tells how many values each label has, and which has most.
+    fn tell(&mut self, keys: &[Box<[Symbol]>]) {
+        let mut values: BTreeMap<&str, usize> = BTreeMap::new();
+        for (place, label) in self.labels.iter().enumerate() {
+            let mut symbols: Vec<_> = keys.iter().filter_map(|key| key.get(place)).collect();
+            symbols.sort_unstable();
+            symbols.dedup();
+            values.insert(label, symbols.len());
+            self.metrics
+                .values_of(label)
+                .set(i64::try_from(symbols.len()).unwrap_or(i64::MAX));
+        }
+        let Some((label, count)) = values.iter().max_by_key(|(_, count)| **count) else {
+            return;
+        };
+        if let Some(held_back) = self.log.admit() {
+            tracing::warn!(
+                metric = self.metric,
+                series = keys.len(),
+                max_series = self.limit,
+                costliest_label = label,
+                values = count,
+                held_back,
+                "more series than the budget: the rest is in the group 'other'"
+            );
+        }
+    }
+}
