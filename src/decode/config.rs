@@ -68,7 +68,7 @@ pub enum FieldConfig {
 #[serde(deny_unknown_fields)]
 pub struct FieldDetail {
     /// The path within the record (`engine.rpm`), or a part of its envelope: `@topic`, `@topic[1]`
-    /// (a segment, from 0), `@key`. The field's own name where it is left out.
+    /// (a segment, from 0), `@key`, `@timestamp`. The field's own name where it is left out.
     #[serde(default)]
     pub from: Option<String>,
     /// The type.

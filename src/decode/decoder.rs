@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use super::cells::Cells;
 use super::config::{EventConfig, Format, TimeUnit};
+use super::envelope::{
+    NOT_RECEIVED, Received, envelope_scalar, envelope_value, enveloped, received_time,
+};
 use super::json::{self, JsonError};
 use super::metrics::{DecodeMetrics, Reason};
 use super::path::{InvalidPath, Path};
+use super::plain::{Shape, Token, Value};
 use super::plan::{Leaves, ObjectPlan, Scalar};
 use super::time::event_time;
 use crate::model::record::Record;
 use crate::model::{
-    Batch, Column, DataType, Interner, RecordBatch, Schema, Symbol, TimestampMs, Trilean,
+    Batch, DataType, Interner, RecordBatch, Schema, TextPlace, TimestampMs, Trilean,
 };
 use crate::telemetry::LogLimit;
 
@@ -23,12 +28,31 @@ const TIME_LEAF: usize = 0;
 #[derive(Debug)]
 pub struct Decoder {
     plan: ObjectPlan,
+    /// The shape of ordinary records, and their values by entry of the plan.
+    shape: Shape,
+    values: Vec<Value>,
     time_unit: TimeUnit,
     time_path: Path,
+    /// The entry of the plan that is the time.
+    time_entry: Option<usize>,
     fields: Vec<FieldDecoder>,
     max_ahead_ms: i64,
+    received: Option<Received>,
     metrics: DecodeMetrics,
     log: LogLimit,
+    /// The records of the last batch that gave no event, where somebody asks for them.
+    rejected: Option<Vec<Rejected>>,
+}
+
+/// A record that gave no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Why.
+    pub reason: Reason,
+    /// What there is to say beyond the reason; may be empty.
+    pub detail: String,
 }
 
 /// What is known of a field, and its counters.
@@ -37,6 +61,8 @@ struct FieldDecoder {
     name: String,
     data_type: DataType,
     path: Path,
+    /// The entry of the plan that is the value itself.
+    entry: Option<usize>,
     required: bool,
     missing: IntCounter,
     wrong_type: IntCounter,
@@ -61,7 +87,7 @@ impl Decoder {
         if let Path::Body(keys) = &time_path {
             plan.add(keys, TIME_LEAF);
         }
-        let mut fields = Vec::new();
+        let mut fields: Vec<FieldDecoder> = Vec::new();
         for (name, field) in &config.fields {
             let path: Path = match field.from() {
                 Some(from) => from.parse()?,
@@ -74,23 +100,69 @@ impl Decoder {
                 name: name.clone(),
                 data_type: field.data_type(),
                 path,
+                entry: None,
                 required: field.required(),
                 missing: metrics.missing(name),
                 wrong_type: metrics.wrong_type(name),
                 not_finite: metrics.not_finite(name),
             });
         }
+        // The plan is complete only now.
+        for (field, leaf) in fields.iter_mut().zip(TIME_LEAF + 1..) {
+            field.entry = plan.place_of(leaf);
+        }
         let log = LogLimit::every(Duration::from_secs(10));
         let time_unit = config.time.unit;
         Ok(Self {
+            shape: Shape::default(),
+            values: vec![Value::default(); plan.len()],
+            time_entry: plan.place_of(TIME_LEAF),
             plan,
             time_unit,
             time_path,
             fields,
             max_ahead_ms,
+            received: None,
             metrics,
             log,
+            rejected: None,
         })
+    }
+
+    /// From now on, keeps what of each batch gave no event, for [`rejected`](Self::rejected).
+    pub fn keep_rejected(&mut self) {
+        self.rejected = Some(Vec::new());
+    }
+
+    /// The records of the last batch that gave no event, in order; none unless
+    /// [`keep_rejected`](Self::keep_rejected) was called.
+    pub fn rejected(&self) -> &[Rejected] {
+        self.rejected.as_deref().unwrap_or_default()
+    }
+
+    /// The same, and [`Batch::received`] is filled: from a path, written as the event's time is, or
+    /// else from the transport, or else, where `batch_will_do`, with the time at which the batch
+    /// was received.
+    ///
+    /// # Errors
+    /// A path that cannot be read.
+    pub fn with_received(
+        mut self,
+        path: Option<&str>,
+        batch_will_do: bool,
+    ) -> Result<Self, InvalidPath> {
+        let path: Option<Path> = path.map(str::parse).transpose()?;
+        if let Some(Path::Body(keys)) = &path {
+            // The leaf behind the fields.
+            self.plan.add(keys, self.fields.len() + 1);
+            self.values = vec![Value::default(); self.plan.len()];
+        }
+        self.received = Some(Received {
+            entry: self.plan.place_of(self.fields.len() + 1),
+            path,
+            batch_will_do,
+        });
+        Ok(self)
     }
 
     /// The columns of decoded batches.
@@ -110,65 +182,172 @@ impl Decoder {
         now_ms: TimestampMs,
         interner: &mut Interner,
     ) -> Batch {
+        if let Some(rejected) = &mut self.rejected {
+            rejected.clear();
+        }
         let mut batch = Batch::new(records.split().id);
         batch.times.reserve(records.len());
         batch.positions.reserve(records.len());
-        batch.columns = self
-            .fields
-            .iter()
-            .map(|field| Column::empty(field.data_type))
-            .collect();
-        for (index, record) in records.records().enumerate() {
-            match self.decode_record(&record, now_ms, &mut batch.columns, interner) {
-                Ok(time) => {
+        let room = |field: &FieldDecoder| Cells::with_capacity(field.data_type, records.len());
+        let mut columns: Vec<_> = self.fields.iter().map(room).collect();
+        // Where the whole buffer is UTF-8, so is every record that begins and ends between two
+        // characters; looking at it once is faster than at each record.
+        let valid = std::str::from_utf8(records.buffer()).ok();
+        for index in 0..records.len() {
+            let (Some(record), Some(range)) = (records.get(index), records.range(index)) else {
+                continue;
+            };
+            let rows = batch.times.len();
+            let text = valid.and_then(|valid| valid.get(range.start as usize..range.end as usize));
+            let text = text.map_or_else(|| std::str::from_utf8(record.bytes), Ok);
+            let decoded = match text {
+                Err(error) => Err((Reason::InvalidUtf8, error.to_string())),
+                Ok(text) => {
+                    let event = Event {
+                        record,
+                        text,
+                        start: range.start,
+                        now_ms,
+                        rows,
+                    };
+                    match self.take_plain(&event, &mut columns, interner) {
+                        Some(decoded) => decoded,
+                        None => self.take_any(&event, &mut columns, interner),
+                    }
+                }
+            };
+            match decoded {
+                Ok((time, received)) => {
                     batch.times.push(time);
+                    if self.received.is_some() {
+                        batch.received.push(received);
+                    }
                     batch.positions.push(record.position);
                 }
                 Err((reason, detail)) => {
-                    let rows = batch.times.len();
-                    batch
-                        .columns
-                        .iter_mut()
-                        .filter(|column| column.len() > rows)
-                        .for_each(Column::pop);
-                    self.reject(records, index, reason, &detail);
+                    columns.iter_mut().for_each(|cells| cells.truncate(rows));
+                    self.reject(records, index, reason, detail);
                 }
             }
         }
+        let columns = columns.into_iter();
+        batch.columns = columns
+            .map(|cells| cells.into_column(records.buffer(), interner))
+            .collect();
         self.metrics.decoded(&records.split().name, batch.rows());
         batch
     }
 
+    /// Appends an ordinary event to the columns, or leaves some of them one row too long and says
+    /// why there is no event. Gives nothing, and has done nothing, where the record is not ordinary
+    /// or its time cannot be used.
+    #[inline]
+    fn take_plain(
+        &mut self,
+        event: &Event<'_>,
+        columns: &mut [Cells],
+        interner: &mut Interner,
+    ) -> Option<Decoded> {
+        let entry = self.time_entry?;
+        self.shape
+            .walk(event.text.as_bytes(), &self.plan, &mut self.values)?;
+        let time = self.values.get(entry)?.scalar(event.text)?;
+        let time = event_time(&time, self.time_unit, event.now_ms, self.max_ahead_ms).ok()?;
+        let received = self.received_plain(event);
+        let mut absent = None;
+        for (field, cells) in self.fields.iter().zip(columns) {
+            let value = match field.entry {
+                Some(entry) => self.values.get(entry).copied().unwrap_or_default(),
+                None => Value::default(),
+            };
+            match (&mut *cells, value.token) {
+                (Cells::Number(values), Token::Integer(value)) => values.push(value as f64),
+                (Cells::Number(values), Token::Number(value)) => values.push(value),
+                (Cells::Boolean(values), Token::Boolean(value)) => values.push(value.into()),
+                // A whole number is written in one way only, so its text is that of the record.
+                (Cells::Text(values), Token::Text | Token::Integer(_)) => {
+                    let (start, end) = (event.start + value.start, event.start + value.end);
+                    values.push(TextPlace::at(start, end));
+                }
+                (cells, Token::Missing) => {
+                    match enveloped(&field.path, field.data_type, &event.record) {
+                        Some(value) => field.push(cells, &value, interner),
+                        None => {
+                            if !field.required && absent.is_none() {
+                                field.missing.inc();
+                            }
+                            cells.push_null();
+                        }
+                    }
+                }
+                (cells, Token::Null) => cells.push_null(),
+                (cells, _) => {
+                    field.wrong_type.inc();
+                    cells.push_null();
+                }
+            }
+            if field.required && absent.is_none() && cells.ends_with_null() {
+                absent = Some(field);
+            }
+        }
+        Some(match absent {
+            Some(field) => Err((Reason::MissingField, field.name.clone())),
+            None => Ok((time, received)),
+        })
+    }
+
+    /// When an ordinary event was received, whose values are known.
+    #[inline]
+    fn received_plain(&self, event: &Event<'_>) -> TimestampMs {
+        let Some(received) = &self.received else {
+            return NOT_RECEIVED;
+        };
+        let value = received.entry.and_then(|entry| self.values.get(entry));
+        match value.and_then(|value| value.scalar(event.text)) {
+            Some(value) => received_time(&value, self.time_unit),
+            None => received.by_envelope(&event.record, event.now_ms, self.time_unit),
+        }
+    }
+
     /// Appends one event to the columns, or leaves some of them one row too long and says why there
     /// is no event.
-    fn decode_record(
+    #[cold]
+    fn take_any(
         &self,
-        record: &Record<'_>,
-        now_ms: TimestampMs,
-        columns: &mut [Column],
+        event: &Event<'_>,
+        columns: &mut [Cells],
         interner: &mut Interner,
-    ) -> Result<TimestampMs, (Reason, String)> {
-        let text = std::str::from_utf8(record.bytes)
-            .map_err(|error| (Reason::InvalidUtf8, error.to_string()))?;
+    ) -> Decoded {
         let mut row = Row {
             decoder: self,
-            now_ms,
-            rows: columns.first().map_or(0, Column::len),
+            now_ms: event.now_ms,
+            rows: event.rows,
             columns,
             interner,
             time: Err(Reason::MissingTime),
+            received: NOT_RECEIVED,
         };
-        // The length before this row: the columns are all of one length here.
-        json::walk(text, &self.plan, &mut row).map_err(|error| match error {
+        json::parse(event.text, &self.plan, &mut row).map_err(|error| match error {
             JsonError::NotAnObject => (Reason::NotAnObject, String::new()),
             JsonError::Malformed(message) => (Reason::MalformedJson, message),
         })?;
-        row.take_envelope(record);
+        row.take_envelope(&event.record);
         row.finish()
     }
 
-    fn reject(&mut self, records: &RecordBatch, index: usize, reason: Reason, detail: &str) {
+    fn reject(&mut self, records: &RecordBatch, index: usize, reason: Reason, detail: String) {
         self.metrics.dropped(reason).inc();
+        self.log_rejected(records, index, reason, &detail);
+        if let Some(rejected) = &mut self.rejected {
+            rejected.push(Rejected {
+                index,
+                reason,
+                detail,
+            });
+        }
+    }
+
+    fn log_rejected(&mut self, records: &RecordBatch, index: usize, reason: Reason, detail: &str) {
         let Some(held_back) = self.log.admit() else {
             return;
         };
@@ -188,19 +367,64 @@ impl Decoder {
     }
 }
 
-/// One event on its way into the columns.
+/// A record on its way to an event.
+struct Event<'a> {
+    record: Record<'a>,
+    text: &'a str,
+    /// Where the record begins in its batch's buffer.
+    start: u32,
+    now_ms: TimestampMs,
+    /// The columns' length before this event.
+    rows: usize,
+}
+
+/// The time of an event, or why there is none.
+type Decoded = Result<(TimestampMs, TimestampMs), (Reason, String)>;
+
+impl FieldDecoder {
+    /// Appends a value, or NULL where it is of another type.
+    fn push(&self, cells: &mut Cells, value: &Scalar<'_>, interner: &mut Interner) {
+        match (cells, value) {
+            (Cells::Number(values), Scalar::Integer(value)) => values.push(*value as f64),
+            (Cells::Number(values), Scalar::Number(value)) if value.is_finite() => {
+                values.push(*value);
+            }
+            (Cells::Number(values), Scalar::Number(_)) => {
+                self.not_finite.inc();
+                values.push(f64::NAN);
+            }
+            (Cells::Text(values), Scalar::Text(text)) => {
+                values.push(TextPlace::known(interner.intern(text)));
+            }
+            (Cells::Text(values), Scalar::Integer(value)) => {
+                // Ids are numbers in many fleets.
+                values.push(TextPlace::known(interner.intern(&value.to_string())));
+            }
+            (Cells::Boolean(values), Scalar::Boolean(value)) => {
+                values.push(Trilean::from(*value));
+            }
+            (cells, Scalar::Null) => cells.push_null(),
+            (cells, _) => {
+                self.wrong_type.inc();
+                cells.push_null();
+            }
+        }
+    }
+}
+
+/// One event on its way into the columns, as the complete parser gives it.
 struct Row<'a> {
     decoder: &'a Decoder,
     now_ms: TimestampMs,
     /// The columns' length before this row.
     rows: usize,
-    columns: &'a mut [Column],
+    columns: &'a mut [Cells],
     interner: &'a mut Interner,
     time: Result<TimestampMs, Reason>,
+    received: TimestampMs,
 }
 
 impl Leaves for Row<'_> {
-    #[inline]
     fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
         if leaf == TIME_LEAF {
             let decoder = self.decoder;
@@ -208,39 +432,14 @@ impl Leaves for Row<'_> {
             return;
         }
         let index = leaf - 1;
-        let (Some(field), Some(column)) =
+        let (Some(field), Some(cells)) =
             (self.decoder.fields.get(index), self.columns.get_mut(index))
         else {
+            self.received = received_time(value, self.decoder.time_unit);
             return;
         };
-        if column.len() > self.rows {
-            column.pop();
-        }
-        match (column, value) {
-            (Column::Number(values), Scalar::Integer(value)) => values.push(*value as f64),
-            (Column::Number(values), Scalar::Number(value)) if value.is_finite() => {
-                values.push(*value);
-            }
-            (Column::Number(values), Scalar::Number(_)) => {
-                field.not_finite.inc();
-                values.push(f64::NAN);
-            }
-            (Column::Text(values), Scalar::Text(text)) => {
-                values.push(self.interner.intern(text));
-            }
-            (Column::Text(values), Scalar::Integer(value)) => {
-                // Ids are numbers in many fleets.
-                values.push(self.interner.intern(&value.to_string()));
-            }
-            (Column::Boolean(values), Scalar::Boolean(value)) => {
-                values.push(Trilean::from(*value));
-            }
-            (column, Scalar::Null) => column.push_null(),
-            (column, _) => {
-                field.wrong_type.inc();
-                column.push_null();
-            }
-        }
+        cells.truncate(self.rows);
+        field.push(cells, value, self.interner);
     }
 }
 
@@ -251,193 +450,40 @@ impl Row<'_> {
             self.take(TIME_LEAF, &envelope_scalar(value, DataType::Number));
         }
         for (index, field) in self.decoder.fields.iter().enumerate() {
-            if let Some(value) = envelope_value(&field.path, record) {
-                self.take(index + 1, &envelope_scalar(value, field.data_type));
+            if let Some(value) = enveloped(&field.path, field.data_type, record) {
+                self.take(index + 1, &value);
             }
+        }
+        if let (Path::Timestamp, Some(timestamp)) = (&self.decoder.time_path, record.timestamp) {
+            let scalar = Scalar::Integer(timestamp);
+            let max_ahead_ms = self.decoder.max_ahead_ms;
+            self.time = event_time(&scalar, TimeUnit::Ms, self.now_ms, max_ahead_ms);
+        }
+        if let Some(received) = &self.decoder.received
+            && !matches!(received.path, Some(Path::Body(_)))
+        {
+            self.received = received.by_envelope(record, self.now_ms, self.decoder.time_unit);
         }
     }
 
     /// Fills what is missing, and decides whether there is an event.
-    fn finish(self) -> Result<TimestampMs, (Reason, String)> {
+    fn finish(self) -> Decoded {
         let time = self.time.map_err(|reason| (reason, String::new()))?;
-        for (field, column) in self.decoder.fields.iter().zip(self.columns.iter_mut()) {
-            if column.len() == self.rows {
+        for (field, cells) in self.decoder.fields.iter().zip(self.columns.iter_mut()) {
+            if cells.len() == self.rows {
                 if !field.required {
                     field.missing.inc();
                 }
-                column.push_null();
+                cells.push_null();
             }
-            if field.required && is_null(column, self.rows) {
+            if field.required && cells.ends_with_null() {
                 return Err((Reason::MissingField, field.name.clone()));
             }
         }
-        Ok(time)
-    }
-}
-
-fn is_null(column: &Column, row: usize) -> bool {
-    match column {
-        Column::Number(values) => values.get(row).is_none_or(|value| value.is_nan()),
-        Column::Boolean(values) => values.get(row).is_none_or(|value| *value == Trilean::Null),
-        Column::Text(values) => values.get(row).is_none_or(|value| *value == Symbol::NULL),
-    }
-}
-
-/// The bytes of an envelope's part; nothing where the path is of the body or the part is not there.
-fn envelope_value<'a>(path: &Path, record: &Record<'a>) -> Option<&'a [u8]> {
-    let value = match path {
-        Path::Body(_) => return None,
-        Path::Topic => record.topic,
-        Path::TopicSegment(index) => record.topic.split(|byte| *byte == b'/').nth(*index)?,
-        Path::Key => record.key,
-    };
-    (!value.is_empty()).then_some(value)
-}
-
-/// An envelope holds text; where a number or truth value is wanted, the text must be one.
-fn envelope_scalar(value: &[u8], data_type: DataType) -> Scalar<'_> {
-    let text = String::from_utf8_lossy(value);
-    match data_type {
-        DataType::Text => Scalar::Text(text),
-        DataType::Number => match text.parse::<i64>() {
-            Ok(value) => Scalar::Integer(value),
-            Err(_) => text.parse().map_or(Scalar::Text(text), Scalar::Number),
-        },
-        DataType::Boolean => match &*text {
-            "true" => Scalar::Boolean(true),
-            "false" => Scalar::Boolean(false),
-            _ => Scalar::Text(text),
-        },
+        Ok((time, self.received))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Split, SplitId};
-    use crate::telemetry::Registry;
-
-    const NOW: TimestampMs = 1_730_621_749_000;
-
-    struct Fixture {
-        decoder: Decoder,
-        interner: Interner,
-        registry: Registry,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let config: EventConfig = serde_json::from_str(
-                r#"{"time": {"from": "timestamp"}, "fields": {
-                    "vehicle": {"from": "vehicleId", "type": "text", "required": true},
-                    "rpm": {"from": "engine.rpm", "type": "number"},
-                    "on": "boolean",
-                    "region": {"from": "@topic[1]", "type": "text"}}}"#,
-            )
-            .unwrap();
-            let registry = Registry::new("test");
-            let metrics = DecodeMetrics::new(&registry);
-            let decoder = Decoder::build(Format::Json, &config, 60_000, metrics).unwrap();
-            Self {
-                decoder,
-                interner: Interner::new(),
-                registry,
-            }
-        }
-
-        fn decode(&mut self, records: &[&[u8]]) -> Batch {
-            let split = Split {
-                id: SplitId(0),
-                name: "s".into(),
-            };
-            let mut batch = RecordBatch::new(split, NOW);
-            for (position, record) in records.iter().enumerate() {
-                batch.push_enveloped(record, position as u64, b"fleet/UK/1", b"");
-            }
-            self.decoder.decode(&batch, NOW, &mut self.interner)
-        }
-
-        fn has(&self, line: &str) {
-            let text = Registry::text([&self.registry]);
-            assert!(
-                text.lines().any(|found| found == line),
-                "no line {line} in\n{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn fills_columns_and_keeps_positions() {
-        let mut fixture = Fixture::new();
-        let batch = fixture.decode(&[
-            br#"{"vehicleId":"V1","timestamp":1730621749000,"engine":{"rpm":900},"on":true}"#,
-            b"{",
-            br#"{"vehicleId":17,"timestamp":1730621748000,"engine":{"rpm":-0.5},"on":false}"#,
-        ]);
-        assert_eq!(batch.times, [NOW, NOW - 1_000]);
-        assert_eq!(batch.positions, [0, 2]);
-        let vehicles: Vec<_> = batch.columns[0]
-            .symbols()
-            .iter()
-            .map(|symbol| fixture.interner.text(*symbol))
-            .collect();
-        assert_eq!(vehicles, ["V1", "17"]);
-        assert_eq!(batch.columns[1].numbers(), [900.0, -0.5]);
-        assert_eq!(batch.columns[2].booleans(), [Trilean::True, Trilean::False]);
-        assert_eq!(fixture.interner.text(batch.columns[3].symbols()[1]), "UK");
-        fixture.has(r#"weir_events_total{split="s",pipeline="test"} 2"#);
-        fixture.has(r#"weir_decode_errors_total{reason="malformed_json",pipeline="test"} 1"#);
-    }
-
-    #[test]
-    fn counts_what_is_missing_or_of_another_type() {
-        let mut fixture = Fixture::new();
-        let batch = fixture.decode(&[
-            br#"{"vehicleId":"V1","timestamp":1730621749000,"engine":{"rpm":"fast"},"on":1}"#,
-            br#"{"vehicleId":"V1","timestamp":1730621749000,"engine":7}"#,
-            br#"{"vehicleId":null,"timestamp":1730621749000}"#,
-            br#"{"vehicleId":"V2"}"#,
-            br#"{"vehicleId":"V2","timestamp":17306217490000}"#,
-            br#"{"vehicleId":"V2","timestamp":1730621809001}"#,
-            b"\xff\xfe",
-            b"[]",
-        ]);
-        assert_eq!(batch.rows(), 2);
-        assert!(batch.columns.iter().all(|column| column.len() == 2));
-        assert!(
-            batch.columns[1]
-                .numbers()
-                .iter()
-                .all(|value| value.is_nan())
-        );
-        for line in [
-            r#"weir_field_errors_total{field="rpm",reason="wrong_type",pipeline="test"} 1"#,
-            r#"weir_field_errors_total{field="rpm",reason="missing",pipeline="test"} 1"#,
-            r#"weir_field_errors_total{field="on",reason="wrong_type",pipeline="test"} 1"#,
-            r#"weir_decode_errors_total{reason="missing_field",pipeline="test"} 1"#,
-            r#"weir_decode_errors_total{reason="missing_time",pipeline="test"} 1"#,
-            r#"weir_decode_errors_total{reason="time_out_of_range",pipeline="test"} 1"#,
-            r#"weir_decode_errors_total{reason="too_far_ahead",pipeline="test"} 1"#,
-            r#"weir_decode_errors_total{reason="invalid_utf8",pipeline="test"} 1"#,
-            r#"weir_decode_errors_total{reason="not_an_object",pipeline="test"} 1"#,
-        ] {
-            fixture.has(line);
-        }
-        assert_eq!(fixture.decoder.metrics.dropped_total(), 6);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn never_panics_and_keeps_columns_of_one_length(
-            records in proptest::collection::vec(
-                proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60), 0..20),
-        ) {
-            let mut fixture = Fixture::new();
-            let records: Vec<_> = records.iter().map(Vec::as_slice).collect();
-            let batch = fixture.decode(&records);
-            for column in &batch.columns {
-                proptest::prop_assert_eq!(column.len(), batch.rows());
-            }
-        }
-    }
-}
+#[path = "decoder_tests.rs"]
+mod tests;

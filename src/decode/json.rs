@@ -1,10 +1,9 @@
-//! JSON: one walk over the record, in which only the named keys are looked at. Ordinary records
-//! take the fast way of [`plain`](super::plain), all others go through sonic-rs.
+//! JSON by the complete parser, sonic-rs: one walk over the record, in which only the named keys are
+//! looked at. Ordinary records take the fast way of [`plain`](super::plain) and do not come here.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use super::plain;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -24,22 +23,6 @@ const MAX_DEPTH: usize = 128;
 const SAFE_LENGTH: usize = 4_096;
 
 /// Walks one record and hands the planned values to `leaves`.
-pub(super) fn walk(
-    text: &str,
-    plan: &ObjectPlan,
-    leaves: &mut impl Leaves,
-) -> Result<(), JsonError> {
-    let mut found = Vec::with_capacity(plan.len());
-    if plain::walk(text, plan, &mut found).is_some() {
-        for (entry, value) in &found {
-            entry.hand_over(value, leaves);
-        }
-        return Ok(());
-    }
-    parse(text, plan, leaves)
-}
-
-/// Walks one record by the complete parser.
 pub(super) fn parse(
     text: &str,
     plan: &ObjectPlan,
@@ -258,7 +241,7 @@ mod tests {
             plan.add(&keys, leaf);
         }
         let mut found = Found(Vec::new());
-        walk(text, &plan, &mut found).map(|()| found.0)
+        parse(text, &plan, &mut found).map(|()| found.0)
     }
 
     fn expect(paths: &[&str], text: &str, values: &[(usize, &str)]) {

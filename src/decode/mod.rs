@@ -1,8 +1,10 @@
 //! Bytes to columns: records are decoded straight into typed columns, only the fields that the
 //! pipeline names.
 
+mod cells;
 mod config;
 mod decoder;
+mod envelope;
 mod json;
 mod metrics;
 mod path;
@@ -11,7 +13,7 @@ mod plan;
 mod time;
 
 pub use config::{EventConfig, FieldConfig, FieldDetail, Format, TimeField, TimeUnit};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Rejected};
 pub use metrics::{DecodeMetrics, Reason};
 pub use path::{InvalidPath, Path};
 pub use time::{EARLIEST_MS, LATEST_MS};

@@ -16,6 +16,8 @@ pub enum Path {
     TopicSegment(usize),
     /// The message key.
     Key,
+    /// When the transport took the record, ms since the epoch.
+    Timestamp,
 }
 
 impl Path {
@@ -35,7 +37,7 @@ pub enum InvalidPath {
     #[error("a path of {0} keys; at most {MAX_KEYS} can be nested")]
     TooDeep(usize),
     /// Something unknown behind an `@`.
-    #[error("'{0}' is unknown; an envelope has @topic, @topic[0] and @key")]
+    #[error("'{0}' is unknown; an envelope has @topic, @topic[0], @key and @timestamp")]
     Envelope(String),
 }
 
@@ -47,6 +49,7 @@ impl FromStr for Path {
             return match envelope {
                 "topic" => Ok(Self::Topic),
                 "key" => Ok(Self::Key),
+                "timestamp" => Ok(Self::Timestamp),
                 _ => envelope
                     .strip_prefix("topic[")
                     .and_then(|rest| rest.strip_suffix(']'))
@@ -80,6 +83,7 @@ mod tests {
         assert_eq!("@topic".parse(), Ok(Path::Topic));
         assert_eq!("@topic[12]".parse(), Ok(Path::TopicSegment(12)));
         assert_eq!("@key".parse(), Ok(Path::Key));
+        assert_eq!("@timestamp".parse(), Ok(Path::Timestamp));
     }
 
     #[test]

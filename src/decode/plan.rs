@@ -63,8 +63,14 @@ impl ObjectPlan {
         self.entries.len()
     }
 
+    /// The place of the entry whose value itself a leaf takes, where it is in the outermost object.
+    pub(super) fn place_of(&self, leaf: usize) -> Option<usize> {
+        let feeds = |(_, entry): &(Box<str>, EntryPlan)| entry.leaves.contains(&leaf);
+        self.entries.iter().position(feeds)
+    }
+
     /// An entry by its place in the plan.
-    #[inline]
+    #[cfg(test)]
     pub(super) fn at(&self, index: usize) -> Option<(&str, &EntryPlan)> {
         self.entries.get(index).map(|(key, entry)| (&**key, entry))
     }
@@ -72,15 +78,20 @@ impl ObjectPlan {
     /// The entry of a key. A device sends its keys in the same order every time, so the entry after
     /// the last one found is tried first.
     pub(super) fn entry(&self, key: &str, expected: &mut usize) -> Option<&EntryPlan> {
-        if let Some((name, entry)) = self.entries.get(*expected)
-            && **name == *key
-        {
-            *expected += 1;
-            return Some(entry);
-        }
-        let index = self.entries.iter().position(|(name, _)| **name == *key)?;
-        *expected = index + 1;
+        let index = self.index(key.as_bytes(), expected)?;
         self.entries.get(index).map(|(_, entry)| entry)
+    }
+
+    /// The place of a key's entry in the plan, as [`entry`](Self::entry) finds it.
+    #[inline]
+    pub(super) fn index(&self, key: &[u8], expected: &mut usize) -> Option<usize> {
+        let is_key = |(name, _): &(Box<str>, EntryPlan)| name.as_bytes() == key;
+        let index = match self.entries.get(*expected) {
+            Some(entry) if is_key(entry) => *expected,
+            _ => self.entries.iter().position(is_key)?,
+        };
+        *expected = index + 1;
+        Some(index)
     }
 }
 

@@ -202,6 +202,9 @@ pub struct Batch {
     pub times: Vec<TimestampMs>,
     /// Positions in the split.
     pub positions: Vec<u64>,
+    /// When each event was received, ms since the epoch, or [`TimestampMs::MIN`] where that is not
+    /// known; empty where nobody asks.
+    pub received: Vec<TimestampMs>,
     /// The split's watermark before each row, ms since the epoch.
     pub watermarks: Vec<TimestampMs>,
     /// The columns, in the schema's order.
@@ -215,6 +218,7 @@ impl Batch {
             split,
             times: Vec::new(),
             positions: Vec::new(),
+            received: Vec::new(),
             watermarks: Vec::new(),
             columns: Vec::new(),
         }
@@ -229,6 +233,7 @@ impl Batch {
     pub fn keep(&mut self, rows: &[u32]) {
         keep(&mut self.times, rows);
         keep(&mut self.positions, rows);
+        keep(&mut self.received, rows);
         keep(&mut self.watermarks, rows);
         for column in &mut self.columns {
             match column {

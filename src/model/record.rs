@@ -48,6 +48,8 @@ pub struct Record<'a> {
     pub topic: &'a [u8],
     /// Its key, empty where there is none.
     pub key: &'a [u8],
+    /// When its transport took it, ms since the epoch, where that is known.
+    pub timestamp: Option<TimestampMs>,
 }
 
 /// Some consecutive records of one split in one buffer.
@@ -60,6 +62,7 @@ pub struct RecordBatch {
     ranges: Vec<Range<u32>>,
     positions: Vec<u64>,
     envelopes: Vec<Envelope>,
+    timestamps: Vec<Option<TimestampMs>>,
 }
 
 impl RecordBatch {
@@ -79,6 +82,7 @@ impl RecordBatch {
             ranges: Vec::new(),
             positions: Vec::new(),
             envelopes: Vec::new(),
+            timestamps: Vec::new(),
         }
     }
 
@@ -103,6 +107,14 @@ impl RecordBatch {
         let key = self.append(key);
         self.push(bytes, position);
         self.envelopes.push(Envelope { topic, key });
+    }
+
+    /// Says when the transport took the record that was added last, ms since the epoch.
+    pub fn set_timestamp(&mut self, timestamp: TimestampMs) {
+        self.timestamps.resize(self.ranges.len(), None);
+        if let Some(last) = self.timestamps.last_mut() {
+            *last = Some(timestamp);
+        }
     }
 
     /// Adds a record that lies in the buffer already.
@@ -150,7 +162,23 @@ impl RecordBatch {
             position: *self.positions.get(index)?,
             topic: envelope.map_or(&[], |envelope| self.slice(&envelope.topic)),
             key: envelope.map_or(&[], |envelope| self.slice(&envelope.key)),
+            timestamp: self.timestamps.get(index).copied().flatten(),
         })
+    }
+
+    /// The place in the batch of the record at a position of the split.
+    pub fn find(&self, position: u64) -> Option<usize> {
+        self.positions.binary_search(&position).ok()
+    }
+
+    /// The buffer that all records lie in, with whatever stands between them.
+    pub fn buffer(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where record `index` lies in the [`buffer`](Self::buffer).
+    pub fn range(&self, index: usize) -> Option<Range<u32>> {
+        self.ranges.get(index).cloned()
     }
 
     /// All records in order.

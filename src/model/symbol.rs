@@ -3,9 +3,7 @@
 //! Each worker has an interner of its own: a text that was seen before costs one hash and one
 //! comparison, and everything behind it (lookups, groups, distinct counts) works on `u32`.
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use super::symbol_table::{Key, SymbolTable};
 
 /// The id of a text in one worker's [`Interner`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,21 +25,51 @@ impl Symbol {
     }
 }
 
-/// A symbol with the place of its text, so that finding a symbol touches the table and the text and
-/// nothing between them: with many texts, each place is a cache miss.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    start: usize,
+/// How many texts are looked for at once: as many as a core has cache misses under way.
+const AT_ONCE: usize = 32;
+
+/// A text that has no symbol yet, as a place in a buffer; or a symbol, where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextPlace {
+    start: u32,
     length: u32,
-    id: u32,
 }
 
-impl Entry {
+impl TextPlace {
+    /// No text is as long as a batch may be: this length says that `start` is a symbol.
+    const KNOWN: u32 = u32::MAX;
+    /// SQL's NULL.
+    pub const NULL: Self = Self::known(Symbol::NULL);
+
+    /// The text at these bytes of a buffer.
     #[inline]
-    fn text(self, bytes: &str) -> &str {
-        bytes
-            .get(self.start..self.start + self.length as usize)
-            .unwrap_or_default()
+    pub fn at(start: u32, end: u32) -> Self {
+        let length = end.saturating_sub(start).min(Self::KNOWN - 1);
+        Self { start, length }
+    }
+
+    /// A text whose symbol is known.
+    pub const fn known(symbol: Symbol) -> Self {
+        Self {
+            start: symbol.0,
+            length: Self::KNOWN,
+        }
+    }
+
+    /// Whether this is NULL.
+    pub fn is_null(self) -> bool {
+        self == Self::NULL
+    }
+
+    /// The text in its buffer, where it has no symbol yet. A place outside reads as empty.
+    #[inline]
+    fn text(self, buffer: &[u8]) -> Option<&[u8]> {
+        if self.length == Self::KNOWN {
+            return None;
+        }
+        let start = self.start as usize;
+        let text = buffer.get(start..start + self.length as usize);
+        Some(text.unwrap_or_default())
     }
 }
 
@@ -51,21 +79,19 @@ impl Entry {
 /// gives the same ids.
 #[derive(Debug)]
 pub struct Interner {
-    table: HashTable<Entry>,
+    table: SymbolTable,
     /// Where each symbol's text ends in `bytes`; it begins where the one before ends.
     ends: Vec<usize>,
     bytes: String,
-    hasher: FixedState,
 }
 
 impl Default for Interner {
     fn default() -> Self {
         // Symbol 0 is NULL; it has the empty text and is in no table.
         Self {
-            table: HashTable::new(),
+            table: SymbolTable::new(),
             ends: vec![0],
             bytes: String::new(),
-            hasher: FixedState::with_seed(0),
         }
     }
 }
@@ -79,39 +105,61 @@ impl Interner {
     /// The symbol of a text, new or known. The empty text has a symbol too: it is not NULL.
     #[inline]
     pub fn intern(&mut self, text: &str) -> Symbol {
-        let hash = self.hasher.hash_one(text.as_bytes());
-        let bytes = &self.bytes;
-        if let Some(entry) = self.table.find(hash, |entry| entry.text(bytes) == text) {
-            return Symbol(entry.id);
+        let key = self.table.key(text.as_bytes());
+        match self.find_key(&key, text.as_bytes()) {
+            Some(symbol) => symbol,
+            None => self.insert(&key, text),
         }
-        self.insert(hash, text)
+    }
+
+    /// The symbols of a column of texts, which are appended to `symbols`. What is not UTF-8 is NULL.
+    pub fn intern_all(&mut self, buffer: &[u8], places: &[TextPlace], symbols: &mut Vec<Symbol>) {
+        symbols.reserve(places.len());
+        for places in places.chunks(AT_ONCE) {
+            let mut keys = [Key::default(); AT_ONCE];
+            let mut touched = 0;
+            for (key, place) in keys.iter_mut().zip(places) {
+                *key = self.table.key(place.text(buffer).unwrap_or_default());
+                touched ^= self.table.touch(key);
+            }
+            std::hint::black_box(touched);
+            for (key, place) in keys.iter().zip(places) {
+                let symbol = match place.text(buffer) {
+                    None => Symbol(place.start),
+                    Some(text) => match self.find_key(key, text) {
+                        Some(symbol) => symbol,
+                        None => self.insert_bytes(key, text),
+                    },
+                };
+                symbols.push(symbol);
+            }
+        }
+    }
+
+    #[inline]
+    fn find_key(&self, key: &Key, text: &[u8]) -> Option<Symbol> {
+        let is_text = |id| text_of(&self.ends, &self.bytes, id).as_bytes() == text;
+        self.table.find(key, is_text).map(Symbol)
     }
 
     #[cold]
-    fn insert(&mut self, hash: u64, text: &str) -> Symbol {
+    fn insert_bytes(&mut self, key: &Key, text: &[u8]) -> Symbol {
+        std::str::from_utf8(text).map_or(Symbol::NULL, |text| self.insert(key, text))
+    }
+
+    #[cold]
+    fn insert(&mut self, key: &Key, text: &str) -> Symbol {
         let id = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let entry = Entry {
-            start: self.bytes.len(),
-            length,
-            id,
-        };
         self.bytes.push_str(text);
         self.ends.push(self.bytes.len());
-        let (bytes, hasher) = (&self.bytes, &self.hasher);
-        self.table.insert_unique(hash, entry, |entry| {
-            hasher.hash_one(entry.text(bytes).as_bytes())
-        });
+        self.table.insert(key, id);
         Symbol(id)
     }
 
     /// The symbol of a text that was interned before.
     pub fn find(&self, text: &str) -> Option<Symbol> {
-        let hash = self.hasher.hash_one(text.as_bytes());
-        let found = self
-            .table
-            .find(hash, |entry| entry.text(&self.bytes) == text)?;
-        Some(Symbol(found.id))
+        let key = self.table.key(text.as_bytes());
+        self.find_key(&key, text.as_bytes())
     }
 
     /// The text of a symbol; empty for NULL and for a symbol of another interner.
@@ -131,9 +179,7 @@ impl Interner {
 
     /// How many bytes the texts and tables take.
     pub fn byte_len(&self) -> usize {
-        self.bytes.capacity()
-            + self.ends.capacity() * size_of::<usize>()
-            + self.table.capacity() * (size_of::<Entry>() + 1)
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.table.byte_len()
     }
 }
 
@@ -179,5 +225,49 @@ mod tests {
             .collect();
         assert_eq!(first, second);
         assert_eq!(interner.len(), 10_001);
+    }
+
+    #[test]
+    fn interns_a_column_as_one_text_after_the_other() {
+        let texts: Vec<_> = (0..1_000)
+            .map(|n| match n % 5 {
+                0 => format!("V{:010}", n % 300),
+                1 => format!("a text that lies in no entry, {}", n % 70),
+                2 => String::new(),
+                3 => "日本".to_owned(),
+                _ => format!("{n}"),
+            })
+            .collect();
+        let (mut buffer, mut places) = (Vec::new(), Vec::new());
+        let mut one_by_one = Interner::new();
+        let mut expected = Vec::new();
+        for text in &texts {
+            let start = buffer.len() as u32;
+            buffer.extend_from_slice(text.as_bytes());
+            places.push(TextPlace::at(start, buffer.len() as u32));
+            expected.push(one_by_one.intern(text));
+        }
+        places[7] = TextPlace::NULL;
+        expected[7] = Symbol::NULL;
+        let (mut at_once, mut symbols) = (Interner::new(), Vec::new());
+        at_once.intern_all(&buffer, &places, &mut symbols);
+        at_once.intern_all(&buffer, &places, &mut symbols);
+        // Text 7 was a new one, so it is the others' numbers that have to be told apart by text.
+        let text = |interner: &Interner, symbol: &Symbol| interner.text(*symbol).to_owned();
+        for (row, (symbol, expected)) in symbols.iter().zip(expected.iter().cycle()).enumerate() {
+            assert_eq!(text(&at_once, symbol), text(&one_by_one, expected), "{row}");
+            assert_eq!(symbol.is_null(), row % 1_000 == 7);
+        }
+        assert_eq!(symbols[..1_000], symbols[1_000..]);
+        assert_eq!(at_once.intern("日本"), symbols[3]);
+    }
+
+    #[test]
+    fn a_place_that_is_no_text_is_null_or_empty() {
+        let (mut interner, mut symbols) = (Interner::new(), Vec::new());
+        let places = [TextPlace::at(0, 2), TextPlace::at(9, 11)];
+        interner.intern_all(b"\xff\xfe", &places, &mut symbols);
+        let empty = interner.find("").unwrap();
+        assert_eq!(symbols, [Symbol::NULL, empty]);
     }
 }

@@ -26,6 +26,11 @@ impl Clock {
         Self::Fixed(Self::System.now_ms())
     }
 
+    /// Whether it goes on by itself or is moved; if not, it says nothing about when something came.
+    pub fn runs(&self) -> bool {
+        !matches!(self, Self::Fixed(_))
+    }
+
     /// Milliseconds since the epoch.
     pub fn now_ms(&self) -> TimestampMs {
         match self {
