@@ -1,28 +1,42 @@
 //! Expressions with aggregates: the calls, and what is made of their results.
 
+use crate::model::aggregate::Argument;
 use crate::model::{DataType, Schema};
 
 use super::check::Checker;
 use super::error::ExprError;
+use super::node::Node;
 use super::parse::Source;
 use super::program::Program;
+
+/// What a call of an aggregate gives and takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AggregateSignature {
+    /// The type of its result.
+    pub result: DataType,
+    /// The number of the argument that is aggregated, the others being constants; nothing for
+    /// `count(*)`.
+    pub input: Option<usize>,
+    /// Whether texts are aggregated as numbers that they hash to, the same for every interner.
+    pub hashes_texts: bool,
+}
 
 /// The aggregates that exist.
 pub trait AggregateCatalog {
     /// Their names, lowercase.
     fn names(&self) -> &[&str];
 
-    /// The type of a call's result. `star` is `count(*)`, which has no arguments.
+    /// What a call gives and takes. `star` is `count(*)`, which has no arguments.
     ///
     /// # Errors
     /// Why there can be no such call, for a message.
-    fn result_type(
+    fn signature(
         &self,
         function: &str,
         distinct: bool,
         star: bool,
-        arguments: &[DataType],
-    ) -> Result<DataType, String>;
+        arguments: &[Argument],
+    ) -> Result<AggregateSignature, String>;
 }
 
 /// A call of an aggregate.
@@ -32,8 +46,10 @@ pub struct AggregateCall {
     pub function: String,
     /// Whether equal values count once.
     pub distinct: bool,
+    /// The arguments as they were written; none for `count(*)`.
+    pub arguments: Vec<Argument>,
     /// What is aggregated; nothing for `count(*)`.
-    pub arguments: Vec<Program>,
+    pub input: Option<Program>,
     /// Which rows are aggregated, a boolean: those for which it is true.
     pub filter: Option<Program>,
 }
@@ -46,6 +62,7 @@ pub struct AggregateExpression {
     /// The expression over the columns of the groups, in their schema's order, followed by a column
     /// for each call.
     pub finish: Program,
+    is_only_call: bool,
 }
 
 /// What a [`Checker`] needs for aggregates and collects of them.
@@ -89,14 +106,22 @@ impl AggregateExpression {
         let node = checker.check_node(&expr);
         let (node, found) = checker.finish(node)?;
         let calls = found.into_iter().map(|found| found.call).collect();
+        let first = group_schema.fields().len();
+        let is_only_call = matches!(node, Node::Column { index, .. } if index >= first);
         Ok(Self {
             calls,
             finish: Program::new(node),
+            is_only_call,
         })
     }
 
     /// The type of the result.
     pub fn data_type(&self) -> DataType {
         self.finish.data_type()
+    }
+
+    /// The call, where the expression is one and nothing else.
+    pub fn only_call(&self) -> Option<&AggregateCall> {
+        self.calls.first().filter(|_| self.is_only_call)
     }
 }

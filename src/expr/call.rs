@@ -1,21 +1,19 @@
 //! Calls of functions and aggregates.
 
 use sqlparser::ast::{
-    CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Spanned,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned,
 };
 
-use crate::model::DataType;
+use crate::model::aggregate::Argument;
+use crate::model::{AGGREGATE_NAMES, DataType};
 
 use super::aggregate::{AggregateCall, FoundCall};
 use super::check::{Checker, Typed};
 use super::error::suggestion;
-use super::function::{self, FUNCTIONS, Signature};
-use super::node::Node;
+use super::function;
+use super::node::{Literal, Node};
 use super::program::Program;
-
-/// Names that are aggregates everywhere; an expression without aggregates has no catalog to ask.
-const CUSTOMARY_AGGREGATES: [&str; 7] = ["avg", "count", "first", "last", "max", "min", "sum"];
+use super::text;
 
 /// A call taken apart.
 struct Call<'e> {
@@ -61,7 +59,7 @@ impl Checker<'_> {
                 );
                 return self.fail(range, message);
             }
-            return self.scalar(scalar, &call, range);
+            return self.scalar(scalar, &call.arguments, range);
         }
         // The faults of its arguments are worth knowing too, unless it may be a misspelt aggregate:
         // these have other fields.
@@ -71,104 +69,21 @@ impl Checker<'_> {
             }
         }
         let name = &call.name;
-        let customary = CUSTOMARY_AGGREGATES.contains(&name.as_str()) || call.is_aggregate_syntax();
-        let message = if known.is_none() && customary {
+        // An expression without aggregates has no catalog to ask.
+        let is_aggregate = AGGREGATE_NAMES.contains(&name.as_str()) || call.is_aggregate_syntax();
+        let message = if known.is_none() && is_aggregate {
             format!("'{name}' is an aggregate; this expression is computed for each row alone")
         } else {
-            let functions = FUNCTIONS.iter().map(|function| function.name);
-            let all: Vec<&str> = known
-                .unwrap_or_default()
-                .iter()
-                .copied()
-                .chain(functions)
-                .collect();
+            let mut all: Vec<&str> = known.unwrap_or_default().to_vec();
+            for function in function::function_names() {
+                all.push(function);
+            }
             format!(
                 "unknown function '{name}'; {}",
                 suggestion(name, "functions", &all)
             )
         };
         self.fail(range, message)
-    }
-
-    /// `ceil` and `floor`, for which sqlparser has a syntax of its own and no name's place.
-    pub(super) fn rounding(
-        &mut self,
-        name: &str,
-        value: &Expr,
-        field: &CeilFloorKind,
-    ) -> Option<Typed> {
-        let range = self.source.range(value.span());
-        let function = function::find(name)?;
-        if !matches!(
-            field,
-            CeilFloorKind::DateTimeField(DateTimeField::NoDateTime)
-        ) {
-            return self.fail(
-                range,
-                format!("{name} takes one argument: {}", function.usage),
-            );
-        }
-        let call = Call {
-            name: name.to_owned(),
-            arguments: vec![value],
-            distinct: false,
-            star: false,
-            filter: None,
-        };
-        self.scalar(function, &call, range)
-    }
-
-    fn scalar(
-        &mut self,
-        function: &function::Function,
-        call: &Call<'_>,
-        range: std::ops::Range<usize>,
-    ) -> Option<Typed> {
-        let count = call.arguments.len();
-        let (least, most) = match function.signature {
-            Signature::Fixed {
-                takes, optional, ..
-            } => (takes.len() - optional, takes.len()),
-            Signature::Many { .. } => (1, usize::MAX),
-            Signature::Same { least, most, .. } => (least, most),
-        };
-        if count < least || count > most {
-            let (name, usage) = (function.name, function.usage);
-            let message = format!("{name} has {count} arguments here; it is written {usage}");
-            return self.fail(range, message);
-        }
-        let (takes, gives, kernel): (Vec<DataType>, _, _) = match function.signature {
-            Signature::Fixed {
-                takes,
-                gives,
-                kernel,
-                ..
-            } => (takes.to_vec(), gives, kernel),
-            Signature::Many { of, kernel } => (vec![of; count], of, kernel),
-            Signature::Same {
-                kernels: [number, boolean, text],
-                ..
-            } => {
-                let (arguments, data_type) = self.unify(&call.arguments, function.name)?;
-                let Some(data_type) = data_type else {
-                    return Some(Typed::Null);
-                };
-                let kernel = match data_type {
-                    DataType::Number => number,
-                    DataType::Boolean => boolean,
-                    DataType::Text => text,
-                };
-                return Some(Typed::Node(Node::apply(kernel, arguments, data_type)));
-            }
-        };
-        let checked: Vec<_> = call
-            .arguments
-            .iter()
-            .zip(takes)
-            .map(|(argument, wanted)| self.expect(argument, wanted, function.name))
-            .collect();
-        let arguments = checked.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Typed::Node(Node::apply(kernel, arguments, gives)))
     }
 
     fn aggregate(&mut self, function: &Function, call: &Call<'_>) -> Option<Node> {
@@ -198,35 +113,53 @@ impl Checker<'_> {
         };
 
         let aggregation = self.aggregation.as_mut()?;
-        let types: Vec<DataType> = arguments.iter().map(Node::data_type).collect();
-        let result = aggregation
+        let known: Vec<Argument> = arguments.iter().map(argument_of).collect();
+        let signature = aggregation
             .catalog
-            .result_type(&call.name, call.distinct, call.star, &types);
-        let data_type = match result {
-            Ok(data_type) => data_type,
+            .signature(&call.name, call.distinct, call.star, &known);
+        let signature = match signature {
+            Ok(signature) => signature,
             Err(message) => return self.fail(range, message),
         };
 
         let spelling = spelling(function, &call.name);
         let first = aggregation.groups.fields().len();
-        let known = aggregation
+        let twin = aggregation
             .calls
             .iter()
             .position(|found| found.spelling == spelling);
-        let index = known.unwrap_or(aggregation.calls.len());
-        if known.is_none() {
+        let index = twin.unwrap_or(aggregation.calls.len());
+        if twin.is_none() {
+            let input = signature
+                .input
+                .and_then(|input| arguments.into_iter().nth(input))
+                .map(|input| match signature.hashes_texts {
+                    true => Node::apply(text::HASH, vec![input], DataType::Number),
+                    false => input,
+                });
             let call = AggregateCall {
                 function: call.name.clone(),
                 distinct: call.distinct,
-                arguments: arguments.into_iter().map(Program::new).collect(),
+                arguments: known,
+                input: input.map(Program::new),
                 filter: filter.map(Program::new),
             };
             aggregation.calls.push(FoundCall { spelling, call });
         }
         Some(Node::Column {
             index: first + index,
-            data_type,
+            data_type: signature.result,
         })
+    }
+}
+
+fn argument_of(node: &Node) -> Argument {
+    Argument {
+        data_type: node.data_type(),
+        constant: match node {
+            Node::Literal(Literal::Number(value)) => Some(*value),
+            _ => None,
+        },
     }
 }
 

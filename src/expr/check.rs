@@ -13,6 +13,7 @@ use super::error::{ExprError, suggestion};
 use super::logic;
 use super::node::{Literal, Node};
 use super::parse::Source;
+use super::special::is_special;
 
 /// How deep a tree may be. sqlparser bounds brackets, but not chains such as `1 + 1 + ...`.
 const MAX_DEPTH: usize = 200;
@@ -110,7 +111,7 @@ impl<'s> Checker<'s> {
         if node.data_type() == wanted {
             return Some(node);
         }
-        let range = self.source.range(expr.span());
+        let range = self.range(expr);
         let found = self.quote(&range);
         let hint = match wanted {
             DataType::Boolean => "; write a comparison".to_owned(),
@@ -139,9 +140,9 @@ impl<'s> Checker<'s> {
             match (first, typed.data_type()) {
                 (None, Some(data_type)) => first = Some((expr, data_type)),
                 (Some((other, wanted)), Some(data_type)) if wanted != data_type => {
-                    let range = self.source.range(expr.span());
+                    let range = self.range(expr);
                     let found = self.quote(&range);
-                    let other = self.quote(&self.source.range(other.span()));
+                    let other = self.quote(&self.range(other));
                     let (wanted, data_type) = (wanted.name(), data_type.name());
                     let message = format!(
                         "{what} needs values of one type, but {other} is a {wanted} and {found} \
@@ -164,6 +165,15 @@ impl<'s> Checker<'s> {
             .map(|typed| typed.into_node(if_null))
             .collect();
         Some((nodes, data_type))
+    }
+
+    /// Where an expression stands.
+    pub(super) fn range(&self, expr: &Expr) -> Range<usize> {
+        let range = self.source.range(expr.span());
+        if is_special(expr) {
+            return self.source.call(range);
+        }
+        range
     }
 
     /// Records a fault.
@@ -254,9 +264,8 @@ impl<'s> Checker<'s> {
                 format: None,
                 ..
             } => self.cast(value, &data_type.to_string()),
-            Expr::Ceil { expr: value, field } => return self.rounding("ceil", value, field),
-            Expr::Floor { expr: value, field } => return self.rounding("floor", value, field),
             Expr::Function(function) => return self.function(function),
+            _ if is_special(expr) => return self.special(expr),
             _ => self.unsupported(expr),
         };
         node.map(Typed::Node)

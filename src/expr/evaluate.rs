@@ -21,13 +21,15 @@ pub(super) fn evaluate<'a>(
         }
         Node::Literal(literal) => constant(literal, interner),
         Node::Apply {
-            kernel, arguments, ..
+            operation,
+            arguments,
+            ..
         } => {
             let arguments: Vec<_> = arguments
                 .iter_mut()
                 .map(|argument| evaluate(argument, columns, rows, interner))
                 .collect();
-            kernel(interner, &arguments, rows)
+            operation.compute(interner, &arguments, rows)
         }
         Node::Memo(memo) => memo.evaluate(columns, rows, interner),
     }

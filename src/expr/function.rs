@@ -1,9 +1,10 @@
-//! The table of functions: a new one is a new row here.
+//! What a function is: its name, how it is written, what it takes and gives.
 
 use crate::model::DataType;
 
+use super::prepared::Prepare;
+use super::table::FUNCTIONS;
 use super::vector::Kernel;
-use super::{conditional, number, text};
 
 /// A function of expressions.
 #[derive(Debug)]
@@ -26,8 +27,12 @@ pub(super) enum Signature {
         gives: DataType,
         kernel: Kernel,
     },
-    /// One or more arguments of a type, and a result of it.
-    Many { of: DataType, kernel: Kernel },
+    /// So many arguments of a type or more, and a result of it.
+    Many {
+        least: usize,
+        of: DataType,
+        kernel: Kernel,
+    },
     /// Arguments of any one type, and a result of it. A kernel each for numbers, truth values and
     /// texts.
     Same {
@@ -35,120 +40,38 @@ pub(super) enum Signature {
         most: usize,
         kernels: [Kernel; 3],
     },
+    /// As `Fixed`, but all arguments except one must be constant.
+    Prepared {
+        takes: &'static [DataType],
+        optional: usize,
+        varying: usize,
+        gives: DataType,
+        prepare: Prepare,
+    },
 }
 
-const NUMBER: &[DataType] = &[DataType::Number];
-const NUMBERS: &[DataType] = &[DataType::Number, DataType::Number];
-const TEXT: &[DataType] = &[DataType::Text];
-
-/// All functions, in the order in which messages list them.
-pub(super) const FUNCTIONS: &[Function] = &[
-    numeric("abs", "abs(number)", NUMBER, 0, number::ABS),
-    numeric("ceil", "ceil(number)", NUMBER, 0, number::CEIL),
-    same(
-        "coalesce",
-        "coalesce(value, ...)",
-        1,
-        usize::MAX,
-        conditional::COALESCE,
-    ),
-    many("concat", "concat(text, ...)", DataType::Text, text::CONCAT),
-    numeric("exp", "exp(number)", NUMBER, 0, number::EXP),
-    numeric("floor", "floor(number)", NUMBER, 0, number::FLOOR),
-    many(
-        "greatest",
-        "greatest(number, ...)",
-        DataType::Number,
-        number::GREATEST,
-    ),
-    many(
-        "least",
-        "least(number, ...)",
-        DataType::Number,
-        number::LEAST,
-    ),
-    textual("length", "length(text)", DataType::Number, text::LENGTH),
-    numeric("ln", "ln(number)", NUMBER, 0, number::LN),
-    textual("lower", "lower(text)", DataType::Text, text::LOWER),
-    numeric("mod", "mod(number, number)", NUMBERS, 0, number::MODULO),
-    same("nullif", "nullif(value, value)", 2, 2, conditional::NULLIF),
-    numeric("power", "power(number, number)", NUMBERS, 0, number::POWER),
-    numeric(
-        "round",
-        "round(number[, digits])",
-        NUMBERS,
-        1,
-        number::ROUND,
-    ),
-    numeric("sqrt", "sqrt(number)", NUMBER, 0, number::SQRT),
-    textual("upper", "upper(text)", DataType::Text, text::UPPER),
-];
+impl Function {
+    /// How many arguments it takes: at least, at most.
+    pub(super) fn arity(&self) -> (usize, usize) {
+        match self.signature {
+            Signature::Fixed {
+                takes, optional, ..
+            }
+            | Signature::Prepared {
+                takes, optional, ..
+            } => (takes.len().saturating_sub(optional), takes.len()),
+            Signature::Many { least, .. } => (least, usize::MAX),
+            Signature::Same { least, most, .. } => (least, most),
+        }
+    }
+}
 
 /// The function of a name, which must be lowercase.
 pub(super) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
-const fn numeric(
-    name: &'static str,
-    usage: &'static str,
-    takes: &'static [DataType],
-    optional: usize,
-    kernel: Kernel,
-) -> Function {
-    let gives = DataType::Number;
-    Function {
-        name,
-        usage,
-        signature: Signature::Fixed {
-            takes,
-            optional,
-            gives,
-            kernel,
-        },
-    }
-}
-
-const fn textual(
-    name: &'static str,
-    usage: &'static str,
-    gives: DataType,
-    kernel: Kernel,
-) -> Function {
-    Function {
-        name,
-        usage,
-        signature: Signature::Fixed {
-            takes: TEXT,
-            optional: 0,
-            gives,
-            kernel,
-        },
-    }
-}
-
-const fn many(name: &'static str, usage: &'static str, of: DataType, kernel: Kernel) -> Function {
-    Function {
-        name,
-        usage,
-        signature: Signature::Many { of, kernel },
-    }
-}
-
-const fn same(
-    name: &'static str,
-    usage: &'static str,
-    least: usize,
-    most: usize,
-    kernels: [Kernel; 3],
-) -> Function {
-    Function {
-        name,
-        usage,
-        signature: Signature::Same {
-            least,
-            most,
-            kernels,
-        },
-    }
+/// The names of all functions, in alphabetical order.
+pub fn function_names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|function| function.name)
 }

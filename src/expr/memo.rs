@@ -153,14 +153,14 @@ pub(super) fn memoise(node: Node) -> Node {
         (
             _,
             Node::Apply {
-                kernel,
+                operation,
                 arguments,
                 data_type,
             },
         ) => {
             let arguments = arguments.into_iter().map(memoise).collect();
             Node::Apply {
-                kernel,
+                operation,
                 arguments,
                 data_type,
             }

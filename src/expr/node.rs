@@ -4,7 +4,8 @@ use crate::model::{DataType, Interner, Trilean};
 
 use super::evaluate::evaluate;
 use super::memo::Memo;
-use super::vector::{Kernel, Scalar, Vector};
+use super::prepared::Operation;
+use super::vector::{Scalar, Vector};
 
 /// A typed expression.
 #[derive(Debug, Clone)]
@@ -15,7 +16,7 @@ pub(super) enum Node {
     Literal(Literal),
     /// An operator or a function.
     Apply {
-        kernel: Kernel,
+        operation: Operation,
         arguments: Vec<Node>,
         data_type: DataType,
     },
@@ -45,12 +46,16 @@ impl Node {
     }
 
     /// An operator or function over arguments, computed at once where they are all constant.
-    pub(super) fn apply(kernel: Kernel, arguments: Vec<Self>, data_type: DataType) -> Self {
+    pub(super) fn apply(
+        operation: impl Into<Operation>,
+        arguments: Vec<Self>,
+        data_type: DataType,
+    ) -> Self {
         let constant = arguments
             .iter()
             .all(|argument| matches!(argument, Self::Literal(_)));
         let mut node = Self::Apply {
-            kernel,
+            operation: operation.into(),
             arguments,
             data_type,
         };

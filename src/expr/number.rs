@@ -1,6 +1,9 @@
 //! Arithmetic and the functions of numbers. A result that is not finite is NULL.
 
-use super::vector::{Kernel, Vector, binary, reduce, unary};
+use std::f64::consts;
+
+use super::row::numbers;
+use super::vector::{Kernel, Values, Vector, binary, reduce, unary};
 
 /// `a + b`
 pub(super) const ADD: Kernel = |_, a, _| finite2(a, |x, y| x + y);
@@ -29,6 +32,46 @@ pub(super) const LN: Kernel = |_, a, _| finite1(a, f64::ln);
 pub(super) const EXP: Kernel = |_, a, _| finite1(a, f64::exp);
 /// `power(a, b)`
 pub(super) const POWER: Kernel = |_, a, _| finite2(a, power);
+
+/// `cbrt(a)`: the cube root.
+pub(super) const CBRT: Kernel = |_, a, _| finite1(a, f64::cbrt);
+/// `log10(a)`
+pub(super) const LOG10: Kernel = |_, a, _| finite1(a, f64::log10);
+/// `log2(a)`
+pub(super) const LOG2: Kernel = |_, a, _| finite1(a, f64::log2);
+/// `trunc(a)`: towards zero.
+pub(super) const TRUNCATE: Kernel = |_, a, _| finite1(a, f64::trunc);
+/// `sign(a)`: -1, 0 or 1.
+pub(super) const SIGN: Kernel = |_, a, _| finite1(a, |x| if x == 0.0 { 0.0 } else { x.signum() });
+
+/// `pi()`
+pub(super) const PI: Kernel = |_, _, _| Vector::Number(Values::Constant(consts::PI));
+/// `sin(a)`, radians.
+pub(super) const SIN: Kernel = |_, a, _| finite1(a, f64::sin);
+/// `cos(a)`, radians.
+pub(super) const COS: Kernel = |_, a, _| finite1(a, f64::cos);
+/// `tan(a)`, radians.
+pub(super) const TAN: Kernel = |_, a, _| finite1(a, f64::tan);
+/// `asin(a)`, radians.
+pub(super) const ASIN: Kernel = |_, a, _| finite1(a, f64::asin);
+/// `acos(a)`, radians.
+pub(super) const ACOS: Kernel = |_, a, _| finite1(a, f64::acos);
+/// `atan(a)`, radians.
+pub(super) const ATAN: Kernel = |_, a, _| finite1(a, f64::atan);
+/// `atan2(y, x)`, radians.
+pub(super) const ATAN2: Kernel = |_, a, _| finite2(a, f64::atan2);
+/// `degrees(a)`: of radians.
+pub(super) const DEGREES: Kernel = |_, a, _| finite1(a, f64::to_degrees);
+/// `radians(a)`: of degrees.
+pub(super) const RADIANS: Kernel = |_, a, _| finite1(a, f64::to_radians);
+
+/// `clamp(a, low, high)`: NULL where the limits are the wrong way round.
+pub(super) const CLAMP: Kernel = |interner, a, rows| {
+    numbers(interner, a, rows, |row| {
+        let (value, low, high) = (row.number(0)?, row.number(1)?, row.number(2)?);
+        (low <= high).then(|| value.clamp(low, high))
+    })
+};
 
 /// `round(a)`, `round(a, digits)`: halves away from zero.
 pub(super) const ROUND: Kernel = |_, a, _| match a {

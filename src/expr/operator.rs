@@ -9,7 +9,7 @@ use super::compare::{self, Comparison};
 use super::like::{self, Pattern};
 use super::node::{Literal, Node};
 use super::vector::Kernel;
-use super::{cast, conditional, logic, number, text};
+use super::{bits, cast, conditional, logic, number, text};
 
 impl Checker<'_> {
     /// `NOT x`, `+x`, `-x`.
@@ -51,6 +51,14 @@ impl Checker<'_> {
             BinaryOperator::Multiply => self.apply(&both, number, number::MULTIPLY, "'*'"),
             BinaryOperator::Divide => self.apply(&both, number, number::DIVIDE, "'/'"),
             BinaryOperator::Modulo => self.apply(&both, number, number::MODULO, "'%'"),
+            BinaryOperator::BitwiseAnd => self.apply(&both, number, bits::AND, "'&'"),
+            BinaryOperator::BitwiseOr => self.apply(&both, number, bits::OR, "'|'"),
+            BinaryOperator::PGBitwiseShiftLeft => {
+                self.apply(&both, number, bits::SHIFT_LEFT, "'<<'")
+            }
+            BinaryOperator::PGBitwiseShiftRight => {
+                self.apply(&both, number, bits::SHIFT_RIGHT, "'>>'")
+            }
             BinaryOperator::StringConcat => self.apply(&both, text, text::CONCAT, "'||'"),
             BinaryOperator::Eq => self.compare(both, Comparison::Equal, "'='"),
             BinaryOperator::NotEq => self.compare(both, Comparison::NotEqual, "'<>'"),
@@ -60,8 +68,8 @@ impl Checker<'_> {
             BinaryOperator::GtEq => self.compare(both, Comparison::GreaterOrEqual, "'>='"),
             _ => {
                 let message = format!(
-                    "operator '{operator}' is not supported; supported are + - * / % || = <> < <= \
-                     > >= AND OR NOT"
+                    "operator '{operator}' is not supported; supported are + - * / % || & | << \
+                     >> = <> < <= > >= AND OR NOT"
                 );
                 self.fail(self.source.range(right.span()), message)
             }

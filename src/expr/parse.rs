@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use sqlparser::ast::Expr;
-use sqlparser::dialect::Dialect;
+use sqlparser::dialect::{AnsiDialect, Dialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
@@ -33,6 +33,24 @@ impl Dialect for PlainDialect {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         ch.is_alphanumeric() || ch == '_'
+    }
+
+    /// `trim(text, characters)`.
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+
+    /// The operators on bits bind equally, from the left, as in PostgreSQL.
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        let precedence = match precedence {
+            Precedence::Ampersand | Precedence::Caret => Precedence::Pipe,
+            other => other,
+        };
+        AnsiDialect {}.prec_value(precedence)
     }
 
     fn supports_filter_during_aggregation(&self) -> bool {
@@ -150,6 +168,40 @@ impl<'t> Source<'t> {
             }
         }
         range
+    }
+
+    /// A range with the name and the brackets of the call around it.
+    pub(super) fn call(&self, range: Range<usize>) -> Range<usize> {
+        let around = |pair: &&Brackets| pair.open < range.start && range.end < pair.end;
+        let innermost = self
+            .brackets
+            .iter()
+            .filter(around)
+            .max_by_key(|pair| pair.open);
+        innermost.map_or(range.clone(), |pair| pair.name..pair.end)
+    }
+
+    /// Where a part of the text between two quotes stands; a quote within it is written twice.
+    pub(super) fn within_text(
+        &self,
+        quoted: &Range<usize>,
+        part: &Range<usize>,
+    ) -> Option<Range<usize>> {
+        let written = self.slice(quoted).strip_prefix('\'')?.strip_suffix('\'')?;
+        let begin = quoted.start + 1;
+        // The place of each byte of the text.
+        let mut places = Vec::new();
+        let mut is_second = false;
+        for (place, byte) in written.bytes().enumerate() {
+            if byte == b'\'' && !is_second {
+                is_second = true;
+                continue;
+            }
+            is_second = false;
+            places.push(begin + place);
+        }
+        places.push(begin + written.len());
+        Some(*places.get(part.start)?..*places.get(part.end)?)
     }
 
     /// The text of a range.

@@ -150,6 +150,15 @@ impl<T: Scalar> View<'_, T> {
 }
 
 impl Vector<'_> {
+    /// Whether all rows are the same.
+    pub(super) fn is_constant(&self) -> bool {
+        match self {
+            Self::Number(values) => values.view().is_constant(),
+            Self::Boolean(values) => values.view().is_constant(),
+            Self::Text(values) => values.view().is_constant(),
+        }
+    }
+
     /// NULL of a type.
     pub(super) fn null(data_type: DataType) -> Self {
         match data_type {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use weir::expr::Program;
+use weir::expr::{Program, function_names};
 use weir::model::{Column, DataType, Interner, Schema, Symbol, Trilean};
 use weir::window::aggregate;
 
 use crate::markdown::{Row, page, rows};
 use crate::support::files::{self, weir};
-use crate::support::samples::read_ndjson;
+use crate::support::samples::{Sample, read_ndjson};
 
 /// The fields of the examples.
 const FIELDS: [(&str, DataType); 6] = [
@@ -22,7 +22,7 @@ const FIELDS: [(&str, DataType); 6] = [
 ];
 
 /// The time of the first row of every example of an aggregate, ms since the epoch.
-const START_MS: u64 = 1_730_621_745_000;
+const START_MS: u64 = 1_730_621_740_000;
 
 fn schema() -> Schema {
     let mut schema = Schema::new();
@@ -118,11 +118,32 @@ fn every_example_of_an_expression_has_its_result() {
     }
 }
 
-/// A row of an aggregate's example as an event.
+#[test]
+fn every_form_is_the_function_that_the_page_says() {
+    let page = page("expressions.md").unwrap();
+    let forms = rows(&page, &["Form of SQL", "The same as"]).unwrap();
+    assert!(forms.len() > 5);
+    for row in forms {
+        let given = "s = 'x-ab-x', a = 1730621745000";
+        let [form, call] = [0, 1].map(|cell| evaluate(row.code(cell), given).unwrap());
+        assert_ne!(form, "NULL");
+        assert_eq!(form, call, "line {}: {}", row.line, row.code(0));
+    }
+}
+
+/// A row of an aggregate's example as an event. It may begin with its second in the window: `2s a = 5`.
 fn event(example: usize, row: usize, given: &str) -> Result<String> {
     let mut event = serde_json::Map::new();
     event.insert("example".to_owned(), example.into());
-    event.insert("time".to_owned(), (START_MS + row as u64).into());
+    let given = given.trim();
+    let second = given
+        .split_once("s ")
+        .and_then(|(second, rest)| Some((second.parse::<u64>().ok()?, rest)));
+    let (time, given) = match second {
+        Some((second, rest)) => (second * 1_000, rest),
+        None => (row as u64, given),
+    };
+    event.insert("time".to_owned(), (START_MS + time).into());
     for (name, value) in assignments(given)? {
         let value = match value {
             "NULL" => serde_json::Value::Null,
@@ -136,22 +157,20 @@ fn event(example: usize, row: usize, given: &str) -> Result<String> {
     Ok(format!("{}\n", serde_json::Value::from(event)))
 }
 
-#[test]
-fn every_example_of_an_aggregate_has_its_result() {
-    let page = page("expressions.md").unwrap();
-    let examples = rows(&page, &["Expression", "Rows", "Result"]).unwrap();
-    assert!(examples.len() > 15);
+/// The samples of a page's examples of aggregates, all computed by one run; the metric of example `n`
+/// is `example_n`.
+fn run_examples(examples: &[Row]) -> Result<Vec<Sample>> {
     let mut events = String::new();
     let mut metrics = serde_json::Map::new();
     for (number, example) in examples.iter().enumerate() {
         for (index, row) in example.code(1).split(';').enumerate() {
-            events += &event(number, index, row).unwrap();
+            events += &event(number, index, row)?;
         }
         metrics.insert(
             format!("example_{number}"),
             serde_json::json!({
                 "where": format!("example = {number}"),
-                "window": { "tumbling": "5s" },
+                "window": { "tumbling": "10s" },
                 "value": example.code(0),
             }),
         );
@@ -169,17 +188,30 @@ fn every_example_of_an_aggregate_has_its_result() {
         "write": { "file": { "path": "-" } },
     });
 
-    let folder = files::temporary_folder().unwrap();
-    let pipeline = files::write(folder.path(), "examples.yaml", &pipeline.to_string()).unwrap();
-    let input = files::write(folder.path(), "events.ndjson", &events).unwrap();
+    let folder = files::temporary_folder()?;
+    let pipeline = files::write(folder.path(), "examples.yaml", &pipeline.to_string())?;
+    let input = files::write(folder.path(), "events.ndjson", &events)?;
     let output = folder.path().join("samples.ndjson");
     let [pipeline, input, samples] =
-        [&pipeline, &input, &output].map(|path| path.to_str().unwrap());
-    let command = weir(["run", pipeline, "--input", input, "--output", samples]);
-    let run = files::run(&command, Duration::from_secs(60)).unwrap();
+        [&pipeline, &input, &output].map(|path| path.display().to_string());
+    let command = weir(["run", &pipeline, "--input", &input, "--output", &samples]);
+    let run = files::run(&command, Duration::from_secs(60))?;
     assert_eq!(run.status.code(), Some(0), "{}", run.stderr);
 
-    let samples = read_ndjson(&output).unwrap();
+    read_ndjson(&output)
+}
+
+#[test]
+fn every_example_of_an_aggregate_has_its_result() {
+    let page = page("expressions.md").unwrap();
+    let examples = rows(&page, &["Expression", "Rows", "Result"]).unwrap();
+    assert!(examples.len() > 15);
+    hold(&examples).unwrap();
+}
+
+/// Compares the examples with what they give.
+fn hold(examples: &[Row]) -> Result<()> {
+    let samples = run_examples(examples)?;
     for (number, example) in examples.iter().enumerate() {
         let name = format!("example_{number}");
         let found = samples.iter().find(|sample| sample.name == name);
@@ -191,6 +223,53 @@ fn every_example_of_an_aggregate_has_its_result() {
             "line {line}: {expression} of {rows}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn the_page_of_aggregates_is_complete_and_every_example_has_its_result() {
+    let page = page("aggregates.md").unwrap();
+    let examples = rows(&page, &["Expression", "Rows", "Result"]).unwrap();
+    hold(&examples).unwrap();
+    let series = rows(&page, &["Expression", "Rows", "Series"]).unwrap();
+    let samples = run_examples(&series).unwrap();
+    for (number, example) in series.iter().enumerate() {
+        let found = samples_of(number, &samples);
+        let (line, expression) = (example.line, example.cell(0));
+        assert_eq!(found, example.code(2), "line {line}: {expression}");
+    }
+
+    let titles: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    for name in aggregate::NAMES {
+        let title = titles
+            .iter()
+            .filter(|title| title.split(['`', ',', ' ']).any(|word| word == name));
+        assert_eq!(title.count(), 1, "sections of {name}");
+        // Native histograms are shown by their own tests.
+        let is_call = |row: &Row| row.code(0).contains(&format!("{name}("));
+        let shown = examples.iter().chain(&series).any(is_call);
+        assert!(
+            shown || name == "histogram",
+            "there is no example of {name}"
+        );
+    }
+}
+
+/// The samples of an example with several series: `bucket{le="1"} 2, count 3`.
+fn samples_of(example: usize, samples: &[Sample]) -> String {
+    let prefix = format!("example_{example}_");
+    let of_example = samples
+        .iter()
+        .filter_map(|sample| Some((sample.name.strip_prefix(&prefix)?, sample)));
+    let shown = of_example.map(|(name, sample)| {
+        let bound = sample.labels.get("le");
+        let bound = bound.map_or(String::new(), |bound| format!("{{le=\"{bound}\"}}"));
+        format!("{name}{bound} {}", sample.value)
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 #[test]
@@ -207,10 +286,8 @@ fn the_page_names_every_operator_function_and_aggregate() {
 
     let mut documented = names(&["Function", "Gives", "NULL"]);
     documented.sort();
-    assert_eq!(
-        documented,
-        listed("zzzzzzzzzzzz(1)", "known functions are ").unwrap()
-    );
+    let functions: Vec<&str> = function_names().collect();
+    assert_eq!(documented, functions);
 
     let mut aggregates = names(&["Aggregate", "Gives", "Of nothing"]);
     aggregates.dedup();

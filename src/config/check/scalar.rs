@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::shape::{self, Shape};
-use super::suggestion::suggest;
+use super::suggest;
 use crate::config::document::{Kind, Node, Scalar, Style};
 use crate::model::Duration;
 

@@ -1,6 +1,7 @@
 //! Expressions with aggregates.
 
-use crate::expr::{AggregateCatalog, AggregateExpression};
+use crate::expr::{AggregateCatalog, AggregateExpression, AggregateSignature};
+use crate::model::aggregate::Argument;
 use crate::model::{Column, DataType, Interner, Schema, Symbol};
 
 use super::{columns, schema, show, show_error};
@@ -9,20 +10,32 @@ struct Catalog;
 
 impl AggregateCatalog for Catalog {
     fn names(&self) -> &[&str] {
-        &["count", "sum", "max"]
+        &["count", "sum", "max", "share", "hashed"]
     }
 
-    fn result_type(
+    fn signature(
         &self,
         function: &str,
         _: bool,
         star: bool,
-        arguments: &[DataType],
-    ) -> Result<DataType, String> {
-        match (function, star, arguments) {
-            ("count", true, []) | ("count", false, [_]) => Ok(DataType::Number),
-            ("sum", false, [DataType::Number]) => Ok(DataType::Number),
-            ("max", false, [data_type]) => Ok(*data_type),
+        arguments: &[Argument],
+    ) -> Result<AggregateSignature, String> {
+        let types: Vec<_> = arguments.iter().map(|known| known.data_type).collect();
+        let constants: Vec<_> = arguments.iter().map(|known| known.constant).collect();
+        let signature = |result, input| AggregateSignature {
+            result,
+            input,
+            hashes_texts: function == "hashed",
+        };
+        match (function, star, types.as_slice()) {
+            ("count", true, []) => Ok(signature(DataType::Number, None)),
+            ("count" | "hashed", false, [_]) | ("sum", false, [DataType::Number]) => {
+                Ok(signature(DataType::Number, Some(0)))
+            }
+            ("max", false, [data_type]) => Ok(signature(*data_type, Some(0))),
+            ("share", false, [_, _]) if constants == [Some(-0.5), None] => {
+                Ok(signature(DataType::Number, Some(1)))
+            }
             _ => Err(format!("{function} takes one number")),
         }
     }
@@ -50,8 +63,8 @@ fn aggregates_are_collected_once_and_finished() {
         .map(|call| call.function.as_str())
         .collect();
     assert_eq!(names, ["sum", "count"]);
-    assert_eq!(compiled.calls[0].arguments[0].columns(), [0]);
-    assert!(compiled.calls[1].arguments.is_empty());
+    assert_eq!(compiled.calls[0].input.as_ref().unwrap().columns(), [0]);
+    assert!(compiled.calls[1].input.is_none());
 
     let mut interner = Interner::new();
     let columns = [
@@ -61,6 +74,42 @@ fn aggregates_are_collected_once_and_finished() {
     ];
     let result = compiled.finish.evaluate(&columns, 2, &mut interner);
     assert_eq!(show(&result, &interner), "16 120");
+}
+
+#[test]
+fn constants_are_told_apart_from_what_is_aggregated() {
+    let compiled = aggregate("share(-1 / 2, b) + 1").unwrap();
+    assert_eq!(compiled.calls[0].input.as_ref().unwrap().columns(), [1]);
+    assert!(compiled.only_call().is_none());
+    assert_eq!(
+        aggregate("((sum(a)))")
+            .unwrap()
+            .only_call()
+            .unwrap()
+            .function,
+        "sum"
+    );
+    assert!(aggregate("share(a, b)").is_err());
+}
+
+#[test]
+fn texts_are_hashed_alike_by_every_interner() {
+    let compiled = aggregate("hashed(kind)").unwrap();
+    let hashes = |texts: &[&str]| {
+        let mut interner = Interner::new();
+        let mut symbols: Vec<_> = texts.iter().map(|text| interner.intern(text)).collect();
+        symbols.push(Symbol::NULL);
+        let mut columns = columns(&mut interner);
+        columns[3] = Column::Text(symbols);
+        let mut input = compiled.calls[0].input.clone().unwrap();
+        let hashes = input.evaluate(&columns, texts.len() + 1, &mut interner);
+        hashes.numbers().to_vec()
+    };
+    let (one, other) = (hashes(&["EV", "IC"]), hashes(&["IC", "EV"]));
+    assert_eq!([one[0], one[1]], [other[1], other[0]]);
+    assert_ne!(one[0], one[1]);
+    assert_eq!(one[0], 8_358_265_772_130_749.0);
+    assert!(one[2].is_nan());
 }
 
 #[test]

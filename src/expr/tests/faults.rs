@@ -97,8 +97,9 @@ fn bad_expressions_have_one_message() {
         ),
         (
             "xyzzy(a)",
-            "0..5 unknown function 'xyzzy'; known functions are abs, ceil, coalesce, concat, exp, \
-             floor, greatest, least, length, ln, lower, mod, nullif, power, round, sqrt, upper",
+            "0..5 unknown function 'xyzzy'; known functions are abs, acos, asin, atan, atan2, bit_and, \
+             bit_count, bit_not, bit_or, bit_test, bit_xor, bits, cbrt, ceil, clamp, coalesce, \
+             concat, concat_ws, contains, convert, cos, date_trunc, day, day_of_week and 52 more",
         ),
         (
             "round(a, 1, 2)",
@@ -131,7 +132,7 @@ fn bad_expressions_have_one_message() {
         ),
         (
             "a ^ 2",
-            "4..5 operator '^' is not supported; supported are + - * / % || = <> < <= > >= AND OR NOT",
+            "4..5 operator '^' is not supported; supported are + - * / % || & | << >> = <> < <= > >= AND OR NOT",
         ),
         (
             "a IS DISTINCT FROM b",
@@ -146,6 +147,87 @@ fn bad_expressions_have_one_message() {
     for (text, expected) in cases {
         assert_eq!(faults(text), [expected], "{text}");
     }
+}
+
+#[test]
+fn faults_of_constants_are_found_at_their_place() {
+    let cases = [
+        (
+            "regexp_like(kind, other)",
+            "18..23 regexp_like needs a constant text here, but found 'other'",
+        ),
+        (
+            "regexp_like(kind, NULL)",
+            "18..22 regexp_like needs a constant text here, but found 'NULL'",
+        ),
+        (
+            "regexp_like(kind, 'it''s (a')",
+            "25..26 the pattern is not a regular expression: unclosed group",
+        ),
+        (
+            "regexp_like(kind, '(' || 'a')",
+            "18..28 the pattern is not a regular expression: unclosed group",
+        ),
+        (
+            "regexp_like(kind, '[[:word:]]{1000}{1000}')",
+            "18..42 the pattern is not a regular expression: it takes more than 4194304 bytes",
+        ),
+        (
+            "regexp_like(kind, 'a', 'iq')",
+            "25..26 unknown flag 'q'; known flags are i, m, s, x",
+        ),
+        (
+            "regexp_extract(kind, '(a)', 2)",
+            "28..29 there is no group 2: the last one of the pattern is 1",
+        ),
+        (
+            "regexp_replace(kind, 'a', 'b\\1')",
+            "28..30 there is no group 1: the last one of the pattern is 0",
+        ),
+        (
+            "regexp_like(a, 'x')",
+            "12..13 regexp_like needs a text, but 'a' is a number; convert it by CAST(... AS text)",
+        ),
+        (
+            "hour(a, 'Europe/Berln')",
+            "8..22 unknown time zone 'Europe/Berln'; did you mean 'Europe/Berlin'?",
+        ),
+        (
+            "date_trunc('huor', a)",
+            "11..17 unknown unit 'huor'; did you mean 'hour'?",
+        ),
+        (
+            "convert(a, 'mi', 'kmh')",
+            "17..22 unknown unit 'kmh'; did you mean 'km'?",
+        ),
+        (
+            "convert(a, 'mi', 'kg')",
+            "17..21 'kg' is a unit of mass, but 'mi' is one of length; its units are m, km, cm, mm, \
+             mi, nmi, yd, ft, in",
+        ),
+        (
+            "EXTRACT(dow FROM a)",
+            "0..19 extract has no field dow; it has year, month, day, hour, minute, second, week, \
+             isodow (1 is Monday) and doy",
+        ),
+        (
+            "NOT SUBSTRING(kind FROM 2)",
+            "4..26 NOT needs a boolean, but 'SUBSTRING(kind FROM 2)' is a text; write a comparison",
+        ),
+        (
+            "kind & 1",
+            "0..4 '&' needs a number, but 'kind' is a text; convert it by CAST(... AS number)",
+        ),
+        (
+            "TRIM(BOTH 1 FROM kind)",
+            "10..11 trim needs a text, but '1' is a number; convert it by CAST(... AS text)",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(faults(text), [expected], "{text}");
+    }
+    let [fault] = faults("format_time(a, '%!')").try_into().unwrap();
+    assert!(fault.starts_with("15..19 '%!' is no format: "), "{fault}");
 }
 
 #[test]

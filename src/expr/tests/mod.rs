@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod faults;
+mod functions;
 mod oracle;
 mod programs;
 mod property;

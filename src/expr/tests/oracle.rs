@@ -77,8 +77,15 @@ fn join(trees: &[Tree]) -> String {
 pub(super) type Row = Vec<(&'static str, Value)>;
 
 impl Tree {
-    /// The value for one row.
+    /// The value for one row; a text that is too long is NULL.
     pub(super) fn evaluate(&self, row: &Row) -> Value {
+        match self.value(row) {
+            Text(text) if text.len() > 65_536 => Null,
+            value => value,
+        }
+    }
+
+    fn value(&self, row: &Row) -> Value {
         match self {
             Self::Field(name) => row
                 .iter()
@@ -173,6 +180,7 @@ fn binary(operator: &str, x: Value, y: Value) -> Value {
             "*" => return finite(x * y),
             "/" => return finite(x / y),
             "%" => return finite(x % y),
+            "&" | "|" | "<<" | ">>" => return bits(operator, *x, *y),
             _ => x.partial_cmp(y).unwrap(),
         },
         (Boolean(x), Boolean(y)) => x.cmp(y),
@@ -236,8 +244,129 @@ fn call(name: &str, arguments: Vec<Value>) -> Value {
             ("length", [Text(x)]) => Number(x.chars().count() as f64),
             ("lower", [Text(x)]) => Text(x.to_lowercase()),
             ("upper", [Text(x)]) => Text(x.to_uppercase()),
+            ("sign", [Number(x)]) => Number(f64::from(i8::from(*x > 0.0) - i8::from(*x < 0.0))),
+            ("trunc", [Number(x)]) => Number(x.trunc()),
+            ("clamp", [Number(x), Number(low), Number(high)]) if low <= high => {
+                Number(if x < low {
+                    *low
+                } else if x > high {
+                    *high
+                } else {
+                    *x
+                })
+            }
+            ("clamp", _) => Null,
+            ("bit_xor" | "bit_and" | "bit_test", [Number(x), Number(y)]) => bits(name, *x, *y),
+            ("reverse", [Text(x)]) => Text(x.chars().rev().collect()),
+            ("starts_with", [Text(x), Text(y)]) => Boolean(x.as_bytes().starts_with(y.as_bytes())),
+            ("ends_with", [Text(x), Text(y)]) => Boolean(x.as_bytes().ends_with(y.as_bytes())),
+            ("contains", [Text(x), Text(y)]) => Boolean(place(x, y).is_some()),
+            ("strpos", [Text(x), Text(y)]) => Number(place(x, y).map_or(0.0, |at| at as f64 + 1.0)),
+            ("trim", [Text(x)]) => Text(trim(x, " ")),
+            ("trim", [Text(x), Text(y)]) => Text(trim(x, y)),
+            ("replace", [Text(x), Text(y), Text(z)]) => Text(replace(x, y, z)),
+            ("left" | "right" | "substring" | "lpad" | "rpad", [Text(x), Number(y)]) => {
+                let letters: Vec<char> = x.chars().collect();
+                cut(name, &letters, y.trunc(), f64::INFINITY)
+            }
+            ("substring", [Text(x), Number(y), Number(z)]) => {
+                let letters: Vec<char> = x.chars().collect();
+                cut(name, &letters, y.trunc(), z.trunc())
+            }
             ("concat", [Text(x), Text(y), Text(z)]) => Text(format!("{x}{y}{z}")),
             _ => unreachable!("{name} {arguments:?}"),
         },
     }
+}
+
+/// Operations on bits, a bit at a time.
+fn bits(operator: &str, x: f64, y: f64) -> Value {
+    let largest = 2_f64.powi(53);
+    if [x, y].iter().any(|x| x.fract() != 0.0 || x.abs() > largest) {
+        return Null;
+    }
+    let (x, y) = (x as i128, y as i128);
+    if matches!(operator, "<<" | ">>" | "bit_test") && !(0..64).contains(&y) {
+        return Null;
+    }
+    let bit = |x: i128, place: u32| x.div_euclid(1 << place).rem_euclid(2) == 1;
+    let result = match operator {
+        "bit_test" => return Boolean(bit(x, y as u32)),
+        "<<" => x * 2_i128.pow(y as u32),
+        ">>" => x.div_euclid(2_i128.pow(y as u32)),
+        _ => {
+            let combine = |x, y| match operator {
+                "&" | "bit_and" => x && y,
+                "|" => x || y,
+                _ => x != y,
+            };
+            let of = |place| i128::from(combine(bit(x, place), bit(y, place)));
+            (0..63).map(|place| of(place) << place).sum::<i128>() - (of(63) << 63)
+        }
+    };
+    if result.abs() as f64 > largest {
+        return Null;
+    }
+    Number(result as f64)
+}
+
+/// The place of a part, characters.
+fn place(text: &str, part: &str) -> Option<usize> {
+    let [text, part] = [text, part].map(|text| text.chars().collect::<Vec<_>>());
+    (0..=text.len()).find(|at| text[*at..].starts_with(&part))
+}
+
+fn trim(text: &str, unwanted: &str) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
+    while letters.last().is_some_and(|last| unwanted.contains(*last)) {
+        letters.pop();
+    }
+    while letters
+        .first()
+        .is_some_and(|first| unwanted.contains(*first))
+    {
+        letters.remove(0);
+    }
+    letters.into_iter().collect()
+}
+
+fn replace(text: &str, from: &str, to: &str) -> String {
+    let Some(at) = text.find(from).filter(|_| !from.is_empty()) else {
+        return text.to_owned();
+    };
+    format!(
+        "{}{to}{}",
+        &text[..at],
+        replace(&text[at + from.len()..], from, to)
+    )
+}
+
+/// Characters by their numbers, each alone.
+fn cut(name: &str, letters: &[char], count: f64, length: f64) -> Value {
+    if length < 0.0 || (name.ends_with("pad") && count > 65_536.0) {
+        return Null;
+    }
+    let total = letters.len() as f64;
+    let keep = |number: f64| match name {
+        "left" if count >= 0.0 => number <= count,
+        "left" => number <= total + count,
+        "right" if count >= 0.0 => number > total - count,
+        "right" => number > -count,
+        "substring" => number >= count && number < count + length,
+        _ => number <= count,
+    };
+    let numbered = letters.iter().zip(1..);
+    let kept: String = numbered
+        .filter(|(_, at)| keep(f64::from(*at)))
+        .map(|(l, _)| *l)
+        .collect();
+    let missing = match name {
+        "lpad" | "rpad" => " ".repeat((count - total).max(0.0) as usize),
+        _ => String::new(),
+    };
+    Text(match name {
+        "lpad" => format!("{missing}{kept}"),
+        "rpad" => format!("{kept}{missing}"),
+        _ => kept,
+    })
 }

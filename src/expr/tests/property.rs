@@ -84,24 +84,59 @@ fn calls(
         .boxed()
 }
 
+/// Calls with a text and so many numbers.
+fn mixed(
+    names: &'static [&'static str],
+    text: BoxedStrategy<Tree>,
+    number: BoxedStrategy<Tree>,
+    count: usize,
+) -> BoxedStrategy<Tree> {
+    (
+        prop::sample::select(names),
+        text,
+        prop::collection::vec(number, count),
+    )
+        .prop_map(|(name, text, numbers)| {
+            Tree::Call(name, std::iter::once(text).chain(numbers).collect())
+        })
+        .boxed()
+}
+
 fn number_tree(depth: u32) -> BoxedStrategy<Tree> {
     let of = || tree(DataType::Number, depth - 1);
     prop_oneof![
         two(&["+", "-", "*", "/", "%"], of()),
         of().prop_map(|x| Tree::Unary("-", Box::new(x))),
-        calls(&["abs", "floor", "ceil", "sqrt", "ln", "exp"], of(), 1),
+        calls(
+            &["abs", "floor", "ceil", "sqrt", "ln", "exp", "sign", "trunc"],
+            of(),
+            1
+        ),
         calls(&["power", "mod", "least", "greatest"], of(), 2),
+        calls(&["clamp"], of(), 3),
+        two(&["&", "|", "<<", ">>"], of()),
+        calls(&["bit_xor", "bit_and"], of(), 2),
         calls(&["length"], tree(DataType::Text, depth - 1), 1),
+        calls(&["strpos"], tree(DataType::Text, depth - 1), 2),
     ]
     .boxed()
 }
 
 fn text_tree(depth: u32) -> BoxedStrategy<Tree> {
     let of = || tree(DataType::Text, depth - 1);
+    let of_number = || tree(DataType::Number, depth - 1);
     prop_oneof![
         two(&["||"], of()),
-        calls(&["lower", "upper"], of(), 1),
-        calls(&["concat"], of(), 3),
+        calls(&["lower", "upper", "reverse", "trim"], of(), 1),
+        calls(&["concat", "replace"], of(), 3),
+        calls(&["trim"], of(), 2),
+        mixed(
+            &["left", "right", "substring", "lpad", "rpad"],
+            of(),
+            of_number(),
+            1
+        ),
+        mixed(&["substring"], of(), of_number(), 2),
     ]
     .boxed()
 }
@@ -118,6 +153,12 @@ fn boolean_tree(depth: u32) -> BoxedStrategy<Tree> {
             &["=", "<>", "<", "<=", ">", ">=", "LIKE"],
             tree(DataType::Text, depth - 1)
         ),
+        calls(
+            &["starts_with", "ends_with", "contains"],
+            tree(DataType::Text, depth - 1),
+            2
+        ),
+        calls(&["bit_test"], tree(DataType::Number, depth - 1), 2),
         two(&["=", "<>", "AND", "OR"], boolean()),
         boolean().prop_map(|x| Tree::Unary("NOT", Box::new(x))),
         (boolean(), tests).prop_map(|(x, test)| Tree::Test(Box::new(x), test)),
@@ -227,7 +268,7 @@ fn value_at(column: &Column, row: usize, interner: &Interner) -> Value {
 }
 
 /// What expressions are made of, for texts that are almost right.
-const WORDS: [&str; 36] = [
+const WORDS: [&str; 44] = [
     "n",
     "s",
     "p",
@@ -264,6 +305,14 @@ const WORDS: [&str; 36] = [
     "\n",
     ",",
     "FILTER (WHERE",
+    "substring(",
+    "FROM",
+    "TRIM(BOTH",
+    "EXTRACT(hour",
+    "regexp_like(",
+    "'('",
+    "&",
+    "AT TIME ZONE",
 ];
 
 proptest! {

@@ -2,10 +2,7 @@
 
 /// The known name that is nearest to a misspelt one, where one is near: at most one letter in three
 /// is wrong, missing, too many or swapped with its neighbour.
-pub(crate) fn suggest<'k>(
-    found: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<&'k str> {
+pub fn suggest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let found: Vec<char> = found.chars().flat_map(char::to_lowercase).collect();
     // A long text is no misspelt name, and comparing takes the product of the lengths.
     if found.len() > 64 {
