@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::hash::StableHash;
+use super::histogram::NativeHistogram;
 use super::time::TimestampMs;
 
 /// A series: a metric name with its labels.
@@ -81,5 +82,44 @@ pub struct Sample {
     /// When, ms since the epoch.
     pub timestamp_ms: TimestampMs,
     /// The value.
-    pub value: f64,
+    pub value: SampleValue,
+}
+
+/// The value of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SampleValue {
+    /// A number.
+    Number(f64),
+    /// A distribution. Shared, because a sample is copied on its way out.
+    Histogram(Arc<NativeHistogram>),
+}
+
+impl SampleValue {
+    /// The number, where it is one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
+
+    /// The distribution, where it is one.
+    pub fn histogram(&self) -> Option<&NativeHistogram> {
+        match self {
+            Self::Number(_) => None,
+            Self::Histogram(histogram) => Some(histogram),
+        }
+    }
+}
+
+impl From<f64> for SampleValue {
+    fn from(value: f64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<NativeHistogram> for SampleValue {
+    fn from(histogram: NativeHistogram) -> Self {
+        Self::Histogram(Arc::new(histogram))
+    }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
-use crate::model::{Sample, TimestampMs};
+use crate::model::{NativeHistogram, Sample, TimestampMs};
 
 use super::acknowledge::Tracker;
 use super::config::FileConfig;
@@ -345,10 +345,14 @@ impl Output {
     }
 }
 
-/// What a held sample counts for, in bytes: its place in memory and its texts as if they were
-/// its own.
+/// What a held sample counts for, in bytes: its place in memory, its histogram, and its texts as if
+/// they were its own.
 fn sample_bytes(sample: &Sample) -> usize {
-    size_of::<Sample>() + sample.series.text_bytes()
+    let histogram = sample.value.histogram().map_or(0, |histogram| {
+        let buckets = histogram.positive.len() + histogram.negative.len();
+        size_of::<NativeHistogram>() + buckets * size_of::<(i32, u64)>()
+    });
+    size_of::<Sample>() + sample.series.text_bytes() + histogram
 }
 
 #[cfg(test)]

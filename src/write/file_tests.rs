@@ -201,7 +201,7 @@ fn appends_to_a_file_and_guards_it() {
         let writer = Writer::start(&config, 1, &registry, runtime.handle().clone()).unwrap();
         let handle = writer.handle();
         let nan = Sample {
-            value: f64::NAN,
+            value: f64::NAN.into(),
             ..speed(1, timestamp)
         };
         let long = sample("speed", &[("vehicle", &"x".repeat(2_049))], timestamp, 1.0);

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::Sample;
+use crate::model::{Sample, SampleValue};
 use crate::telemetry::LogLimit;
 
+use super::histogram::contradiction;
 use super::metrics::{DropReason, Metrics};
 
 /// The longest label value that Cortex and Amazon Managed Service for Prometheus take by default,
@@ -47,8 +48,16 @@ impl Guard {
     }
 
     fn reason_against(&self, sample: &Sample) -> Option<DropReason> {
-        if sample.value.is_nan() {
-            return Some(DropReason::NotANumber);
+        match &sample.value {
+            SampleValue::Number(value) if value.is_nan() => return Some(DropReason::NotANumber),
+            SampleValue::Number(_) => {}
+            SampleValue::Histogram(histogram) if histogram.sum.is_nan() => {
+                return Some(DropReason::NotANumber);
+            }
+            SampleValue::Histogram(histogram) if contradiction(histogram).is_some() => {
+                return Some(DropReason::InvalidHistogram);
+            }
+            SampleValue::Histogram(_) => {}
         }
         self.too_long(sample).map(|_| DropReason::LabelValueTooLong)
     }
@@ -71,35 +80,40 @@ impl Guard {
         else {
             return;
         };
-        let metric: &str = sample.series.name();
-        match self.too_long(sample) {
-            Some((label, value)) => {
-                let bytes = value.len();
-                let start: String = value.chars().take(LOGGED_CHARACTERS).collect();
-                let limit = self.max_label_value_bytes;
-                tracing::warn!(
-                    metric,
-                    label,
-                    start,
-                    bytes,
-                    limit,
-                    held_back,
-                    "a sample is dropped: a label value is too long"
-                );
-            }
-            None => {
-                let series = &sample.series;
-                tracing::warn!(%series, held_back, "a sample is dropped: its value is not a number");
-            }
+        let series = &sample.series;
+        if reason == DropReason::NotANumber {
+            tracing::warn!(%series, held_back, "a sample is dropped: its value is not a number");
+            return;
         }
+        if let Some(why) = sample.value.histogram().and_then(contradiction) {
+            tracing::error!(%series, why, held_back, "a sample is dropped: its histogram is invalid");
+            return;
+        }
+        let Some((label, value)) = self.too_long(sample) else {
+            return;
+        };
+        let metric: &str = series.name();
+        let bytes = value.len();
+        let start: String = value.chars().take(LOGGED_CHARACTERS).collect();
+        let limit = self.max_label_value_bytes;
+        tracing::warn!(
+            metric,
+            label,
+            start,
+            bytes,
+            limit,
+            held_back,
+            "a sample is dropped: a label value is too long"
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NativeHistogram;
     use crate::telemetry::Registry;
-    use crate::write::testing::sample;
+    use crate::write::testing::{histogram, sample};
 
     #[test]
     fn lets_through_what_receivers_take() {
@@ -109,6 +123,16 @@ mod tests {
             sample("up", &[("model", "long")], 1, 1.0),
             sample("up", &[], 2, f64::INFINITY),
             sample("up", &[], 3, f64::NEG_INFINITY),
+            sample("up", &[], 4, histogram()),
+            sample(
+                "up",
+                &[],
+                5,
+                NativeHistogram {
+                    sum: f64::INFINITY,
+                    ..histogram()
+                },
+            ),
         ];
         assert_eq!(guard.admit(good.clone()), good);
         assert_eq!(metrics.dropped(), 0);
@@ -123,6 +147,24 @@ mod tests {
             sample("up", &[("model", "longer")], 1, 1.0),
             sample("up", &[("model", "ååå")], 2, 1.0),
             sample("up", &[], 3, f64::NAN),
+            sample(
+                "up",
+                &[],
+                4,
+                NativeHistogram {
+                    sum: f64::NAN,
+                    ..histogram()
+                },
+            ),
+            sample(
+                "up",
+                &[],
+                5,
+                NativeHistogram {
+                    count: 8,
+                    ..histogram()
+                },
+            ),
         ];
         assert_eq!(guard.admit(bad), []);
         let text = Registry::text([&registry]);
@@ -133,7 +175,8 @@ mod tests {
                 .find_map(|found| found.strip_prefix(line.as_str()))
         };
         assert_eq!(count("label_value_too_long"), Some("2"));
-        assert_eq!(count("not_a_number"), Some("1"));
+        assert_eq!(count("not_a_number"), Some("2"));
+        assert_eq!(count("invalid_histogram"), Some("1"));
         assert_eq!(count("rejected"), Some("0"));
     }
 }

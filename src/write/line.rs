@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::model::Sample;
+use crate::model::{NativeHistogram, Sample, SampleValue};
 
 /// Whole numbers below this are exact in a 64-bit float: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -23,13 +23,39 @@ pub(super) fn write_line(out: &mut impl Write, sample: &Sample) -> io::Result<()
         out.write_all(b":")?;
         write_text(out, value)?;
     }
+    write!(out, "}},\"timestamp_ms\":{},", sample.timestamp_ms)?;
+    match &sample.value {
+        SampleValue::Number(value) => {
+            out.write_all(b"\"value\":")?;
+            write_number(out, *value)?;
+        }
+        SampleValue::Histogram(histogram) => write_histogram(out, histogram)?,
+    }
+    out.write_all(b"}\n")
+}
+
+/// Buckets as pairs of index and count, so that a line says all that is known of the histogram.
+fn write_histogram(out: &mut impl Write, histogram: &NativeHistogram) -> io::Result<()> {
     write!(
         out,
-        "}},\"timestamp_ms\":{},\"value\":",
-        sample.timestamp_ms
+        "\"histogram\":{{\"schema\":{},\"zero_threshold\":",
+        histogram.schema
     )?;
-    write_number(out, sample.value)?;
-    out.write_all(b"}\n")
+    write_number(out, histogram.zero_threshold)?;
+    write!(
+        out,
+        ",\"zero_count\":{},\"count\":{},\"sum\":",
+        histogram.zero_count, histogram.count
+    )?;
+    write_number(out, histogram.sum)?;
+    for (name, buckets) in [
+        ("positive", &histogram.positive),
+        ("negative", &histogram.negative),
+    ] {
+        write!(out, ",\"{name}\":")?;
+        serde_json::to_writer(&mut *out, buckets)?;
+    }
+    out.write_all(b"}")
 }
 
 fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
@@ -54,7 +80,7 @@ fn write_number(out: &mut impl Write, value: f64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::testing::sample;
+    use crate::write::testing::{histogram, sample};
 
     fn line(sample: &Sample) -> String {
         let mut line = Vec::new();
@@ -74,6 +100,16 @@ mod tests {
             )),
             "{\"name\":\"vehicles_in_motion\",\"labels\":{\"model\":\"Helion\",\"region\":\"UK\"},\
              \"timestamp_ms\":1730621750000,\"value\":12}\n"
+        );
+    }
+
+    #[test]
+    fn writes_a_histogram_in_the_place_of_the_value() {
+        assert_eq!(
+            line(&sample("speed", &[], 5_000, histogram())),
+            "{\"name\":\"speed\",\"labels\":{},\"timestamp_ms\":5000,\"histogram\":{\"schema\":1,\
+             \"zero_threshold\":1e-128,\"zero_count\":1,\"count\":7,\"sum\":104.5,\
+             \"positive\":[[0,2],[2,1],[4,1],[14,1]],\"negative\":[[4,1]]}}\n"
         );
     }
 

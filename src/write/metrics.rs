@@ -11,8 +11,10 @@ use crate::telemetry::Registry;
 pub(super) enum DropReason {
     /// A label value is longer than receivers take.
     LabelValueTooLong,
-    /// The value is NaN.
+    /// The value is NaN, or the sum of a histogram is.
     NotANumber,
+    /// A histogram that contradicts itself.
+    InvalidHistogram,
     /// A sample of the series with this or a later timestamp was sent before.
     OutOfOrder,
     /// Another sample of the same series and time came after it, before either was sent.
@@ -22,9 +24,10 @@ pub(super) enum DropReason {
 }
 
 impl DropReason {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::LabelValueTooLong,
         Self::NotANumber,
+        Self::InvalidHistogram,
         Self::OutOfOrder,
         Self::Duplicate,
         Self::Rejected,
@@ -34,6 +37,7 @@ impl DropReason {
         match self {
             Self::LabelValueTooLong => "label_value_too_long",
             Self::NotANumber => "not_a_number",
+            Self::InvalidHistogram => "invalid_histogram",
             Self::OutOfOrder => "out_of_order",
             Self::Duplicate => "duplicate",
             Self::Rejected => "rejected",

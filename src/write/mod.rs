@@ -6,8 +6,10 @@
 
 mod acknowledge;
 pub mod config;
+pub mod dead_letters;
 pub mod file;
 mod guard;
+mod histogram;
 mod line;
 mod metrics;
 pub mod remote_write;
@@ -15,6 +17,9 @@ pub mod remote_write;
 mod testing;
 
 pub use config::{Config, FileConfig, Problem};
+pub use dead_letters::{
+    DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
+};
 pub use file::FileWriter;
 pub use remote_write::{RemoteWriteConfig, RemoteWriter};
 
@@ -233,10 +238,4 @@ impl WriterHandle {
             Way::File(inbox) => inbox.bytes(),
         }
     }
-}
-
-/// Chooses the process's cryptography for TLS, unless that was done before.
-pub fn install_tls() {
-    // An error says that there is a choice already, which then counts.
-    drop(rustls::crypto::ring::default_provider().install_default());
 }

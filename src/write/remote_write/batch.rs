@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::model::{Sample, Series, TimestampMs};
+use crate::model::{Sample, SampleValue, Series, TimestampMs};
 
 use super::config::BatchConfig;
 use super::last_sent::LastSent;
@@ -25,7 +25,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 struct Group {
     series: Arc<Series>,
-    points: Vec<(TimestampMs, f64)>,
+    points: Vec<(TimestampMs, SampleValue)>,
 }
 
 /// A batch as it goes out, and what had to be left out of it.
@@ -70,7 +70,7 @@ impl Batch {
             Some(_) => 0,
             None => series_bytes(&sample.series),
         };
-        let bytes = self.bytes + series + point_bytes(sample.timestamp_ms);
+        let bytes = self.bytes + series + point_bytes(sample.timestamp_ms, &sample.value);
         self.samples < self.limits.samples && bytes <= self.limits.bytes
     }
 
@@ -82,7 +82,7 @@ impl Batch {
     /// Adds a sample.
     pub(super) fn push(&mut self, sample: Sample) {
         self.samples += 1;
-        self.bytes += point_bytes(sample.timestamp_ms);
+        self.bytes += point_bytes(sample.timestamp_ms, &sample.value);
         let point = (sample.timestamp_ms, sample.value);
         let known = self.find(&sample.series);
         if let Some(group) = known.and_then(|group| self.groups.get_mut(group)) {
@@ -150,11 +150,11 @@ fn hash_of(groups: &[Group], group: usize) -> u64 {
 }
 
 /// `dedup_by_key` would keep the first of equal ones.
-fn keep_last_of_equal_times(points: &mut Vec<(TimestampMs, f64)>) {
+fn keep_last_of_equal_times(points: &mut Vec<(TimestampMs, SampleValue)>) {
     points.dedup_by(|later, kept| {
         let same = later.0 == kept.0;
         if same {
-            kept.1 = later.1;
+            std::mem::swap(&mut kept.1, &mut later.1);
         }
         same
     });
@@ -165,8 +165,9 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::model::Duration;
-    use crate::write::testing::sample;
+    use crate::model::{Duration, NativeHistogram};
+    use crate::write::remote_write::histogram::Histogram;
+    use crate::write::testing::{histogram, sample};
 
     fn limits(samples: usize, bytes: usize) -> BatchConfig {
         BatchConfig {
@@ -240,6 +241,34 @@ mod tests {
     }
 
     #[test]
+    fn histograms_go_by_the_same_rules_as_numbers() {
+        let mut last_sent = LastSent::new();
+        let second = NativeHistogram {
+            sum: -1.0,
+            ..histogram()
+        };
+        let sealed = batch_of(&[
+            sample("a", &[], 20, 2.0),
+            sample("a", &[], 10, histogram()),
+            sample("a", &[], 20, second.clone()),
+            sample("a", &[], 30, 3.0),
+        ])
+        .seal(&mut last_sent);
+        assert_eq!(points(&sealed), [[(30, 3.0)]]);
+        assert_eq!(
+            sealed.request.timeseries[0].histograms,
+            [
+                Histogram::new(&histogram(), 10),
+                Histogram::new(&second, 20)
+            ]
+        );
+        assert_eq!((sealed.samples, sealed.duplicates), (3, 1));
+
+        let again = batch_of(&[sample("a", &[], 30, histogram())]).seal(&mut last_sent);
+        assert_eq!((again.samples, again.out_of_order), (0, 1));
+    }
+
+    #[test]
     fn is_full_at_its_number_of_samples() {
         let mut batch = Batch::new(limits(2, 1 << 20));
         batch.push(sample("a", &[], 1, 1.0));
@@ -268,6 +297,23 @@ mod tests {
                 "{encoded} of {bytes}"
             );
         }
+    }
+
+    #[test]
+    fn counts_the_bytes_of_histograms() {
+        let mut batch = Batch::new(limits(10_000, 5_000));
+        let next = |number| sample("speed", &[], number, histogram());
+        let held = (0..).take_while(|number| {
+            let has_room = batch.has_room_for(&next(*number));
+            if has_room {
+                batch.push(next(*number));
+            }
+            has_room
+        });
+        let held = held.count();
+        let encoded = batch.seal(&mut LastSent::new()).request.encoded_len();
+        // A histogram of six buckets takes some 80 bytes, and counts for less than three times that.
+        assert!(held > 20 && encoded <= 5_000, "{held}: {encoded} bytes");
     }
 
     #[test]

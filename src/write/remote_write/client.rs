@@ -10,11 +10,9 @@ use reqwest::header::{
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect, retry};
 
-use crate::model::Clock;
-use crate::model::Secret;
+use crate::model::{Clock, Secret, install_tls, parse_retry_after};
 use crate::write::WriteError;
 
-use super::backoff::parse_retry_after;
 use super::config::RemoteWriteConfig;
 use super::failure::Failure;
 use super::shard::Transport;
@@ -58,7 +56,7 @@ impl HttpTransport {
     /// The URL or a header is invalid, a password or token file cannot be read, or TLS cannot be
     /// set up.
     pub(super) fn new(config: &RemoteWriteConfig) -> Result<Self, WriteError> {
-        crate::write::install_tls();
+        install_tls();
         let url = Url::parse(&config.url).map_err(|error| WriteError::Invalid {
             path: "remote_write.url".to_owned(),
             message: format!("is not a URL: {error}"),

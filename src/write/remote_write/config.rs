@@ -8,10 +8,12 @@ use reqwest::header::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::Duration;
-use crate::model::Secret;
+use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::Problem;
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
+
+/// A receiver that asks for more patience than this is asked again sooner.
+const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Headers that the protocol and the connection set themselves.
 const OWN_HEADERS: [&str; 9] = [
@@ -111,6 +113,17 @@ pub struct BackoffConfig {
     pub min: Duration,
     /// The last bound.
     pub max: Duration,
+}
+
+impl BackoffConfig {
+    /// How long waits may be.
+    pub(super) fn limits(&self) -> BackoffLimits {
+        BackoffLimits {
+            min: self.min.to_std(),
+            max: self.max.to_std(),
+            max_retry_after: MAX_RETRY_AFTER,
+        }
+    }
 }
 
 impl Default for BackoffConfig {

@@ -3,11 +3,11 @@
 //! A series belongs to one shard by its hash. Owners fill the shards' queues; each shard is a task
 //! that sends one request at a time.
 
-mod backoff;
 mod batch;
 mod client;
 pub mod config;
 mod failure;
+mod histogram;
 mod last_sent;
 mod metrics;
 mod proto;
@@ -27,13 +27,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::model::{Sample, TimestampMs};
+use crate::model::{Backoff, Sample, TimestampMs};
 use crate::telemetry::Registry;
 
 use super::acknowledge::Tracker;
 use super::metrics::Metrics;
 use super::{Stopped, WriteError};
-use backoff::Backoff;
 use client::HttpTransport;
 use metrics::RequestMetrics;
 use queue::{Mark, Queue};
@@ -90,7 +89,7 @@ impl RemoteWriter {
         for number in 0..config.shards {
             let gauges = metrics.queue(&format!("shard-{number}"));
             let queue = Arc::new(Queue::new(config.queue_bytes, gauges));
-            let backoff = Backoff::new(config.backoff, seed.wrapping_add(number as u64));
+            let backoff = Backoff::new(config.backoff.limits(), seed.wrapping_add(number as u64));
             let shard = Shard::new(number, Arc::clone(&queue), Arc::clone(&shared), backoff);
             tasks.push(runtime.spawn(run_until(shard, abandoned.clone())));
             queues.push(queue);

@@ -5,7 +5,9 @@
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::model::{Series, TimestampMs};
+use crate::model::{SampleValue, Series, TimestampMs};
+
+use super::histogram::{Histogram, histogram_bytes};
 
 /// The label that carries the metric name.
 const NAME_LABEL: &str = "__name__";
@@ -30,6 +32,9 @@ pub(super) struct TimeSeries {
     /// The samples, sorted by time.
     #[prost(message, repeated, tag = "2")]
     pub(super) samples: Vec<Point>,
+    /// The native histograms, sorted by time.
+    #[prost(message, repeated, tag = "4")]
+    pub(super) histograms: Vec<Histogram>,
 }
 
 /// A label.
@@ -74,7 +79,7 @@ pub(super) struct MetricMetadata {
 impl TimeSeries {
     /// A series with its samples as they go out. The metric name takes its place in the order of
     /// the labels, which is not the first one where a label begins with a capital letter.
-    pub(super) fn new(series: &Series, points: &[(TimestampMs, f64)]) -> Self {
+    pub(super) fn new(series: &Series, points: &[(TimestampMs, SampleValue)]) -> Self {
         let mut labels = Vec::with_capacity(series.labels().len() + 1);
         for (name, value) in series.labels() {
             // A second `__name__` would make the receiver refuse the whole request.
@@ -91,11 +96,25 @@ impl TimeSeries {
             value: series.name().to_string(),
         };
         labels.insert(place, name);
-        let samples = points
-            .iter()
-            .map(|&(timestamp, value)| Point { value, timestamp })
-            .collect();
-        Self { labels, samples }
+        let mut samples = Vec::new();
+        let mut histograms = Vec::new();
+        for (timestamp, value) in points {
+            let timestamp = *timestamp;
+            match value {
+                SampleValue::Number(value) => samples.push(Point {
+                    value: *value,
+                    timestamp,
+                }),
+                SampleValue::Histogram(histogram) => {
+                    histograms.push(Histogram::new(histogram, timestamp));
+                }
+            }
+        }
+        Self {
+            labels,
+            samples,
+            histograms,
+        }
     }
 }
 
@@ -120,10 +139,15 @@ pub(super) fn series_bytes(series: &Series) -> usize {
     frame + name + labels.sum::<usize>()
 }
 
-/// An upper bound for what a sample adds to its series, in bytes: tag and length, then a tag and
-/// eight bytes for the value, then a tag and the timestamp as a varint.
-pub(super) fn point_bytes(timestamp: TimestampMs) -> usize {
-    2 + 9 + 1 + prost::encoding::encoded_len_varint(timestamp.cast_unsigned())
+/// An upper bound for what a sample adds to its series, in bytes. A number: tag and length, then a
+/// tag and eight bytes for the value, then a tag and the timestamp as a varint.
+pub(super) fn point_bytes(timestamp: TimestampMs, value: &SampleValue) -> usize {
+    match value {
+        SampleValue::Number(_) => {
+            2 + 9 + 1 + prost::encoding::encoded_len_varint(timestamp.cast_unsigned())
+        }
+        SampleValue::Histogram(histogram) => histogram_bytes(histogram),
+    }
 }
 
 fn label_bytes(name: usize, value: usize) -> usize {
@@ -140,7 +164,11 @@ mod tests {
     use crate::write::testing::sample;
 
     fn time_series(labels: &[(&str, &str)], points: &[(TimestampMs, f64)]) -> TimeSeries {
-        TimeSeries::new(&sample("up", labels, 0, 0.0).series, points)
+        let points: Vec<_> = points
+            .iter()
+            .map(|(timestamp, value)| (*timestamp, (*value).into()))
+            .collect();
+        TimeSeries::new(&sample("up", labels, 0, 0.0).series, &points)
     }
 
     #[test]
@@ -196,7 +224,9 @@ mod tests {
     #[test]
     fn bounds_the_encoded_size_closely() {
         let labels = [("model", "Helion"), ("vin", &"x".repeat(300))];
-        let points: Vec<_> = (0..50).map(|n| (1_730_621_750_000 + n, 0.5)).collect();
+        let points: Vec<(_, SampleValue)> = (0..50)
+            .map(|n| (1_730_621_750_000 + n, 0.5.into()))
+            .collect();
         let series = sample("vehicles_in_motion", &labels, 0, 0.0).series;
         let request = WriteRequest {
             timeseries: vec![TimeSeries::new(&series, &points)],
@@ -205,10 +235,10 @@ mod tests {
         let bound = series_bytes(&series)
             + points
                 .iter()
-                .map(|&(timestamp, _)| point_bytes(timestamp))
+                .map(|(timestamp, value)| point_bytes(*timestamp, value))
                 .sum::<usize>();
         let exact = request.encoded_len();
         assert!(exact <= bound && bound <= exact + 5, "{exact} {bound}");
-        assert_eq!(point_bytes(-1), 22);
+        assert_eq!(point_bytes(-1, &0.5.into()), 22);
     }
 }

@@ -180,7 +180,7 @@ impl State {
 
 /// What a sample counts for in a queue.
 pub(super) fn sample_bytes(sample: &Sample) -> usize {
-    series_bytes(&sample.series) + point_bytes(sample.timestamp_ms)
+    series_bytes(&sample.series) + point_bytes(sample.timestamp_ms, &sample.value)
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use prost::bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::model::Backoff;
 use crate::telemetry::LogLimit;
 use crate::write::acknowledge::Tracker;
 use crate::write::metrics::{DropReason, Metrics};
 
-use super::backoff::Backoff;
 use super::batch::{Batch, Sealed};
 use super::config::BatchConfig;
 use super::failure::Failure;

@@ -6,7 +6,7 @@ use prost::Message;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::model::Sample;
+use crate::model::{Backoff, Sample};
 use crate::telemetry::Registry;
 use crate::write::remote_write::config::BackoffConfig;
 use crate::write::remote_write::proto::WriteRequest;
@@ -72,7 +72,7 @@ fn bench(limits: BatchConfig, answers: Vec<Result<u16, Failure>>) -> Bench {
         metrics,
         requests: RequestMetrics::new(&registry),
     });
-    let backoff = Backoff::new(BackoffConfig::default(), 1);
+    let backoff = Backoff::new(BackoffConfig::default().limits(), 1);
     let shard = Shard::new(0, Arc::clone(&queue), Arc::clone(&shared), backoff);
     Bench {
         queue,

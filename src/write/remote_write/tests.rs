@@ -347,7 +347,8 @@ fn run_with_faults(seed: u64) {
     let mut expected: BTreeMap<SeriesKey, BTreeMap<TimestampMs, u64>> = BTreeMap::new();
     for sample in all {
         let series = expected.entry(key_of(sample)).or_default();
-        series.insert(sample.timestamp_ms, sample.value.to_bits());
+        let bits = sample.value.number().unwrap().to_bits();
+        series.insert(sample.timestamp_ms, bits);
     }
     // What the receiver took: also what it never acknowledged, which comes a second time then.
     let mut found: BTreeMap<SeriesKey, BTreeMap<TimestampMs, u64>> = BTreeMap::new();

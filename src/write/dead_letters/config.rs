@@ -1,0 +1,146 @@
+//! The `dead_letters` section of a pipeline file as it is written.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::Secret;
+use crate::write::Problem;
+
+/// librdkafka settings that weir sets itself, with what to write instead.
+const CONTROLLED: [(&str, &str); 2] = [
+    ("bootstrap.servers", "write it as `brokers`"),
+    ("metadata.broker.list", "write it as `brokers`"),
+];
+
+/// The longest name of a Kafka topic, characters.
+const MAX_TOPIC_NAME: usize = 249;
+
+/// Where records go that reached no window: exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// A file, a JSON object a line, which is created or appended to.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// A Kafka topic, a JSON object a record.
+    #[serde(default)]
+    pub kafka: Option<KafkaConfig>,
+}
+
+/// A Kafka topic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Where the cluster is: `host:port`, several with commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Further settings of librdkafka's producer, such as `compression.type`. Their values are never
+    /// printed.
+    #[serde(default)]
+    pub properties: BTreeMap<String, Secret>,
+}
+
+impl Config {
+    /// What the types cannot check. Whether exactly one destination is given is for the caller to
+    /// check: only it knows where the section stands.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Some(path) = &self.file {
+            let message = match path.to_str() {
+                Some("") => Some("is empty; give a file"),
+                Some("-") => {
+                    Some("is '-', but dead letters do not go to standard output; give a file")
+                }
+                _ => None,
+            };
+            problems.extend(message.map(|message| (keys(&["file"]), message.to_owned())));
+        }
+        if let Some(kafka) = &self.kafka {
+            kafka.check(&mut problems);
+        }
+        problems
+    }
+}
+
+impl KafkaConfig {
+    fn check(&self, problems: &mut Vec<Problem>) {
+        if self.brokers.trim().is_empty() {
+            let message = "is empty; write host:port".to_owned();
+            problems.push((keys(&["kafka", "brokers"]), message));
+        }
+        if !is_topic_name(&self.topic) {
+            let message = format!(
+                "'{}' is not a topic name; use letters, digits, '.', '_' and '-', at most 249",
+                self.topic
+            );
+            problems.push((keys(&["kafka", "topic"]), message));
+        }
+        for (property, instead) in CONTROLLED {
+            if self.properties.contains_key(property) {
+                let message = format!("'{property}' is set by weir: {instead}");
+                problems.push((keys(&["kafka", "properties", property]), message));
+            }
+        }
+    }
+}
+
+/// The names that brokers take.
+fn is_topic_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty()
+        && name.len() <= MAX_TOPIC_NAME
+        && name != "."
+        && name != ".."
+        && name.chars().all(legal)
+}
+
+fn keys(path: &[&str]) -> Vec<String> {
+    path.iter().map(|key| (*key).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_way_to_each_problem() {
+        let config: Config = serde_json::from_str(
+            r#"{"file": "-", "kafka": {"brokers": " ", "topic": "a b",
+                "properties": {"bootstrap.servers": "x", "linger.ms": "5"}}}"#,
+        )
+        .unwrap();
+        let paths: Vec<_> = config
+            .validate()
+            .into_iter()
+            .map(|(path, _)| path.join("/"))
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "file",
+                "kafka/brokers",
+                "kafka/topic",
+                "kafka/properties/bootstrap.servers"
+            ]
+        );
+    }
+
+    #[test]
+    fn knows_topic_names() {
+        for (name, expected) in [
+            ("weir-dead-letters", true),
+            ("a.b_C9", true),
+            (&*"x".repeat(249), true),
+            (&*"x".repeat(250), false),
+            ("", false),
+            ("..", false),
+            ("a/b", false),
+        ] {
+            assert_eq!(is_topic_name(name), expected, "{name}");
+        }
+    }
+}
