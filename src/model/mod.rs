@@ -2,6 +2,8 @@
 //!
 //! Level 0: everything may import this, and this imports nothing of weir.
 
+pub mod aggregate;
+pub mod backoff;
 pub mod batch;
 pub mod duration;
 pub mod hash;
@@ -9,14 +11,21 @@ pub mod histogram;
 pub mod record;
 pub mod sample;
 pub mod secret;
+pub mod similar;
 pub mod symbol;
+mod symbol_table;
 pub mod time;
+pub mod tls;
 
+pub use aggregate::AGGREGATE_NAMES;
+pub use backoff::{Backoff, BackoffLimits, parse_retry_after};
 pub use batch::{Batch, Column, DataType, Field, Schema, Trilean};
 pub use duration::Duration;
 pub use histogram::NativeHistogram;
 pub use record::{Envelope, RecordBatch, Split, SplitId};
-pub use sample::{Sample, Series};
+pub use sample::{Sample, SampleValue, Series};
 pub use secret::Secret;
-pub use symbol::{Interner, Symbol};
+pub use similar::suggest;
+pub use symbol::{Interner, Symbol, TextPlace};
 pub use time::{Clock, TimestampMs};
+pub use tls::install_tls;

@@ -22,3 +22,25 @@ impl Bounds {
         self.start <= time && time < self.end
     }
 }
+
+/// The bounds of the windows whose results are taken, by slot.
+#[derive(Debug, Clone, Copy)]
+pub enum Extent<'a> {
+    /// One window of all slots.
+    All(Bounds),
+    /// A window a slot: sessions.
+    Each(&'a [Bounds]),
+}
+
+impl Extent<'_> {
+    /// The window of a slot.
+    pub fn of(self, slot: usize) -> Bounds {
+        match self {
+            Self::All(bounds) => bounds,
+            Self::Each(each) => each
+                .get(slot)
+                .copied()
+                .unwrap_or(Bounds { start: 0, end: 0 }),
+        }
+    }
+}

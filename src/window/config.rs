@@ -1,5 +1,7 @@
 //! The `time` section of a pipeline file and the `window` of a metric.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +20,38 @@ pub struct TimeConfig {
     pub idle_after: Duration,
     /// Events further ahead of the clock than this are dropped and move no watermark.
     pub max_ahead: Duration,
+    /// A split whose events are further ahead of the other splits' than this is not read until they
+    /// have caught up.
+    pub max_drift: Duration,
     /// What happens to late events.
     pub late: LatePolicy,
+    /// How the clocks of the devices are judged. Without it none is.
+    pub clock: Option<ClockConfig>,
+}
+
+/// How the clocks of devices are judged.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClockConfig {
+    /// The text field of the event that tells devices apart.
+    pub device: String,
+    /// The text fields by which devices with wrong clocks are counted: a model, a firmware.
+    #[serde(default)]
+    pub by: Vec<String>,
+    /// The path of the time at which the event was received, written as the event's own time is.
+    /// Where it is left out, what the transport says, or else when weir received it.
+    #[serde(default)]
+    pub received: Option<String>,
+    /// A clock that is wrong by more than this is not believed.
+    #[serde(default = "default_max_skew")]
+    pub max_skew: Duration,
+    /// Drop the events of clocks that are wrong, and count them.
+    #[serde(default)]
+    pub quarantine: bool,
+}
+
+fn default_max_skew() -> Duration {
+    Duration::from_secs(300)
 }
 
 impl Default for TimeConfig {
@@ -28,7 +60,9 @@ impl Default for TimeConfig {
             out_of_order: Duration::from_secs(2),
             idle_after: Duration::from_secs(10),
             max_ahead: Duration::from_secs(60),
+            max_drift: Duration::from_secs(300),
             late: LatePolicy::Drop,
+            clock: None,
         }
     }
 }
@@ -39,6 +73,8 @@ impl Default for TimeConfig {
 pub enum LatePolicy {
     /// They are dropped and counted by metric and reason.
     Drop,
+    /// They are counted as well, and go to the dead letters.
+    Divert,
 }
 
 /// How a metric's events are cut into windows: exactly one of `tumbling`, `sliding` and `session`.
@@ -81,7 +117,6 @@ impl WindowConfig {
     /// # Errors
     /// Everything that is missing, contradictory or zero.
     pub fn build(&self) -> Result<Windows, Vec<WindowProblem>> {
-        let mut problems = self.contradictions();
         let kinds = [
             ("tumbling", self.tumbling),
             ("sliding", self.sliding),
@@ -91,12 +126,10 @@ impl WindowConfig {
             .iter()
             .filter_map(|(key, size)| Some((*key, (*size)?)));
         let Some((key, size)) = given.next() else {
-            problems.push((
-                None,
-                "missing key: one of 'tumbling', 'sliding' or 'session'".into(),
-            ));
-            return Err(problems);
+            let message = "missing key: one of 'tumbling', 'sliding' or 'session'";
+            return Err(vec![(None, message.into())]);
         };
+        let mut problems = self.contradictions();
         for (other, _) in given {
             problems.push((
                 Some(other),
@@ -107,9 +140,12 @@ impl WindowConfig {
             (key, Some(size)),
             ("slide", self.slide),
             ("every", self.every),
+            ("allowed_lateness", self.allowed_lateness),
         ] {
             match duration.map(Duration::as_signed_millis) {
-                Some(0) => problems.push((Some(key), "must be longer than 0s".into())),
+                Some(0) if key != "allowed_lateness" => {
+                    problems.push((Some(key), "must be longer than 0s".into()))
+                }
                 Some(ms) if ms > MAX_SIZE_MS => {
                     problems.push((Some(key), "must be at most 36500d".into()));
                 }
@@ -163,15 +199,15 @@ impl WindowConfig {
     fn tumbling_windows(&self, size: Duration) -> Result<Windows, WindowProblem> {
         let (size_ms, offset_ms) = (size.as_signed_millis(), self.offset_ms());
         let Some(name) = &self.timezone else {
-            check_offset(offset_ms, size_ms, "the window")?;
+            check_offset(offset_ms, size_ms, format_args!("the window, {size}"))?;
             return Ok(Windows::tumbling(Panes::Fixed { size_ms, offset_ms }));
         };
         if size_ms % DAY_MS != 0 {
             let message =
-                format!("a time zone is for windows of whole days, found {size}; such as 1d");
+                format!("a time zone is for windows of whole days, such as 1d; found {size}");
             return Err((Some("timezone"), message));
         }
-        check_offset(offset_ms, DAY_MS, "a day")?;
+        check_offset(offset_ms, DAY_MS, format_args!("a day"))?;
         let zone = zone_of(name).ok_or_else(|| {
             let message = format!(
                 "unknown time zone '{name}'; use an IANA name such as 'Europe/Berlin' or 'UTC'"
@@ -199,12 +235,20 @@ impl WindowConfig {
             );
             return Err((Some("slide"), message));
         }
-        check_offset(self.offset_ms(), slide_ms, "the slide")?;
+        check_offset(
+            self.offset_ms(),
+            slide_ms,
+            format_args!("the slide, {slide}"),
+        )?;
         let windows = Windows::sliding(size_ms, slide_ms, self.offset_ms());
-        let panes = size_ms / windows.pane(0).length_ms();
+        let pane_ms = windows.pane(0).length_ms();
+        let panes = size_ms / pane_ms;
         if panes > MAX_PANES {
+            let pane = Duration::from_millis(pane_ms.unsigned_abs());
             let message = format!(
-                "makes {panes} panes of a window; at most {MAX_PANES} are allowed, so take a slide with a larger common divisor with {size}"
+                "must cut the size into fewer panes: windows of {size} every {slide} consist of \
+                 {panes} panes of {pane}, and at most {MAX_PANES} are allowed; take a longer slide \
+                 of which the size is a multiple"
             );
             return Err((Some("slide"), message));
         }
@@ -216,9 +260,163 @@ impl WindowConfig {
     }
 }
 
-fn check_offset(offset_ms: i64, below_ms: i64, what: &str) -> Result<(), WindowProblem> {
+fn check_offset(
+    offset_ms: i64,
+    below_ms: i64,
+    what: fmt::Arguments<'_>,
+) -> Result<(), WindowProblem> {
     if offset_ms < below_ms {
         return Ok(());
     }
     Err((Some("offset"), format!("must be shorter than {what}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::WindowKind;
+
+    fn duration(text: &str) -> Option<Duration> {
+        Some(text.parse().unwrap())
+    }
+
+    fn built(config: &WindowConfig) -> Windows {
+        config.build().unwrap()
+    }
+
+    fn problems(config: &WindowConfig) -> Vec<(Option<&'static str>, String)> {
+        config.build().unwrap_err()
+    }
+
+    fn tumbling(size: &str) -> WindowConfig {
+        WindowConfig {
+            tumbling: duration(size),
+            ..WindowConfig::default()
+        }
+    }
+
+    fn sliding(size: &str, slide: &str) -> WindowConfig {
+        WindowConfig {
+            sliding: duration(size),
+            slide: duration(slide),
+            ..WindowConfig::default()
+        }
+    }
+
+    fn session(gap: &str) -> WindowConfig {
+        WindowConfig {
+            session: duration(gap),
+            ..WindowConfig::default()
+        }
+    }
+
+    #[test]
+    fn each_kind_is_built_with_its_keys() {
+        let shifted = WindowConfig {
+            offset: duration("2s"),
+            allowed_lateness: duration("30s"),
+            ..tumbling("5s")
+        };
+        let windows = built(&shifted);
+        assert_eq!(windows.kind(), WindowKind::Tumbling);
+        assert_eq!(windows.lateness_ms(), 30_000);
+        assert_eq!(windows.pane(2_000).start, 2_000);
+        assert_eq!(windows.pane(1_999).start, -3_000);
+
+        let slides = WindowConfig {
+            offset: duration("5s"),
+            ..sliding("1m", "20s")
+        };
+        let windows = built(&slides);
+        assert_eq!(windows.next_end(0), 5_000);
+        assert_eq!(windows.window(25_000).start, -35_000);
+        assert_eq!(windows.pane(6_000).length_ms(), 20_000);
+        assert_eq!(windows.lateness_ms(), 0);
+
+        let gathered = WindowConfig {
+            every: duration("1m"),
+            ..session("5m")
+        };
+        let kind = WindowKind::Session {
+            gap_ms: 300_000,
+            every_ms: Some(60_000),
+        };
+        assert_eq!(built(&gathered).kind(), kind);
+    }
+
+    #[test]
+    fn days_of_a_zone_begin_at_its_midnight_plus_the_offset() {
+        let shifts = WindowConfig {
+            timezone: Some("Europe/Berlin".into()),
+            offset: duration("6h"),
+            ..tumbling("1d")
+        };
+        // 2026-11-21 at noon UTC; the day began at 05:00 UTC.
+        let day = built(&shifts).pane(1_795_262_400_000);
+        assert_eq!(day.start, 1_795_237_200_000);
+        assert_eq!(day.length_ms(), 86_400_000);
+    }
+
+    #[test]
+    fn the_widest_windows_that_make_sense_are_taken() {
+        built(&sliding("5m", "5m"));
+        built(&tumbling("36500d"));
+        built(&tumbling("1ms"));
+        built(&session("1ms"));
+        assert_eq!(built(&sliding("10s", "1ms")).pane(0).length_ms(), 1);
+        let offset = WindowConfig {
+            offset: duration("4999ms"),
+            ..tumbling("5s")
+        };
+        built(&offset);
+    }
+
+    #[test]
+    fn everything_else_is_refused_at_the_key_that_is_wrong() {
+        let keys = |config: &WindowConfig| -> Vec<Option<&str>> {
+            problems(config).into_iter().map(|(key, _)| key).collect()
+        };
+        assert_eq!(keys(&WindowConfig::default()), [None]);
+        assert_eq!(keys(&tumbling("0s")), [Some("tumbling")]);
+        assert_eq!(keys(&tumbling("36501d")), [Some("tumbling")]);
+        assert_eq!(keys(&sliding("0s", "0s")), [Some("sliding"), Some("slide")]);
+        assert_eq!(keys(&sliding("5s", "5001ms")), [Some("slide")]);
+        assert_eq!(keys(&sliding("10001ms", "1ms")), [Some("slide")]);
+        let without_slide = WindowConfig {
+            slide: None,
+            ..sliding("5s", "5s")
+        };
+        assert_eq!(keys(&without_slide), [None]);
+        let everything = WindowConfig {
+            slide: duration("1s"),
+            every: duration("1s"),
+            sliding: duration("5s"),
+            timezone: Some("UTC".into()),
+            ..session("5s")
+        };
+        assert_eq!(
+            keys(&everything),
+            [Some("timezone"), Some("session")],
+            "with 'sliding', the first kind that is given"
+        );
+        let zone = |name: &str, size| WindowConfig {
+            timezone: Some(name.into()),
+            ..tumbling(size)
+        };
+        assert_eq!(keys(&zone("Europe/Berln", "1d")), [Some("timezone")]);
+        assert_eq!(keys(&zone("Europe/Berlin", "5h")), [Some("timezone")]);
+        let offset = |offset, config| WindowConfig {
+            offset: duration(offset),
+            ..config
+        };
+        assert_eq!(keys(&offset("5s", tumbling("5s"))), [Some("offset")]);
+        assert_eq!(keys(&offset("1s", sliding("5s", "1s"))), [Some("offset")]);
+        assert_eq!(keys(&offset("24h", zone("UTC", "7d"))), [Some("offset")]);
+        assert_eq!(keys(&offset("1s", session("5s"))), [Some("offset")]);
+        let late = WindowConfig {
+            allowed_lateness: duration("36501d"),
+            ..tumbling("5s")
+        };
+        assert_eq!(keys(&late), [Some("allowed_lateness")]);
+    }
 }

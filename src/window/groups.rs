@@ -38,7 +38,7 @@ impl Groups {
             slots: 0,
             table: HashTable::new(),
             hasher: FixedState::with_seed(0),
-            aggregates: kinds.iter().map(|kind| Aggregate::new(*kind)).collect(),
+            aggregates: kinds.iter().map(Aggregate::new).collect(),
         }
     }
 

@@ -93,8 +93,9 @@ fn days_around(time: TimestampMs, days: i64, offset_ms: i64, zone: &TimeZone) ->
     }
 }
 
-/// When a day begins, ms since the epoch: at its midnight plus the offset by the clocks of the zone,
-/// or when these have been put forward over that, right after.
+/// When a day begins, ms since the epoch: at its midnight plus the offset by the clocks of the zone. A
+/// time that these pass over when they are put forward is taken by as much later as they are put
+/// forward (RFC 5545, section 3.3.5).
 fn start_of_day(number: i64, offset_ms: i64, zone: &TimeZone) -> TimestampMs {
     let clock = Date::constant(1970, 1, 1)
         .checked_add(SignedDuration::from_hours(number.saturating_mul(24)))

@@ -6,6 +6,7 @@
 //! session has ended once the panes up to a gap behind its last event have come.
 
 use super::aggregate::{AggregateKind, SymbolMap};
+use super::bounds::Extent;
 use super::groups::Groups;
 use crate::model::TimestampMs;
 
@@ -95,7 +96,7 @@ impl Sessions {
     }
 
     /// Takes sessions out by their slots.
-    fn take(&mut self, ending: &mut Vec<u32>) -> Option<Ended> {
+    fn take(&mut self, ending: &mut [u32]) -> Option<Ended> {
         if ending.is_empty() {
             return None;
         }
@@ -142,7 +143,9 @@ fn spans_of(groups: &Groups) -> Vec<Span> {
     let [.., first, last] = groups.aggregates() else {
         return Vec::new();
     };
-    let (first, last) = (first.finish(), last.finish());
+    // Lowest and highest values need no window.
+    let none = Extent::Each(&[]);
+    let (first, last) = (first.finish(none), last.finish(none));
     let times = first.numbers().iter().zip(last.numbers());
     times
         .map(|(first, last)| Span {

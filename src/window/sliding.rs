@@ -1,13 +1,14 @@
 //! Sliding windows out of panes.
 //!
-//! Windows that overlap share their panes, and merging each pane anew for each window would cost as
-//! many merges as panes in a window. Here are two stacks instead (the classic queue of two stacks;
-//! Tangwongsan, Hirzel and Schneider, "Low-Latency Sliding-Window Aggregation in Worst-Case
-//! Constant Time", DEBS 2017, section 2): the older panes are kept as merges of each pane with all
-//! that follow it up to where the front ends, the newer ones as one merge of them all. A window is
-//! then one merge of two, and each pane is merged three times on its way, whatever the overlap.
+//! Windows that overlap share their panes, and merging all panes anew for each window would cost as
+//! many merges as panes in a window. So panes are also kept merged by blocks of about the square root
+//! of their number: a window is the blocks that lie in it whole, and the panes of the one block that
+//! it begins in. Each pane is held twice, and a window of `n` panes takes about `2 √n` merges.
+//! (Suffix merges, as in the two stacks of Tangwongsan, Hirzel and Schneider, DEBS 2017, take three
+//! merges, but hold each group once for every pane before it: a thousand times the memory for windows
+//! of a thousand panes.)
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use super::aggregate::{AggregateKind, SymbolMap};
 use super::bounds::Bounds;
@@ -19,61 +20,35 @@ use crate::model::TimestampMs;
 pub struct SlidingPanes {
     key_width: usize,
     kinds: Vec<AggregateKind>,
-    /// The older panes, oldest first: each with what was merged of it and all after it in `front`.
-    front: VecDeque<(Bounds, Groups)>,
-    /// The newer panes, oldest first.
-    back: Vec<(Bounds, Groups)>,
-    /// All of `back` merged.
-    back_total: Groups,
+    /// How long a block is, ms: whole panes.
+    block_ms: i64,
+    /// By their beginnings.
+    panes: BTreeMap<TimestampMs, Groups>,
+    /// All panes of each block merged, by the block's beginning.
+    blocks: BTreeMap<TimestampMs, Groups>,
 }
 
 impl SlidingPanes {
-    /// No panes yet.
-    pub fn new(key_width: usize, kinds: Vec<AggregateKind>) -> Self {
+    /// No panes yet, of `pane_ms` each; windows have `size_ms`.
+    pub fn new(key_width: usize, kinds: Vec<AggregateKind>, pane_ms: i64, size_ms: i64) -> Self {
+        let panes = (size_ms / pane_ms.max(1)).max(1);
         Self {
-            back_total: Groups::new(key_width, &kinds),
             key_width,
             kinds,
-            front: VecDeque::new(),
-            back: Vec::new(),
+            block_ms: panes.isqrt().max(1).saturating_mul(pane_ms.max(1)),
+            panes: BTreeMap::new(),
+            blocks: BTreeMap::new(),
         }
     }
 
     /// Adds a pane, or more of one that is there: events that were late for the windows so far.
     pub fn add(&mut self, pane: Bounds, groups: &Groups) {
-        let front_end = self.front.back().map(|(last, _)| last.end);
-        if front_end.is_some_and(|end| pane.end <= end) {
-            self.add_to_front(pane, groups);
-            return;
-        }
-        self.back_total.merge(groups, &SymbolMap::Same);
-        match self
-            .back
-            .binary_search_by_key(&pane.end, |(known, _)| known.end)
-        {
-            Ok(place) => {
-                if let Some((_, known)) = self.back.get_mut(place) {
-                    known.merge(groups, &SymbolMap::Same);
-                }
-            }
-            Err(place) => self.back.insert(place, (pane, groups.clone())),
-        }
-    }
-
-    /// Every merge that reaches back to the pane takes it in.
-    fn add_to_front(&mut self, pane: Bounds, groups: &Groups) {
-        let place = self
-            .front
-            .partition_point(|(known, _)| known.end < pane.end);
-        let is_new = self
-            .front
-            .get(place)
-            .is_none_or(|(known, _)| known.end != pane.end);
-        if is_new && let Some((_, after)) = self.front.get(place) {
-            let after = after.clone();
-            self.front.insert(place, (pane, after));
-        }
-        for (_, merged) in self.front.iter_mut().take(place + 1) {
+        let empty = || Groups::new(self.key_width, &self.kinds);
+        let block = pane.start - pane.start.rem_euclid(self.block_ms);
+        for merged in [
+            self.panes.entry(pane.start).or_insert_with(empty),
+            self.blocks.entry(block).or_insert_with(empty),
+        ] {
             merged.merge(groups, &SymbolMap::Same);
         }
     }
@@ -82,61 +57,37 @@ impl SlidingPanes {
     /// windows must come in the order of their ends, and the panes before the windows that they
     /// belong to.
     pub fn window(&mut self, window: Bounds) -> Groups {
-        self.forget_before(window.start);
-        if self.front.is_empty() {
-            self.turn();
+        self.panes = self.panes.split_off(&window.start);
+        let first_whole = window.start + (-window.start).rem_euclid(self.block_ms);
+        let broken = first_whole.saturating_sub(self.block_ms);
+        self.blocks = self.blocks.split_off(&broken);
+        let mut all = Groups::new(self.key_width, &self.kinds);
+        let single = self.panes.range(..first_whole);
+        let whole = self.blocks.range(first_whole..);
+        for (_, groups) in single.chain(whole) {
+            all.merge(groups, &SymbolMap::Same);
         }
-        match self.front.front() {
-            None => self.back_total.clone(),
-            Some((_, merged)) => {
-                let mut all = merged.clone();
-                all.merge(&self.back_total, &SymbolMap::Same);
-                all
-            }
-        }
-    }
-
-    fn forget_before(&mut self, start: TimestampMs) {
-        while self
-            .front
-            .front()
-            .is_some_and(|(pane, _)| pane.start < start)
-        {
-            self.front.pop_front();
-        }
-        if self.front.is_empty()
-            && self
-                .back
-                .first()
-                .is_some_and(|(pane, _)| pane.start < start)
-        {
-            self.back.retain(|(pane, _)| pane.start >= start);
-            self.turn();
-        }
-    }
-
-    /// Makes the newer panes the older ones.
-    fn turn(&mut self) {
-        let mut merged: Option<Groups> = None;
-        for (pane, mut groups) in std::mem::take(&mut self.back).into_iter().rev() {
-            if let Some(after) = &merged {
-                groups.merge(after, &SymbolMap::Same);
-            }
-            self.front.push_front((pane, groups.clone()));
-            merged = Some(groups);
-        }
-        self.back_total = Groups::new(self.key_width, &self.kinds);
+        all
     }
 
     /// Whether no pane is kept.
     pub fn is_empty(&self) -> bool {
-        self.front.is_empty() && self.back.is_empty()
+        self.panes.is_empty()
+    }
+
+    /// How many panes are kept.
+    pub fn len(&self) -> usize {
+        self.panes.len()
+    }
+
+    /// How many groups there are in the panes together.
+    pub fn groups(&self) -> usize {
+        self.panes.values().map(Groups::len).sum()
     }
 
     /// How many bytes the panes take, about.
     pub fn byte_len(&self) -> usize {
-        let panes = self.front.iter().chain(&self.back);
-        let bytes: usize = panes.map(|(_, groups)| groups.byte_len()).sum();
-        bytes + self.back_total.byte_len()
+        let all = self.panes.values().chain(self.blocks.values());
+        all.map(Groups::byte_len).sum()
     }
 }

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use super::aggregate::{AggregateKind, Input, Origin};
 use super::bounds::Bounds;
 use super::groups::Groups;
+use super::slots::SlotFinder;
 use super::windows::{Closed, Progress, Windows};
 use crate::model::{Column, Symbol, TimestampMs, Trilean};
+
+/// After so many panes of one batch its rows are sorted.
+const TURNS_UNSORTED: usize = 4;
 
 /// The rows of a batch that a metric takes in.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +22,8 @@ pub struct Rows<'a> {
     /// The watermark of the rows' own split before each row: its highest event time so far minus
     /// the allowed disorder.
     pub watermarks: &'a [TimestampMs],
+    /// The earliest and the latest of the times.
+    pub span: (TimestampMs, TimestampMs),
     /// The last of the split's watermarks: where no window of the batch ends at or before it, no
     /// row is late.
     pub last_watermark: TimestampMs,
@@ -69,6 +75,16 @@ pub struct PaneKey {
     pub pane: Bounds,
 }
 
+/// A row that came too late for its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LateRow {
+    /// The row of the batch.
+    pub row: u32,
+    /// Whether the window had closed while the split was idle; if not, the split's own watermark had
+    /// passed the window's end.
+    pub after_idle: bool,
+}
+
 /// The open panes of one metric.
 #[derive(Debug)]
 pub struct WindowStore {
@@ -89,10 +105,27 @@ struct Scratch {
     /// The rows of the pane at hand, and the slot of each.
     rows: Vec<u32>,
     slots: Vec<u32>,
-    key: Vec<Symbol>,
+    finder: SlotFinder,
     /// Rows of other panes of the batch.
     others: Vec<u32>,
     pending: Vec<u32>,
+    /// Whether the pending rows are in the order of their times.
+    is_sorted: bool,
+    /// The late rows of the batch, where somebody asks for them.
+    late: Option<Vec<LateRow>>,
+}
+
+impl Scratch {
+    fn note_late(&mut self, row: u32, closed: Closed) {
+        let after_idle = match closed {
+            Closed::Written => return,
+            Closed::Late => false,
+            Closed::LateAfterIdle => true,
+        };
+        if let Some(late) = &mut self.late {
+            late.push(LateRow { row, after_idle });
+        }
+    }
 }
 
 impl WindowStore {
@@ -115,6 +148,17 @@ impl WindowStore {
         }
     }
 
+    /// From now on, keeps which rows of each batch were late, for [`late_rows`](Self::late_rows).
+    pub fn keep_late_rows(&mut self) {
+        self.scratch.late = Some(Vec::new());
+    }
+
+    /// The late rows of the last [`ingest`](Self::ingest), each once; none unless
+    /// [`keep_late_rows`](Self::keep_late_rows) was called.
+    pub fn late_rows(&self) -> &[LateRow] {
+        self.scratch.late.as_deref().unwrap_or_default()
+    }
+
     /// Takes in rows. `keys` are the key columns, each with a symbol a row; `arguments` stand in the
     /// order of the aggregates.
     pub fn ingest(
@@ -126,14 +170,28 @@ impl WindowStore {
         let mut dropped = Dropped::default();
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.pending.clear();
+        if let Some(late) = &mut scratch.late {
+            late.clear();
+        }
         match rows.selected {
             Some(selected) => scratch.pending.extend_from_slice(selected),
             None => scratch
                 .pending
                 .extend(0..u32::try_from(rows.times.len()).unwrap_or(u32::MAX)),
         }
-        // A batch spans one pane or two: each turn takes out the rows of one.
+        scratch.is_sorted = false;
+        // A batch spans one pane or two: each turn takes out the rows of one. Where it spans many, its
+        // rows are sorted first, so that a turn need not look at them all.
+        let mut turns = 0;
         while let Some(first) = scratch.pending.first() {
+            if turns == TURNS_UNSORTED {
+                let time = |row: &u32| rows.times.get(*row as usize).copied();
+                scratch.pending.sort_by_key(time);
+                scratch.is_sorted = true;
+                turns += 1;
+                continue;
+            }
+            turns += 1;
             let Some(time) = rows.times.get(*first as usize) else {
                 break;
             };
@@ -145,6 +203,31 @@ impl WindowStore {
         }
         self.scratch = scratch;
         dropped
+    }
+
+    /// Takes in the rows that the last [`ingest`](Self::ingest) has found late, as if they had happened
+    /// when they came: at the watermark of their split, where its time stood.
+    pub fn ingest_late(&mut self, rows: &Rows<'_>, keys: &[&[Symbol]], arguments: &[Argument<'_>]) {
+        let late = self.late_rows().to_vec();
+        if late.is_empty() {
+            return;
+        }
+        let came = |row: usize| {
+            let watermark = rows.watermarks.get(row).copied();
+            watermark.map_or(self.closed, |watermark| watermark.max(self.closed))
+        };
+        let times: Vec<TimestampMs> = (0..rows.times.len()).map(came).collect();
+        let selected: Vec<u32> = late.iter().map(|late| late.row).collect();
+        let rows = Rows {
+            times: &times,
+            watermarks: &[],
+            span: (TimestampMs::MIN, TimestampMs::MAX),
+            last_watermark: TimestampMs::MIN,
+            selected: Some(&selected),
+            ..*rows
+        };
+        // By that time nothing is late.
+        self.ingest(&rows, keys, arguments);
     }
 
     /// Moves pending rows of a pane that count from one window on to `rows`, and all rows that are
@@ -166,10 +249,22 @@ impl WindowStore {
             .then(|| self.windows.first_end(pane));
         let all_open = due.is_some();
         let required = keys.last().copied().filter(|_| self.last_key_required);
-        for row in &scratch.pending {
+        let (earliest, latest) = rows.span;
+        if all_open && required.is_none() && pane.contains(earliest) && pane.contains(latest) {
+            std::mem::swap(&mut scratch.rows, &mut scratch.pending);
+            return due;
+        }
+        let pending = std::mem::take(&mut scratch.pending);
+        for (place, row) in pending.iter().enumerate() {
             let index = *row as usize;
             let time = rows.times.get(index).copied().unwrap_or_default();
             if !pane.contains(time) {
+                if scratch.is_sorted && time >= pane.end {
+                    scratch
+                        .others
+                        .extend_from_slice(pending.get(place..).unwrap_or_default());
+                    break;
+                }
                 scratch.others.push(*row);
                 continue;
             }
@@ -184,6 +279,7 @@ impl WindowStore {
                     Ok(_) => {}
                     Err(closed) => {
                         dropped.count(closed);
+                        scratch.note_late(*row, closed);
                         continue;
                     }
                 }
@@ -197,6 +293,7 @@ impl WindowStore {
             }
             scratch.rows.push(*row);
         }
+        scratch.pending = pending;
         due.filter(|_| !scratch.rows.is_empty())
     }
 
@@ -221,14 +318,9 @@ impl WindowStore {
             .entry(key)
             .or_insert_with(|| Groups::new(self.key_width, &self.kinds));
         scratch.slots.clear();
-        for row in &scratch.rows {
-            scratch.key.clear();
-            for column in keys {
-                let symbol = column.get(*row as usize).copied().unwrap_or(Symbol::NULL);
-                scratch.key.push(symbol);
-            }
-            scratch.slots.push(groups.slot(&scratch.key));
-        }
+        scratch
+            .finder
+            .find(groups, &scratch.rows, keys, &mut scratch.slots);
         groups.grow_aggregates();
         let input = Input {
             rows: &scratch.rows,

@@ -4,8 +4,15 @@
 //! lowest of its active splits, and never goes back. Idle splits step aside; when all splits are
 //! idle, the watermark follows the clock, so that windows close when traffic stops, but no earlier
 //! than they would have closed with traffic.
+//!
+//! A split that is further ahead of the others than `max_drift` is paused until they have caught
+//! up: what it shows meanwhile could only wait in open windows. It is measured against the lowest
+//! active split, and at least against the pipeline's watermark; a split that has shown nothing yet
+//! counts as standing at that watermark, or, before there is one, where the lowest of the others
+//! began. So the lowest split is never paused, and open windows span no more than the watermark,
+//! the allowed disorder, `max_drift`, and one batch of each split.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{SplitId, TimestampMs};
 
@@ -31,8 +38,21 @@ struct Split {
     /// How often it was assigned and not revoked yet. The next assignment may be known before the
     /// worker has got to the revocation of the one before.
     assignments: u32,
+    /// The highest time of its first events.
+    first: Option<TimestampMs>,
     /// Since when its records have given no event, by the clock.
     eventless_since_ms: Option<TimestampMs>,
+    /// Whether it is not to be read until the others have caught up.
+    paused: bool,
+}
+
+/// Which splits are to be paused, after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// All of them.
+    pub splits: BTreeSet<SplitId>,
+    /// How many of them were not paused before.
+    pub new: u64,
 }
 
 impl Default for Split {
@@ -41,7 +61,9 @@ impl Default for Split {
             state: SplitState::Active,
             highest: None,
             assignments: 0,
+            first: None,
             eventless_since_ms: None,
+            paused: false,
         }
     }
 }
@@ -50,11 +72,14 @@ impl Default for Split {
 #[derive(Debug)]
 pub struct Watermarks {
     out_of_order_ms: i64,
+    /// How far a split may be ahead of the others, ms; any distance where there is none.
+    max_drift_ms: Option<i64>,
     splits: BTreeMap<SplitId, Split>,
     current: TimestampMs,
     /// When the last events were processed, by the clock.
     last_events_ms: TimestampMs,
-    input_ended: bool,
+    /// How many workers take no input for now.
+    held: usize,
 }
 
 impl Watermarks {
@@ -62,11 +87,19 @@ impl Watermarks {
     pub fn new(out_of_order_ms: i64) -> Self {
         Self {
             out_of_order_ms,
+            max_drift_ms: None,
             splits: BTreeMap::new(),
             current: TimestampMs::MIN,
             last_events_ms: TimestampMs::MIN,
-            input_ended: false,
+            held: 0,
         }
+    }
+
+    /// The same, with splits paused that are more than `max_drift_ms` ahead of the others.
+    #[must_use]
+    pub fn with_max_drift(mut self, max_drift_ms: i64) -> Self {
+        self.max_drift_ms = Some(max_drift_ms);
+        self
     }
 
     /// A split begins. It holds back the watermark until its first events.
@@ -82,6 +115,7 @@ impl Watermarks {
         let entry = self.splits.entry(split).or_default();
         entry.state = SplitState::Active;
         entry.highest = entry.highest.max(highest);
+        entry.first = entry.first.or(entry.highest);
         entry.eventless_since_ms = None;
         self.last_events_ms = self.last_events_ms.max(now_ms);
     }
@@ -131,9 +165,24 @@ impl Watermarks {
         }
     }
 
-    /// All input has ended: every window closes.
-    pub fn end(&mut self) {
-        self.input_ended = true;
+    /// A worker takes no input for now. What waits for it may be of splits that are idle as yet, so
+    /// the watermark stays where it is until [`release`](Self::release).
+    pub fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    /// A worker that had to [`hold`](Self::hold) takes input again.
+    pub fn release(&mut self) {
+        self.held = self.held.saturating_sub(1);
+    }
+
+    /// All input has ended: the splits of which nothing waits any more have ended with it.
+    pub fn end(&mut self, is_over: impl Fn(SplitId) -> bool) {
+        for (id, split) in &mut self.splits {
+            if is_over(*id) {
+                split.state = SplitState::Finished;
+            }
+        }
     }
 
     fn set_state(&mut self, split: SplitId, state: SplitState) {
@@ -144,14 +193,13 @@ impl Watermarks {
 
     /// The pipeline's watermark at `now_ms` by the clock, ms since the epoch.
     pub fn advance(&mut self, now_ms: TimestampMs) -> TimestampMs {
-        self.current = self.current.max(self.candidate(now_ms));
+        if self.held == 0 {
+            self.current = self.current.max(self.candidate(now_ms));
+        }
         self.current
     }
 
     fn candidate(&self, now_ms: TimestampMs) -> TimestampMs {
-        if self.input_ended {
-            return END_OF_TIME;
-        }
         let with = |state| {
             self.splits
                 .values()
@@ -175,12 +223,88 @@ impl Watermarks {
         })
     }
 
-    /// How many splits are in a state.
+    /// Decides anew which splits are paused; gives them where that has changed. A paused split goes
+    /// on at half of the greatest drift, because to pause and resume is not free for a source.
+    pub fn align(&mut self) -> Option<Paused> {
+        let max_drift_ms = self.max_drift_ms?;
+        let standing = self.standing();
+        let (mut new, mut changed) = (0, false);
+        for split in self.splits.values_mut() {
+            let limit_ms = if split.paused {
+                max_drift_ms / 2
+            } else {
+                max_drift_ms
+            };
+            let drift_ms = split.drift_ms(standing);
+            let paused = drift_ms.is_some_and(|drift_ms| drift_ms > limit_ms);
+            changed |= paused != split.paused;
+            new += u64::from(paused && !split.paused);
+            split.paused = paused;
+        }
+        changed.then(|| Paused {
+            splits: self
+                .splits
+                .iter()
+                .filter(|(_, split)| split.paused)
+                .map(|(id, _)| *id)
+                .collect(),
+            new,
+        })
+    }
+
+    /// Whether a split is paused.
+    pub fn is_paused(&self, split: SplitId) -> bool {
+        self.splits.get(&split).is_some_and(|split| split.paused)
+    }
+
+    /// How far the highest active split is ahead of where the others stand, ms.
+    pub fn drift_ms(&self) -> i64 {
+        let standing = self.standing();
+        let drifts = self.splits.values();
+        drifts
+            .filter_map(|split| split.drift_ms(standing))
+            .max()
+            .unwrap_or_default()
+            .max(0)
+    }
+
+    /// Where the splits stand that hold back the watermark, as an event time, where that is known.
+    fn standing(&self) -> Option<TimestampMs> {
+        let active = || {
+            let splits = self.splits.values();
+            splits.filter(|split| split.state == SplitState::Active)
+        };
+        let watermark = (self.current > TimestampMs::MIN)
+            .then(|| self.current.saturating_add(self.out_of_order_ms));
+        let lowest = if active().all(|split| split.highest.is_some()) {
+            active().filter_map(|split| split.highest).min()
+        } else if watermark.is_none() {
+            active().filter_map(|split| split.first).min()
+        } else {
+            None
+        };
+        lowest.max(watermark)
+    }
+
+    /// How many splits are in a state; paused ones are in no other.
     pub fn count(&self, state: SplitState) -> usize {
         self.splits
             .values()
-            .filter(|split| split.state == state)
+            .filter(|split| split.state == state && !split.paused)
             .count()
+    }
+
+    /// How many splits are paused.
+    pub fn count_paused(&self) -> usize {
+        self.splits.values().filter(|split| split.paused).count()
+    }
+}
+
+impl Split {
+    /// How far it is ahead of `standing`, ms; nothing where it holds back no watermark.
+    fn drift_ms(&self, standing: Option<TimestampMs>) -> Option<i64> {
+        let highest = self.highest.filter(|_| self.state == SplitState::Active)?;
+        Some(highest.saturating_sub(standing?))
     }
 }
 
@@ -190,6 +314,7 @@ mod tests {
 
     const A: SplitId = SplitId(0);
     const B: SplitId = SplitId(1);
+    const C: SplitId = SplitId(2);
 
     #[test]
     fn is_the_lowest_of_the_active_splits_and_never_goes_back() {
@@ -212,8 +337,6 @@ mod tests {
         assert_eq!(watermarks.advance(0), 18_000);
         watermarks.revoke(A);
         assert_eq!(watermarks.advance(0), 18_000);
-        watermarks.end();
-        assert_eq!(watermarks.advance(0), END_OF_TIME);
     }
 
     #[test]
@@ -271,6 +394,126 @@ mod tests {
         watermarks.assign(A);
         watermarks.idle(A);
         assert_eq!(watermarks.advance(1_000_000), i64::MIN);
+    }
+
+    fn paused(watermarks: &mut Watermarks) -> Vec<SplitId> {
+        watermarks.advance(0);
+        drop(watermarks.align());
+        let ids = [A, B, C].into_iter();
+        ids.filter(|id| watermarks.is_paused(*id)).collect()
+    }
+
+    #[test]
+    fn a_split_that_runs_ahead_is_paused_until_the_others_have_come_half_way() {
+        let mut watermarks = Watermarks::new(2_000).with_max_drift(10_000);
+        watermarks.assign(A);
+        watermarks.assign(B);
+        watermarks.events(A, Some(100_000), 0);
+        watermarks.events(B, Some(110_000), 0);
+        assert_eq!(paused(&mut watermarks), [], "exactly as far as it may");
+        watermarks.events(B, Some(110_001), 0);
+        watermarks.advance(0);
+        let expected = Paused {
+            splits: BTreeSet::from([B]),
+            new: 1,
+        };
+        assert_eq!(watermarks.align(), Some(expected));
+        assert_eq!(watermarks.align(), None, "nothing has changed");
+        assert_eq!(watermarks.drift_ms(), 10_001);
+        assert_eq!(watermarks.count_paused(), 1);
+        assert_eq!(watermarks.count(SplitState::Active), 1);
+        watermarks.events(A, Some(105_000), 0);
+        assert_eq!(paused(&mut watermarks), [B]);
+        assert_eq!(watermarks.advance(0), 103_000, "B holds nothing back");
+        watermarks.events(A, Some(105_001), 0);
+        assert_eq!(paused(&mut watermarks), []);
+        watermarks.events(A, Some(130_000), 0);
+        assert_eq!(
+            paused(&mut watermarks),
+            [A],
+            "now it is the other way round"
+        );
+    }
+
+    #[test]
+    fn splits_that_no_longer_hold_back_the_watermark_pause_nobody() {
+        for step_aside in [
+            Watermarks::idle as fn(&mut Watermarks, SplitId),
+            Watermarks::finish,
+            Watermarks::revoke,
+        ] {
+            let mut watermarks = Watermarks::new(0).with_max_drift(10_000);
+            watermarks.assign(A);
+            watermarks.assign(B);
+            watermarks.events(A, Some(100_000), 0);
+            watermarks.events(B, Some(200_000), 0);
+            assert_eq!(paused(&mut watermarks), [B]);
+            step_aside(&mut watermarks, A);
+            assert_eq!(paused(&mut watermarks), []);
+        }
+        let mut watermarks = Watermarks::new(0).with_max_drift(10_000);
+        watermarks.events(A, Some(100_000), 0);
+        watermarks.events(B, Some(200_000), 0);
+        assert_eq!(paused(&mut watermarks), [B]);
+        watermarks.end(|split| split == A);
+        assert_eq!(
+            paused(&mut watermarks),
+            [],
+            "nothing of A is left to wait for"
+        );
+    }
+
+    #[test]
+    fn a_split_that_has_shown_nothing_stands_where_the_others_began() {
+        let mut watermarks = Watermarks::new(2_000).with_max_drift(10_000);
+        for split in [A, B, C] {
+            watermarks.assign(split);
+        }
+        watermarks.events(A, Some(100_000), 0);
+        watermarks.events(B, Some(105_000), 0);
+        watermarks.events(B, Some(110_001), 0);
+        assert_eq!(paused(&mut watermarks), [B], "C may begin where A began");
+        watermarks.events(A, Some(110_000), 0);
+        assert_eq!(paused(&mut watermarks), [B], "A has gone on since");
+        watermarks.idle(C);
+        assert_eq!(paused(&mut watermarks), [], "C is silent");
+
+        // Once there is a watermark, no window behind it is open any more.
+        assert_eq!(watermarks.advance(0), 108_000);
+        watermarks.revoke(C);
+        watermarks.assign(C);
+        watermarks.events(A, Some(119_000), 0);
+        watermarks.events(B, Some(121_000), 0);
+        assert_eq!(paused(&mut watermarks), [B]);
+    }
+
+    #[test]
+    fn a_split_far_behind_the_watermark_pauses_nobody_that_is_near_it() {
+        let mut watermarks = Watermarks::new(0).with_max_drift(10_000);
+        watermarks.assign(A);
+        watermarks.assign(B);
+        watermarks.idle(B);
+        watermarks.events(A, Some(500_000), 0);
+        watermarks.advance(0);
+        watermarks.events(B, Some(100_000), 0);
+        assert_eq!(paused(&mut watermarks), [], "its windows are closed");
+        watermarks.events(A, Some(510_001), 0);
+        assert_eq!(paused(&mut watermarks), [A]);
+    }
+
+    #[test]
+    fn stays_while_a_worker_takes_no_input() {
+        let mut watermarks = Watermarks::new(0);
+        watermarks.assign(A);
+        watermarks.events(A, Some(10_000), 0);
+        assert_eq!(watermarks.advance(0), 10_000);
+        watermarks.hold();
+        watermarks.hold();
+        watermarks.events(A, Some(20_000), 0);
+        watermarks.release();
+        assert_eq!(watermarks.advance(0), 10_000);
+        watermarks.release();
+        assert_eq!(watermarks.advance(0), 20_000);
     }
 
     #[test]

@@ -27,9 +27,7 @@ impl Average {
     }
 
     pub(super) fn finish(&self) -> Column {
-        // The sum of nothing is NaN, and so is the mean.
-        let mean = |sum: &ExactSum| sum.total() / sum.count() as f64;
-        Column::Number(self.0.sums().iter().map(mean).collect())
+        Column::Number(self.0.sums().iter().map(ExactSum::mean).collect())
     }
 
     pub(super) fn byte_len(&self) -> usize {

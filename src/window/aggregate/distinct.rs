@@ -72,6 +72,16 @@ impl SymbolSet {
         }
     }
 
+    fn contains(&self, symbol: Symbol) -> bool {
+        match self {
+            Self::Few(few) => few.contains(&symbol),
+            Self::Table(table) => table.contains(&symbol),
+            Self::Bitmap { words, .. } => words
+                .get(symbol.index() / 64)
+                .is_some_and(|word| word & (1 << (symbol.index() % 64)) != 0),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Few(few) => few.len(),
@@ -152,6 +162,28 @@ impl DistinctTexts {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.0.iter().map(|set| set.len() as f64).collect())
+    }
+
+    /// The different texts of a slot.
+    pub(super) fn for_each(&self, slot: usize, visit: impl FnMut(Symbol)) {
+        if let Some(set) = self.0.get(slot) {
+            set.for_each(visit);
+        }
+    }
+
+    /// The texts of a slot that another set does not have in it.
+    pub(super) fn for_each_besides(
+        &self,
+        other: &Self,
+        slot: usize,
+        mut visit: impl FnMut(Symbol),
+    ) {
+        let others = other.0.get(slot);
+        self.for_each(slot, |symbol| {
+            if others.is_none_or(|others| !others.contains(symbol)) {
+                visit(symbol);
+            }
+        });
     }
 
     pub(super) fn for_each_symbol(&self, mut visit: impl FnMut(Symbol)) {

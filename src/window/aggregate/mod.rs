@@ -4,28 +4,47 @@
 //! commutative, so the result depends neither on how events were distributed to workers nor on
 //! when they arrived.
 
+mod approximate;
 mod average;
-mod collect;
+mod buckets;
 mod count;
 mod distinct;
+mod exponential;
 mod extreme;
+mod histogram;
 mod kind;
+mod natural;
+mod octave;
 mod ordered;
+mod quantile;
+mod rate;
+mod readings;
+mod spread;
 mod sum;
+mod time_weighted;
 
+use approximate::ApproximateDistinct;
 use average::Average;
-use collect::Collect;
+use buckets::Buckets;
 use count::Count;
 use distinct::{DistinctNumbers, DistinctTexts};
 use extreme::{Extreme, Side};
+use histogram::Histogram;
 use ordered::{Ordered, Pick};
+use quantile::Quantile;
+use readings::Readings;
+use spread::Spread;
 use sum::Sum;
 
-pub use collect::Reading;
-pub use kind::{AggregateKind, Function, NAMES};
+pub use buckets::ClassicHistogram;
+pub use kind::{AggregateKind, Function, Output};
+pub use readings::Reading;
+pub use spread::Measure;
 pub use sum::ExactSum;
 
-use crate::model::{Column, DataType, SplitId, Symbol, TimestampMs, Trilean};
+use super::Extent;
+pub use crate::model::AGGREGATE_NAMES as NAMES;
+use crate::model::{Column, DataType, NativeHistogram, SplitId, Symbol, TimestampMs, Trilean};
 
 /// Where the rows of a batch stand in their source: it breaks ties between equal times.
 #[derive(Debug, Clone, Copy)]
@@ -96,10 +115,16 @@ pub enum Aggregate {
     DistinctTexts(DistinctTexts),
     /// `count(DISTINCT number)`, also of truth values.
     DistinctNumbers(DistinctNumbers),
+    /// `approx_count_distinct`.
+    ApproximateDistinct(ApproximateDistinct),
     /// `sum`.
     Sum(Sum),
     /// `avg`.
     Average(Average),
+    /// `variance`, `stddev` and those of a population.
+    Spread(Spread),
+    /// `quantile` and `median`.
+    Quantile(Quantile),
     /// `min` and `max`.
     Extreme(Extreme),
     /// `first` and `last` of numbers.
@@ -108,8 +133,12 @@ pub enum Aggregate {
     OrderedText(Ordered<Symbol>),
     /// `first` and `last` of truth values.
     OrderedBoolean(Ordered<Trilean>),
-    /// All readings, for metrics without a window.
-    Collect(Collect),
+    /// What goes by the order of readings, and all readings of metrics without a window.
+    Readings(Readings),
+    /// `histogram`.
+    Histogram(Histogram),
+    /// `buckets`.
+    Buckets(Buckets),
 }
 
 /// Does the same for every variant.
@@ -125,32 +154,51 @@ macro_rules! each {
             Aggregate::OrderedNumber($state) => $body,
             Aggregate::OrderedText($state) => $body,
             Aggregate::OrderedBoolean($state) => $body,
-            Aggregate::Collect($state) => $body,
+            Aggregate::ApproximateDistinct($state) => $body,
+            Aggregate::Spread($state) => $body,
+            Aggregate::Quantile($state) => $body,
+            Aggregate::Readings($state) => $body,
+            Aggregate::Histogram($state) => $body,
+            Aggregate::Buckets($state) => $body,
         }
     };
 }
 
 impl Aggregate {
     /// No slots yet.
-    pub fn new(kind: AggregateKind) -> Self {
+    pub fn new(kind: &AggregateKind) -> Self {
         let ordered = |pick| match kind.argument {
             Some(DataType::Text) => Self::OrderedText(Ordered::new(pick)),
             Some(DataType::Boolean) => Self::OrderedBoolean(Ordered::new(pick)),
             _ => Self::OrderedNumber(Ordered::new(pick)),
         };
-        match kind.function {
+        let readings = |measure| Self::Readings(Readings::new(measure));
+        match &kind.function {
             Function::Count => Self::Count(Count::default()),
             Function::CountDistinct if kind.argument == Some(DataType::Text) => {
                 Self::DistinctTexts(DistinctTexts::default())
             }
             Function::CountDistinct => Self::DistinctNumbers(DistinctNumbers::default()),
+            Function::ApproxCountDistinct => {
+                Self::ApproximateDistinct(ApproximateDistinct::default())
+            }
             Function::Sum => Self::Sum(Sum::default()),
             Function::Average => Self::Average(Average::default()),
             Function::Min => Self::Extreme(Extreme::new(Side::Lowest)),
             Function::Max => Self::Extreme(Extreme::new(Side::Highest)),
             Function::First => ordered(Pick::Earliest),
             Function::Last => ordered(Pick::Latest),
-            Function::Collect => Self::Collect(Collect::default()),
+            Function::Spread(measure) => Self::Spread(Spread::new(*measure)),
+            Function::Quantile(share) => Self::Quantile(Quantile::new(*share)),
+            Function::Median => Self::Quantile(Quantile::new(0.5)),
+            Function::Rate => readings(readings::Measure::Rate),
+            Function::Increase => readings(readings::Measure::Increase),
+            Function::Delta => readings(readings::Measure::Delta),
+            Function::TimeAverage => readings(readings::Measure::TimeAverage),
+            Function::TimeIn => readings(readings::Measure::TimeIn),
+            Function::Histogram { schema } => Self::Histogram(Histogram::new(*schema)),
+            Function::Buckets { bounds } => Self::Buckets(Buckets::new(bounds.clone())),
+            Function::Collect => readings(readings::Measure::None),
         }
     }
 
@@ -188,7 +236,22 @@ impl Aggregate {
             (Self::OrderedBoolean(state), Some(Column::Boolean(values))) => {
                 state.update(input, values, filter, |value| *value != Trilean::Null);
             }
-            (Self::Collect(state), Some(Column::Number(values))) => state.update(input, values),
+            (Self::ApproximateDistinct(state), Some(column)) => {
+                state.update(input, column, filter);
+            }
+            (Self::Spread(state), Some(Column::Number(values))) => {
+                state.update(input, values, filter);
+            }
+            (Self::Quantile(state), Some(Column::Number(values))) => {
+                state.update(input, values, filter);
+            }
+            (Self::Readings(state), Some(column)) => state.update(input, column, filter),
+            (Self::Histogram(state), Some(Column::Number(values))) => {
+                state.update(input, values, filter);
+            }
+            (Self::Buckets(state), Some(Column::Number(values))) => {
+                state.update(input, values, filter);
+            }
             // The types were checked when the pipeline was loaded.
             _ => {}
         }
@@ -216,7 +279,14 @@ impl Aggregate {
             (Self::OrderedBoolean(mine), Self::OrderedBoolean(theirs)) => {
                 mine.merge(theirs, slots, |value| value);
             }
-            (Self::Collect(mine), Self::Collect(theirs)) => mine.merge(theirs, slots),
+            (Self::ApproximateDistinct(mine), Self::ApproximateDistinct(theirs)) => {
+                mine.merge(theirs, slots);
+            }
+            (Self::Spread(mine), Self::Spread(theirs)) => mine.merge(theirs, slots),
+            (Self::Quantile(mine), Self::Quantile(theirs)) => mine.merge(theirs, slots),
+            (Self::Readings(mine), Self::Readings(theirs)) => mine.merge(theirs, slots),
+            (Self::Histogram(mine), Self::Histogram(theirs)) => mine.merge(theirs, slots),
+            (Self::Buckets(mine), Self::Buckets(theirs)) => mine.merge(theirs, slots),
             // Both sides come from the same metric.
             _ => {}
         }
@@ -234,12 +304,18 @@ impl Aggregate {
             Self::OrderedNumber(state) => Self::OrderedNumber(state.pick(slots)),
             Self::OrderedText(state) => Self::OrderedText(state.pick(slots)),
             Self::OrderedBoolean(state) => Self::OrderedBoolean(state.pick(slots)),
-            Self::Collect(state) => Self::Collect(state.pick(slots)),
+            Self::ApproximateDistinct(state) => Self::ApproximateDistinct(state.pick(slots)),
+            Self::Spread(state) => Self::Spread(state.pick(slots)),
+            Self::Quantile(state) => Self::Quantile(state.pick(slots)),
+            Self::Readings(state) => Self::Readings(state.pick(slots)),
+            Self::Histogram(state) => Self::Histogram(state.pick(slots)),
+            Self::Buckets(state) => Self::Buckets(state.pick(slots)),
         }
     }
 
-    /// The results, a row for each slot.
-    pub fn finish(&self) -> Column {
+    /// The results, a row for each slot. Those of a distribution are the numbers of its
+    /// values; see [`Self::native_histogram`] and [`Self::classic_histogram`].
+    pub fn finish(&self, windows: Extent<'_>) -> Column {
         match self {
             Self::Count(state) => state.finish(),
             Self::DistinctTexts(state) => state.finish(),
@@ -250,15 +326,50 @@ impl Aggregate {
             Self::OrderedNumber(state) => Column::Number(state.finish(f64::NAN)),
             Self::OrderedText(state) => Column::Text(state.finish(Symbol::NULL)),
             Self::OrderedBoolean(state) => Column::Boolean(state.finish(Trilean::Null)),
-            Self::Collect(_) => Column::Number(Vec::new()),
+            Self::ApproximateDistinct(state) => state.finish(),
+            Self::Spread(state) => state.finish(),
+            Self::Quantile(state) => state.finish(),
+            Self::Readings(state) => state.finish(windows),
+            Self::Histogram(state) => state.finish(),
+            Self::Buckets(state) => state.finish(),
         }
     }
 
-    /// The readings of a slot, where this collects them.
-    pub fn readings(&self, slot: usize) -> Option<&[Reading]> {
+    /// The different texts of a slot, where this is their set.
+    pub fn for_each_distinct(&self, slot: usize, visit: impl FnMut(Symbol)) {
+        if let Self::DistinctTexts(state) = self {
+            state.for_each(slot, visit);
+        }
+    }
+
+    /// The different texts of a slot that another set of texts does not have in the same slot.
+    pub fn for_each_besides(&self, other: &Self, slot: usize, visit: impl FnMut(Symbol)) {
+        if let (Self::DistinctTexts(mine), Self::DistinctTexts(others)) = (self, other) {
+            mine.for_each_besides(others, slot, visit);
+        }
+    }
+
+    /// The native histogram of a slot, where this is one and the slot has values.
+    pub fn native_histogram(&self, slot: usize) -> Option<NativeHistogram> {
         match self {
-            Self::Collect(state) => state.readings(slot),
+            Self::Histogram(state) => state.histogram(slot),
             _ => None,
+        }
+    }
+
+    /// The classic histogram of a slot, where this is one and the slot has values.
+    pub fn classic_histogram(&self, slot: usize) -> Option<ClassicHistogram> {
+        match self {
+            Self::Buckets(state) => state.histogram(slot),
+            _ => None,
+        }
+    }
+
+    /// The readings of a slot by their times, one at each, where this collects readings.
+    pub fn readings(&self, slot: usize) -> Vec<Reading> {
+        match self {
+            Self::Readings(state) => state.ordered(slot),
+            _ => Vec::new(),
         }
     }
 
@@ -275,6 +386,11 @@ impl Aggregate {
     pub fn byte_len(&self) -> usize {
         each!(self, state => state.byte_len())
     }
+}
+
+/// A result beyond the range of doubles is none.
+fn null_unless_finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { f64::NAN }
 }
 
 /// The states of some slots, copied.

@@ -3,9 +3,10 @@
 //! Floating-point addition depends on the order, and the order in which workers see events depends
 //! on timing. So the sum is kept as a 128-bit fixed-point number (in units of 2⁻⁶⁴), which holds
 //! every value below 2⁶² with up to 64 binary places exactly; integer addition has no order.
-//! Other values (very large, very small, or with more places) go through compensated floating-point
-//! addition (Neumaier, ZAMM 54, 1974), which is right to the last place or nearly so.
+//! Other values (very large, very small, or with more places), and what overflows, go into an exact
+//! number that is as wide as it needs to be. So every sum is exact, and rounded once at the end.
 
+use super::natural::{Natural, parts, scale};
 use super::{Input, merge_slots, pick_slots};
 use crate::model::{Column, Trilean};
 
@@ -13,18 +14,40 @@ use crate::model::{Column, Trilean};
 const SCALE: f64 = 18_446_744_073_709_551_616.0;
 /// 2⁶².
 const EXACT_BELOW: f64 = 4_611_686_018_427_387_904.0;
+/// 2³².
+const SQUARE_SCALE: f64 = 4_294_967_296.0;
+/// 2³⁰.
+const SQUARE_EXACT_BELOW: f64 = 1_073_741_824.0;
 
 /// A sum that does not depend on the order of its values.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ExactSum {
+    /// In units of 2⁻⁶⁴.
     fixed: i128,
-    rest: f64,
-    compensation: f64,
     count: u64,
+    /// What the fixed-point number could not take.
+    rest: Option<Box<Rest>>,
+}
+
+/// Two sums, because each of them has no sign.
+#[derive(Debug, Clone, Default)]
+struct Rest {
+    positive: Natural,
+    negative: Natural,
+}
+
+impl Rest {
+    fn side(&mut self, is_negative: bool) -> &mut Natural {
+        if is_negative {
+            &mut self.negative
+        } else {
+            &mut self.positive
+        }
+    }
 }
 
 impl ExactSum {
-    /// Adds a value.
+    /// Adds a value, which must be finite.
     #[inline]
     pub fn add(&mut self, value: f64) {
         self.count += 1;
@@ -46,50 +69,101 @@ impl ExactSum {
         self.add_rest(value);
     }
 
+    /// Adds the square of a value, which must be finite.
+    #[inline]
+    pub fn add_square(&mut self, value: f64) {
+        self.count += 1;
+        let scaled = value * SQUARE_SCALE;
+        if value.abs() < SQUARE_EXACT_BELOW && scaled.trunc() == scaled {
+            #[expect(clippy::cast_possible_truncation, reason = "below 2^62")]
+            let root = i128::from(scaled as i64);
+            return self.add_fixed(root * root);
+        }
+        let (magnitude, exponent) = parts(value);
+        let square = u128::from(magnitude) * u128::from(magnitude);
+        let rest = self.rest.get_or_insert_default();
+        rest.positive.add(square, 2 * exponent);
+    }
+
     #[inline]
     fn add_fixed(&mut self, fixed: i128) {
         match self.fixed.checked_add(fixed) {
             Some(sum) => self.fixed = sum,
             None => {
                 let spilled = std::mem::replace(&mut self.fixed, fixed);
-                self.add_rest(spilled as f64 / SCALE);
+                let rest = self.rest.get_or_insert_default();
+                let side = rest.side(spilled < 0);
+                side.add(spilled.unsigned_abs(), -64);
             }
         }
     }
 
+    #[cold]
     fn add_rest(&mut self, value: f64) {
-        let sum = self.rest + value;
-        self.compensation += if self.rest.abs() >= value.abs() {
-            (self.rest - sum) + value
-        } else {
-            (value - sum) + self.rest
-        };
-        self.rest = sum;
+        let (magnitude, exponent) = parts(value);
+        let rest = self.rest.get_or_insert_default();
+        let side = rest.side(value.is_sign_negative());
+        side.add(u128::from(magnitude), exponent);
     }
 
     /// Adds another sum.
     pub fn merge(&mut self, other: &Self) {
         self.add_fixed(other.fixed);
-        self.add_rest(other.rest);
-        self.compensation += other.compensation;
+        if let Some(theirs) = &other.rest {
+            let rest = self.rest.get_or_insert_default();
+            rest.positive.add_all(&theirs.positive);
+            rest.negative.add_all(&theirs.negative);
+        }
         self.count += other.count;
     }
 
-    /// The sum; NaN, that is NULL, where nothing was added.
+    /// The sum, the nearest double to the exact one; NaN, that is NULL, where nothing was added, and
+    /// infinite beyond the range of doubles.
     pub fn total(&self) -> f64 {
         if self.count == 0 {
             return f64::NAN;
         }
-        let fixed = self.fixed as f64 / SCALE;
-        if self.rest == 0.0 {
-            return fixed + self.compensation;
+        if self.rest.is_none() {
+            return self.fixed as f64 / SCALE;
         }
-        fixed + (self.rest + self.compensation)
+        let (value, exponent) = self.rounded();
+        scale(value, exponent)
+    }
+
+    /// The sum divided by the number of values; NaN, that is NULL, where nothing was added.
+    pub fn mean(&self) -> f64 {
+        let total = self.total();
+        if !total.is_infinite() {
+            return total / self.count as f64;
+        }
+        let (value, exponent) = self.rounded();
+        scale(value / self.count as f64, exponent)
     }
 
     /// How many values were added.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The exact sum without its sign, and whether it is negative.
+    pub(super) fn exact(&self) -> (bool, Natural) {
+        let mut sum = self.rest.as_deref().cloned().unwrap_or_default();
+        let side = sum.side(self.fixed < 0);
+        side.add(self.fixed.unsigned_abs(), -64);
+        sum.positive.difference(&sum.negative)
+    }
+
+    fn rounded(&self) -> (f64, i32) {
+        let (is_negative, magnitude) = self.exact();
+        let (value, exponent) = magnitude.rounded();
+        (if is_negative { -value } else { value }, exponent)
+    }
+
+    /// How many bytes it takes beside itself, about.
+    pub(super) fn byte_len(&self) -> usize {
+        self.rest.as_ref().map_or(0, |rest| {
+            size_of::<Rest>() + rest.positive.byte_len() + rest.negative.byte_len()
+        })
     }
 }
 
@@ -99,7 +173,7 @@ pub struct Sum(Vec<ExactSum>);
 
 impl Sum {
     pub(super) fn grow(&mut self, slots: usize) {
-        self.0.resize(slots, ExactSum::default());
+        self.0.resize_with(slots, ExactSum::default);
     }
 
     pub(super) fn update(&mut self, input: &Input<'_>, values: &[f64], filter: Option<&[Trilean]>) {
@@ -130,7 +204,8 @@ impl Sum {
     }
 
     pub(super) fn byte_len(&self) -> usize {
-        self.0.capacity() * size_of::<ExactSum>()
+        let rests: usize = self.0.iter().map(ExactSum::byte_len).sum();
+        rests + self.0.capacity() * size_of::<ExactSum>()
     }
 }
 
@@ -155,6 +230,9 @@ mod tests {
             sum(&[EXACT_BELOW - 1024.0; 8]),
             (EXACT_BELOW - 1024.0) * 8.0
         );
+        assert_eq!(sum(&[1e-20, 1e300, 3e-310, -1e300]), 1e-20);
+        assert_eq!(sum(&[f64::MAX, f64::MAX, -f64::MAX]), f64::MAX);
+        assert_eq!(sum(&[f64::MAX, f64::MAX]), f64::INFINITY);
         assert!(sum(&[]).is_nan());
         assert_eq!(sum(&[0.0]), 0.0);
     }
@@ -162,11 +240,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn has_no_order(
-            mut values in proptest::collection::vec(-1e9..1e9_f64, 1..50),
+            values in proptest::collection::vec(proptest::num::f64::NORMAL, 1..50),
             split in 0..50_usize,
         ) {
-            // Readings have a limited number of binary places.
-            values.iter_mut().for_each(|value| *value = (*value * 1024.0).trunc() / 1024.0);
             let forward = sum(&values);
             let (left, right) = values.split_at(split.min(values.len()));
             let mut merged = ExactSum::default();

@@ -1,0 +1,112 @@
+//! Sliding windows of shared panes against windows that are each computed of their events.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::super::{Bounds, SlidingPanes, Windows};
+use super::{Event, by_key, groups_of, kinds, naive, results};
+
+/// A size, a slide and an offset.
+fn shapes() -> impl Strategy<Value = (i64, i64, i64)> {
+    let shape = (1..60_i64).prop_flat_map(|size| (Just(size), 1..=size));
+    shape.prop_flat_map(|(size, slide)| (Just(size), Just(slide), 0..slide))
+}
+
+/// Events in bursts with gaps between them, each with the window from which on it counts, of those
+/// that it belongs to: the first one for most.
+fn events() -> impl Strategy<Value = Vec<(Event, Option<Index>)>> {
+    let time = (0..4_i64, 0..70_i64).prop_map(|(burst, time)| burst * 300 + time - 100);
+    let event = (
+        time,
+        0..3_u32,
+        prop::option::of(any::<i8>()),
+        prop::option::of(0..5_u8),
+    );
+    let event = event.prop_map(|(time, key, value, text)| Event {
+        time,
+        key,
+        value,
+        text,
+    });
+    let late = prop::option::weighted(0.3, any::<Index>());
+    prop::collection::vec((event, late), 0..80)
+}
+
+/// All ends of windows that a time belongs to.
+fn ends_of(windows: &Windows, time: i64) -> Vec<i64> {
+    let (mut ends, mut end) = (Vec::new(), windows.first_end(windows.pane(time)));
+    while windows.window(end).contains(time) {
+        ends.push(end);
+        end = windows.next_end(end);
+    }
+    ends
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn shared_panes_give_what_the_events_of_each_window_give(
+        (size, slide, offset) in shapes(),
+        events in events(),
+        skips_silence: bool,
+    ) {
+        let windows = Windows::sliding(size, slide, offset);
+        // What comes for a pane with one window, as workers hand it over.
+        let mut pending: BTreeMap<(i64, Bounds), Vec<&Event>> = BTreeMap::new();
+        let mut due_of = Vec::new();
+        for (event, late) in &events {
+            let ends = ends_of(&windows, event.time);
+            let due = late.map_or(ends[0], |late| ends[late.index(ends.len())]);
+            due_of.push((event, due));
+            pending.entry((due, windows.pane(event.time))).or_default().push(event);
+        }
+        let Some(mut end) = pending.keys().next().map(|(due, _)| *due) else {
+            return Ok(());
+        };
+        let mut panes = SlidingPanes::new(1, kinds(), windows.pane(0).length_ms(), size);
+        while !pending.is_empty() || !panes.is_empty() {
+            let due = |entry: &(i64, Bounds)| entry.0 <= end;
+            while pending.first_key_value().is_some_and(|(entry, _)| due(entry)) {
+                let ((_, pane), events) = pending.pop_first().unwrap();
+                panes.add(pane, &groups_of(&events));
+            }
+            let window = windows.window(end);
+            let found = results(&panes.window(window));
+            let within = due_of.iter().filter(|(event, due)| {
+                window.contains(event.time) && *due <= end
+            });
+            let expected: Vec<_> = by_key(within.map(|(event, _)| *event))
+                .into_iter()
+                .map(|(key, events)| (key, naive(&events)))
+                .collect();
+            prop_assert_eq!(found, expected, "window {:?}", window);
+            end = match pending.keys().next() {
+                Some((due, _)) if skips_silence && panes.is_empty() => *due,
+                _ => windows.next_end(end),
+            };
+        }
+        prop_assert!(pending.is_empty());
+    }
+}
+
+#[test]
+fn panes_are_forgotten_with_their_last_window() {
+    let windows = Windows::sliding(60, 20, 0);
+    let mut panes = SlidingPanes::new(1, kinds(), windows.pane(0).length_ms(), 60);
+    let event = Event {
+        time: 5,
+        key: 1,
+        value: None,
+        text: None,
+    };
+    panes.add(windows.pane(5), &groups_of(&[&event]));
+    for end in [20, 40, 60] {
+        assert_eq!(panes.window(windows.window(end)).len(), 1, "{end}");
+        assert!(!panes.is_empty());
+    }
+    assert_eq!(panes.window(windows.window(80)).len(), 0);
+    assert!(panes.is_empty());
+}
