@@ -7,7 +7,6 @@
 mod choice;
 mod scalar;
 mod shape;
-mod suggestion;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +20,8 @@ use super::report::{Place, Problems};
 use choice::Choice;
 use shape::{Others, Shape};
 
+pub(crate) use crate::model::suggest;
 pub(crate) use shape::list as quoted;
-pub(crate) use suggestion::suggest;
 
 /// Checks a document against a JSON Schema and gives its value with every scalar typed as the
 /// schema wants it. `None` where something was wrong, which has been reported.

@@ -2,14 +2,19 @@
 
 use super::document::{Document, PathSegment};
 use super::report::Problems;
-use crate::expr::{AggregateCatalog, AggregateExpression, ExprError, Program};
+use crate::expr::{
+    AggregateCall, AggregateCatalog, AggregateExpression, AggregateSignature, ExprError, Program,
+};
+use crate::model::aggregate::Argument;
 use crate::model::{DataType, Schema};
-use crate::window::aggregate::{AggregateKind, NAMES};
+use crate::window::aggregate::{AggregateKind, NAMES, Output};
 
 /// The aggregates of `window`, as `expr` asks for them.
 pub(super) struct Catalog {
     /// Why aggregates that depend on the order of events cannot be used here.
     pub(super) without_order: Option<&'static str>,
+    /// Why aggregates that give a distribution cannot be used here.
+    pub(super) without_distributions: Option<&'static str>,
 }
 
 impl AggregateCatalog for Catalog {
@@ -17,18 +22,50 @@ impl AggregateCatalog for Catalog {
         &NAMES
     }
 
-    fn result_type(
+    fn signature(
         &self,
         function: &str,
         distinct: bool,
         star: bool,
-        arguments: &[DataType],
-    ) -> Result<DataType, String> {
+        arguments: &[Argument],
+    ) -> Result<AggregateSignature, String> {
         let kind = AggregateKind::of_call(function, distinct, star, arguments)?;
-        match self.without_order {
-            Some(reason) if kind.needs_event_order() => Err(format!("{function} {reason}")),
-            _ => Ok(kind.result_type()),
+        let needs_order = kind.needs_event_order();
+        let is_distribution = kind.output() != Output::Number;
+        let refusal = self
+            .without_order
+            .filter(|_| needs_order)
+            .or(self.without_distributions.filter(|_| is_distribution));
+        match refusal {
+            Some(reason) => Err(format!("{function} {reason}")),
+            None => Ok(AggregateSignature {
+                result: kind.result_type(),
+                input: kind.input(),
+                hashes_texts: kind.hashes_texts(),
+            }),
         }
+    }
+}
+
+/// The aggregate of a call that a [`Catalog`] has taken.
+fn kind_of(call: &AggregateCall) -> Option<AggregateKind> {
+    let (arguments, star) = (&call.arguments, call.arguments.is_empty());
+    AggregateKind::of_call(&call.function, call.distinct, star, arguments).ok()
+}
+
+/// What the samples of a value are.
+///
+/// # Errors
+/// The name of an aggregate that gives a distribution where the value is not that alone.
+pub(super) fn output_of(value: &AggregateExpression) -> Result<Output, String> {
+    let output = |call| kind_of(call).map_or(Output::Number, |kind| kind.output());
+    if let Some(call) = value.only_call() {
+        return Ok(output(call));
+    }
+    let mut calls = value.calls.iter();
+    match calls.find(|call| output(call) != Output::Number) {
+        Some(call) => Err(call.function.clone()),
+        None => Ok(Output::Number),
     }
 }
 

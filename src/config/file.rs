@@ -9,7 +9,7 @@ use crate::enrich::LookupConfig;
 use crate::model::Duration;
 use crate::source::{FileConfig, KafkaConfig, MqttConfig};
 use crate::window::{TimeConfig, WindowConfig};
-use crate::write;
+use crate::write::{self, dead_letters};
 
 /// A weir pipeline: events in, samples out.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -34,6 +34,9 @@ pub struct PipelineFile {
     pub metrics: IndexMap<String, MetricConfig>,
     /// Where samples go.
     pub write: write::Config,
+    /// Where records go that reached no window; without it they are counted and dropped.
+    #[serde(default)]
+    pub dead_letters: Option<dead_letters::Config>,
     /// How a restart goes on. There are no checkpoints yet: Kafka keeps the positions.
     #[serde(default)]
     pub state: StateConfig,
@@ -127,14 +130,49 @@ pub struct MetricConfig {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub bottomk: Option<u32>,
-    /// With a window: how many series the metric may have. Further groups are put together in one,
-    /// whose labels are all `other`.
+    /// With a window: how many groups have series of their own. Further ones are put together in one
+    /// more, whose labels are all `other`.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_series: Option<u32>,
+    /// With a window: the lookup in whose table all devices are. Beside the metric, it is told for each
+    /// window how many of them were expected, reported, came too late, and said nothing.
+    #[serde(default)]
+    pub completeness: Option<CompletenessConfig>,
     /// The sample's value: with a window an expression with aggregates, without one an expression
     /// over the event's fields.
     pub value: String,
+}
+
+/// Whose table has all devices: a lookup's name alone, or with the labels.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CompletenessConfig {
+    /// The lookup; the labels are those of the metric.
+    Lookup(String),
+    /// The lookup and the labels.
+    Detail(CompletenessDetail),
+}
+
+/// Whose table has all devices, and by which labels they are counted.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompletenessDetail {
+    /// The lookup.
+    pub lookup: String,
+    /// The labels, each of them a text field that the lookup adds.
+    #[serde(default)]
+    pub by: Vec<String>,
+}
+
+impl CompletenessConfig {
+    /// The lookup.
+    pub fn lookup(&self) -> &str {
+        match self {
+            Self::Lookup(lookup) => lookup,
+            Self::Detail(detail) => &detail.lookup,
+        }
+    }
 }
 
 /// One row of named values for each key in a window.

@@ -16,7 +16,9 @@ mod validate;
 
 pub use document::ReadError;
 pub use environment::process_variable;
-pub use file::{MetricConfig, PerConfig, PipelineFile, SourceSection};
+pub use file::{
+    CompletenessConfig, CompletenessDetail, MetricConfig, PerConfig, PipelineFile, SourceSection,
+};
 pub use load::{LoadError, Overrides, load, load_text, schema};
-pub use pipeline::{Derived, Hold, Metric, Pipeline, Shape, Side, Top};
+pub use pipeline::{Clocks, Completeness, Derived, Hold, Metric, Pipeline, Shape, Side, Top};
 pub use report::{Problem, Problems};

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::decode::{EventConfig, Format};
-use crate::enrich::LookupConfig;
+use crate::enrich::{LookupConfig, LookupInput};
 use crate::expr::{AggregateExpression, Program};
 use crate::model::{Duration, Schema};
+use crate::window::aggregate::Output;
 use crate::window::{TimeConfig, Windows};
+use crate::write::dead_letters;
 use crate::{source, write};
 
 /// A pipeline that can be run.
@@ -29,8 +31,10 @@ pub struct Pipeline {
     pub needs_envelope: bool,
     /// How event time behaves.
     pub time: TimeConfig,
-    /// Lookups, with the column of each one's key.
-    pub lookups: Vec<(LookupConfig, usize)>,
+    /// How the clocks of devices are judged, where they are.
+    pub clocks: Option<Clocks>,
+    /// Lookups, with the columns that each one reads.
+    pub lookups: Vec<(LookupConfig, LookupInput)>,
     /// Computed fields, in order.
     pub derived: Vec<Derived>,
     /// All columns of an event: decoded, looked up, derived.
@@ -39,12 +43,27 @@ pub struct Pipeline {
     pub metrics: Vec<Metric>,
     /// Where samples go.
     pub write: write::Config,
+    /// Where records go that reached no window.
+    pub dead_letters: Option<dead_letters::Config>,
     /// The folder for checkpoints, of which this version has none.
     pub state_dir: Option<String>,
     /// How often a source that keeps positions commits them.
     pub commit_every: Duration,
     /// How many workers; one for each core where it is not said.
     pub workers: Option<usize>,
+}
+
+/// How the clocks of devices are judged.
+#[derive(Debug, Clone)]
+pub struct Clocks {
+    /// The column that tells devices apart, which is decoded.
+    pub device: usize,
+    /// What devices with wrong clocks are counted by: names and columns.
+    pub by: Vec<(Arc<str>, usize)>,
+    /// By how much a clock may be wrong, ms.
+    pub max_skew_ms: i64,
+    /// Whether the events of wrong clocks are dropped.
+    pub quarantine: bool,
 }
 
 /// A computed field.
@@ -72,6 +91,8 @@ pub struct Metric {
     pub by: Vec<(Arc<str>, usize)>,
     /// How its values are formed.
     pub shape: Shape,
+    /// What its samples are.
+    pub output: Output,
     /// Where only the groups with the highest or lowest values have samples.
     pub top: Option<Top>,
     /// How many series it may have; further ones are put together.
@@ -81,8 +102,10 @@ pub struct Metric {
 impl Metric {
     /// Whether its samples depend on all of its groups together.
     pub fn needs_all_groups(&self) -> bool {
-        matches!(self.shape, Shape::Per { hold: Some(_), .. })
-            || self.top.is_some()
+        matches!(
+            self.shape,
+            Shape::Per { hold: Some(_), .. } | Shape::Completeness(_)
+        ) || self.top.is_some()
             || self.max_series.is_some()
     }
 }
@@ -103,6 +126,17 @@ pub enum Side {
     Highest,
     /// The lowest values: `bottomk`.
     Lowest,
+}
+
+/// Which devices a window is to have heard of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completeness {
+    /// The column of the device.
+    pub device: usize,
+    /// The number of the lookup in whose table the devices are.
+    pub lookup: usize,
+    /// The table's columns that are the labels, by their places in the lookup's `add`.
+    pub columns: Vec<usize>,
 }
 
 /// A bounded memory of the last values of keys.
@@ -133,6 +167,8 @@ pub enum Shape {
         /// The value, over rows of the labels, the key and the named values, in this order.
         value: AggregateExpression,
     },
+    /// From the devices of a reference table and those that have reported.
+    Completeness(Completeness),
     /// From each event by itself.
     Raw {
         /// The value, over the schema's columns.

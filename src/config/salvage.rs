@@ -22,12 +22,13 @@ enrich: []
 derive: {}
 metrics: { metric: { window: { tumbling: 1s }, value: count(*) } }
 write: { file: { path: "-" } }
+dead_letters: { file: stand-in }
 state: {}
 workers: 1
 "#;
 
 /// The sections of a file, and whether expressions can be judged where one is unsound.
-const SECTIONS: [(&str, bool); 9] = [
+const SECTIONS: [(&str, bool); 10] = [
     ("pipeline", true),
     ("source", true),
     ("event", false),
@@ -35,6 +36,7 @@ const SECTIONS: [(&str, bool); 9] = [
     ("enrich", false),
     ("derive", false),
     ("write", true),
+    ("dead_letters", true),
     ("state", true),
     ("workers", true),
 ];

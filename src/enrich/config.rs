@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DataType, Duration};
+use super::from::TableSource;
+use crate::model::DataType;
 
 /// One lookup.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -13,9 +14,16 @@ pub struct LookupConfig {
     /// The lookup's name in messages and metrics.
     pub lookup: String,
     /// The text field whose value is looked up.
-    pub key: String,
-    /// Where the table comes from.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The fields of the position that is looked up in zones, instead of a key.
+    #[serde(default)]
+    pub position: Option<PositionFields>,
+    /// Where the values come from.
     pub from: TableSource,
+    /// How the lookup is made; what `from` says where it is left out.
+    #[serde(default)]
+    pub mode: Option<Mode>,
     /// The columns that become fields of the event.
     pub add: Vec<AddedColumn>,
     /// What happens where the key is not in the table: `null` (the added fields are NULL), `drop`
@@ -24,20 +32,36 @@ pub struct LookupConfig {
     pub otherwise: Otherwise,
 }
 
-/// A CSV file with a header line.
+/// The number fields of a position.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TableSource {
-    /// The file, relative to the working folder or to the pipeline file's folder.
-    pub csv: String,
-    /// The table's key column.
-    pub key: String,
-    /// How often to look whether the file has changed. A broken file keeps the old table.
-    #[serde(default = "default_refresh")]
-    pub refresh: Duration,
+pub struct PositionFields {
+    /// The field of the latitude in degrees.
+    pub latitude: String,
+    /// The field of the longitude in degrees.
+    pub longitude: String,
+}
+
+/// How a lookup is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The whole table is held in memory.
+    Full,
+    /// A service is asked for each key when it is needed.
+    Partial,
+    /// The lookup is not made, no table is read and no service asked: every event takes `otherwise`.
+    None,
 }
 
 impl LookupConfig {
+    /// The fields of the event that are looked up.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        let position = self.position.iter();
+        let position = position.flat_map(|position| [&position.latitude, &position.longitude]);
+        self.key.iter().chain(position).map(String::as_str)
+    }
+
     /// Whether the values of `otherwise` fit the added columns.
     ///
     /// # Errors
@@ -45,10 +69,6 @@ impl LookupConfig {
     pub fn check_otherwise(&self) -> Result<(), String> {
         super::fallback::fallbacks(&self.add, &self.otherwise).map(drop)
     }
-}
-
-fn default_refresh() -> Duration {
-    Duration::from_secs(60)
 }
 
 /// A column of the table that becomes a field: its name alone, or with more.

@@ -4,9 +4,11 @@ use std::io::Read;
 
 use csv::StringRecord;
 
+use super::builder::{Numbering, Places, Row, TableBuilder};
+use super::cell::Cell;
 use super::config::LookupConfig;
-use super::table::{LoadError, Table, TableColumn};
-use crate::model::Interner;
+use super::error::LoadError;
+use super::table::Table;
 
 /// Reads the table of a lookup. `path` names the file in messages.
 pub(super) fn read(
@@ -29,49 +31,40 @@ pub(super) fn read(
                 found: header.iter().collect::<Vec<_>>().join(", "),
             })
     };
-    let key_place = place(&config.from.key)?;
-    let mut places = Vec::new();
+    let key_name = config.from.key.as_deref().unwrap_or_default();
+    let key_place = place(key_name)?;
     let mut columns = Vec::new();
     for added in &config.add {
-        places.push((added.column(), place(added.column())?));
-        columns.push(TableColumn::new(added.data_type()));
+        columns.push(place(added.column())?);
     }
-    let mut table = Table {
-        keys: Interner::new(),
-        texts: Interner::new(),
-        columns,
+    let valid = match &config.from.valid {
+        Some(valid) => Some([place(&valid.from)?, place(&valid.to)?]),
+        None => None,
     };
+    let places = Places {
+        path,
+        numbering: Numbering::Lines,
+    };
+    let mut builder = TableBuilder::new(config, places);
     let mut record = StringRecord::new();
     while reader
         .read_record(&mut record)
         .map_err(|error| csv_error(path, &error))?
     {
-        let refuse = |reason: String| LoadError::Line {
-            path: path.to_owned(),
-            line: record.position().map_or(0, csv::Position::line),
-            reason,
-        };
+        let number = record.position().map_or(0, csv::Position::line);
+        let cell = |place: usize| Cell::Csv(record.get(place).unwrap_or_default());
         let key = record.get(key_place).unwrap_or_default();
         if key.is_empty() {
-            return Err(refuse(format!("the key '{}' is empty", config.from.key)));
+            return Err(places.refuse(number, format!("the key '{key_name}' is empty")));
         }
-        let rows = table.rows();
-        table.keys.intern(key);
-        if table.rows() == rows {
-            return Err(refuse(format!(
-                "the key '{key}' stands in an earlier row already"
-            )));
-        }
-        for (column, (name, place)) in table.columns.iter_mut().zip(&places) {
-            let cell = record.get(*place).unwrap_or_default();
-            column.push(cell, &mut table.texts).map_err(|expected| {
-                refuse(format!(
-                    "column '{name}': expected a {expected}, found '{cell}'"
-                ))
-            })?;
-        }
+        builder.push(Row {
+            number,
+            key,
+            cells: columns.iter().map(|place| cell(*place)),
+            valid: valid.unwrap_or([usize::MAX; 2]).map(cell),
+        })?;
     }
-    Ok(table)
+    builder.finish()
 }
 
 fn csv_error(path: &str, error: &csv::Error) -> LoadError {
@@ -91,40 +84,36 @@ fn csv_error(path: &str, error: &csv::Error) -> LoadError {
         csv::ErrorKind::Utf8 { .. } => "the text is not UTF-8".to_owned(),
         _ => error.to_string(),
     };
-    LoadError::Line {
-        path,
-        line: position.line(),
+    LoadError::Row {
+        place: format!("{path}:{}", position.line()),
         reason,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::config::LookupConfig;
+    use super::super::table::TableColumn;
+    use super::super::testing;
 
     fn config() -> LookupConfig {
-        serde_json::from_str(
-            r#"{"lookup": "vehicles", "key": "vehicle", "from": {"csv": "v.csv", "key": "id"},
-                "add": ["model", {"column": "kwh", "as": "battery", "type": "number"}]}"#,
+        testing::config(
+            r#"{"csv": "v.csv", "key": "id"}"#,
+            r#"["model", {"column": "kwh", "as": "battery", "type": "number"}]"#,
         )
-        .unwrap()
     }
 
     fn refused(text: &[u8]) -> String {
-        read(&config(), "v.csv", text).unwrap_err().to_string()
+        testing::refused(&config(), text)
     }
 
     #[test]
     fn reads_typed_columns_in_any_order() {
-        let table = read(
-            &config(),
-            "v.csv",
-            &b"kwh,id,x,model\n75.5,V1,,Orbitra\n,V2,,\n"[..],
-        )
-        .unwrap();
+        let table =
+            testing::table(&config(), b"kwh,id,x,model\n75.5,V1,,Orbitra\n,V2,,\n").unwrap();
         assert_eq!(table.rows(), 2);
-        assert_eq!(table.row("V2"), Some(1));
-        assert_eq!(table.row("V3"), None);
+        assert_eq!(table.rows_of("V2"), 1..2);
+        assert_eq!(table.rows_of("V3"), 0..0);
         let TableColumn::Number(numbers) = &table.columns[1] else {
             panic!("no numbers")
         };
@@ -161,6 +150,36 @@ mod tests {
         assert_eq!(
             refused(b""),
             "v.csv: there is no column 'id'; the columns are "
+        );
+    }
+
+    #[test]
+    fn says_which_rows_are_valid_at_once() {
+        let config = testing::config(
+            r#"{"csv": "v.csv", "key": "id", "valid": {"from": "from", "to": "to", "unit": "date"}}"#,
+            r#"["model"]"#,
+        );
+        let refused = |text: &str| testing::refused(&config, text.as_bytes());
+        assert_eq!(
+            refused("id,model,from,to\nV1,A,2024-02-01,\nV2,A,,\nV1,B,,2024-02-02\n"),
+            "v.csv:4: the key 'V1' is valid until 2024-02-02T00:00:00Z, which overlaps line 2, \
+             where it is valid from 2024-02-01T00:00:00Z"
+        );
+        assert_eq!(
+            refused("id,model,from,to\nV1,A,,\nV1,A,,\n"),
+            "v.csv:3: the key 'V1' is valid always, which overlaps line 2, where it is valid always"
+        );
+        assert_eq!(
+            refused("id,model,from,to\nV1,A,2024-02-01,2024-02-01\n"),
+            "v.csv:2: 'to' is '2024-02-01', which is not after 'from', '2024-02-01'"
+        );
+        assert_eq!(
+            refused("id,model,from,to\nV1,A,soon,\n"),
+            "v.csv:2: column 'from': expected a date such as 2024-11-03, found 'soon'"
+        );
+        assert_eq!(
+            refused("id,model,from\nV1,A,\n"),
+            "v.csv: there is no column 'to'; the columns are id, model, from"
         );
     }
 }

@@ -1,15 +1,7 @@
 //! What the added fields are where a key is not in the table.
 
 use super::config::{AddedColumn, Otherwise};
-use crate::model::{DataType, Trilean};
-
-/// The value of an added field where the key is not in the table.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Fallback {
-    Number(f64),
-    Boolean(Trilean),
-    Text(Option<String>),
-}
+use super::field_value::FieldValue;
 
 /// The fallback of each added field.
 ///
@@ -18,7 +10,7 @@ pub(super) enum Fallback {
 pub(super) fn fallbacks(
     add: &[AddedColumn],
     otherwise: &Otherwise,
-) -> Result<Vec<Fallback>, String> {
+) -> Result<Vec<FieldValue>, String> {
     let values = match otherwise {
         Otherwise::Word(_) => None,
         Otherwise::Values(values) => Some(values),
@@ -44,22 +36,9 @@ pub(super) fn fallbacks(
         .collect()
 }
 
-fn fallback(added: &AddedColumn, value: &serde_json::Value) -> Result<Fallback, String> {
-    use serde_json::Value;
-    match (added.data_type(), value) {
-        (DataType::Number, Value::Null) => Ok(Fallback::Number(f64::NAN)),
-        (DataType::Number, Value::Number(number)) => {
-            Ok(Fallback::Number(number.as_f64().unwrap_or(f64::NAN)))
-        }
-        (DataType::Boolean, Value::Null) => Ok(Fallback::Boolean(Trilean::Null)),
-        (DataType::Boolean, Value::Bool(value)) => Ok(Fallback::Boolean((*value).into())),
-        (DataType::Text, Value::Null) => Ok(Fallback::Text(None)),
-        (DataType::Text, Value::String(text)) => Ok(Fallback::Text(Some(text.clone()))),
-        (DataType::Text, Value::Number(number)) => Ok(Fallback::Text(Some(number.to_string()))),
-        (expected, found) => Err(format!(
-            "'{}' is a {}, found {found}",
-            added.field(),
-            expected.name()
-        )),
-    }
+fn fallback(added: &AddedColumn, value: &serde_json::Value) -> Result<FieldValue, String> {
+    FieldValue::from_json(added.data_type(), value).ok_or_else(|| {
+        let expected = added.data_type().name();
+        format!("'{}' is a {expected}, found {value}", added.field())
+    })
 }

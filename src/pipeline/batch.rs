@@ -1,73 +1,154 @@
 //! From records to a batch with all its columns: decode, look up, derive.
+//!
+//! A partial lookup may have to wait for answers. So a batch on its way knows which lookup is next,
+//! and goes on from there when it is asked to.
 
 use crate::config::{Derived, Pipeline};
-use crate::decode::{DecodeMetrics, Decoder, InvalidPath};
-use crate::enrich::Lookup;
-use crate::model::{Batch, Interner, RecordBatch, TimestampMs};
+use crate::decode::{DecodeMetrics, Decoder, InvalidPath, Rejected};
+use crate::enrich::{EventLookup, Looked, Waiting};
+use crate::model::{Batch, Clock, Interner, RecordBatch, SplitId, TimestampMs};
 
+use super::clocks::{ClockStage, Judged, Quarantined};
 use super::splits::Splits;
 
 /// The stages before windows, of one worker.
 #[derive(Debug)]
 pub(super) struct Preparation {
     decoder: Decoder,
-    lookups: Vec<(Lookup, usize)>,
+    lookups: Vec<EventLookup>,
     derived: Vec<Derived>,
+    clocks: Option<ClockStage>,
+    has_dead_letters: bool,
 }
 
-/// A batch for the windows.
+/// A batch for the windows, or on its way there.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) batch: Batch,
     /// How many events there were before any was dropped.
     pub(super) decoded: usize,
+    /// Whether there were events of which none may move a watermark.
+    pub(super) all_doubted: bool,
+    /// What is held of its devices' clocks.
+    judged: Option<Judged>,
     /// The split's highest event time so far.
     pub(super) highest: Option<TimestampMs>,
+    /// The watermark of the split behind the batch.
+    pub(super) watermark: TimestampMs,
+    /// The first position that was not processed in an earlier assignment of the split, and the last
+    /// one, where there are records.
+    pub(super) positions: Option<(u64, u64)>,
+    /// What dead letters are made of, where there are any.
+    pub(super) undelivered: Option<Undelivered>,
+    /// The number of the lookup that is next.
+    next: usize,
+    /// What it waits for in that lookup.
+    waiting: Option<Waiting>,
+}
+
+/// The records of a batch, which dead letters quote.
+#[derive(Debug)]
+pub(super) struct Undelivered {
+    pub(super) records: RecordBatch,
+    /// Those that gave no event.
+    pub(super) rejected: Vec<Rejected>,
+    /// Records before this position were processed in an earlier assignment of the split.
+    pub(super) processed_before: Option<u64>,
 }
 
 impl Preparation {
     pub(super) fn build(
         pipeline: &Pipeline,
-        lookups: Vec<(Lookup, usize)>,
+        lookups: Vec<EventLookup>,
         metrics: DecodeMetrics,
+        clocks: Option<ClockStage>,
+        clock: &Clock,
     ) -> Result<Self, InvalidPath> {
         let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
-        let decoder = Decoder::build(pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
+        let mut decoder = Decoder::build(pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
+        if pipeline.dead_letters.is_some() {
+            decoder.keep_rejected();
+        }
+        if let Some(config) = &pipeline.time.clock {
+            decoder = decoder.with_received(config.received.as_deref(), clock.runs())?;
+        }
         Ok(Self {
             decoder,
             lookups,
             derived: pipeline.derived.clone(),
+            clocks,
+            has_dead_letters: pipeline.dead_letters.is_some(),
         })
     }
 
-    /// Makes a batch with all columns. Events that a lookup drops have moved the watermark: they
-    /// were seen.
-    pub(super) fn prepare(
+    /// Decodes a batch. Events that a lookup drops have moved the watermark: they were seen.
+    pub(super) fn begin(
         &mut self,
-        records: &RecordBatch,
+        records: RecordBatch,
         splits: &mut Splits,
         interner: &mut Interner,
     ) -> Prepared {
         let mut batch = self
             .decoder
-            .decode(records, records.received_ms(), interner);
+            .decode(&records, records.received_ms(), interner);
         let decoded = batch.rows();
         let first = records.get(0).map(|record| record.position);
-        if let Some(before) = first.and_then(|first| splits.begin(batch.split, first)) {
+        let last = records
+            .get(records.len().saturating_sub(1))
+            .map(|record| record.position);
+        let mut positions = first.zip(last);
+        let processed_before = first.and_then(|first| splits.begin(batch.split, first));
+        if let (Some((first, last)), Some(before)) = (positions, processed_before) {
             keep_from(before, &mut batch);
+            // Records that are read again are accounted for by their first reading.
+            positions = Some((first.max(before), last));
         }
-        let highest = splits.observe(&mut batch);
-        for (lookup, key) in &mut self.lookups {
-            let keys = batch
-                .columns
-                .get(*key)
-                .map(|column| column.symbols().to_vec());
-            let kept = lookup.apply(&keys.unwrap_or_default(), &mut batch.columns, interner);
-            if let Some(kept) = kept {
-                batch.keep(&kept);
+        let judged = self.clocks.as_mut().map(|clocks| clocks.judge(&batch));
+        let marks = judged.as_ref().map(|judged| judged.marks.as_slice());
+        let all_doubted = marks.is_some_and(|marks| {
+            !marks.is_empty() && marks.iter().all(|mark| *mark == TimestampMs::MIN)
+        });
+        let highest = splits.observe(&mut batch, marks);
+        let undelivered = self.has_dead_letters.then(|| Undelivered {
+            rejected: self.decoder.rejected().to_vec(),
+            records,
+            processed_before,
+        });
+        Prepared {
+            watermark: splits.watermark(batch.split),
+            batch,
+            decoded,
+            all_doubted,
+            judged,
+            highest,
+            positions,
+            undelivered,
+            next: 0,
+            waiting: None,
+        }
+    }
+
+    /// Makes the columns that are missing. Gives whether all are there, and is to be called again
+    /// until then: the batch waits for answers, and the worker is woken when they have come.
+    pub(super) fn go_on(&mut self, prepared: &mut Prepared, interner: &mut Interner) -> bool {
+        while let Some(lookup) = self.lookups.get_mut(prepared.next) {
+            let batch = &mut prepared.batch;
+            match lookup.look_up(batch, prepared.waiting.take(), interner) {
+                Looked::Up(columns, kept) => {
+                    batch.columns.extend(columns);
+                    if let Some(kept) = kept {
+                        batch.keep(&kept);
+                    }
+                }
+                Looked::Waits(waiting) => {
+                    prepared.waiting = Some(waiting);
+                    return false;
+                }
             }
+            prepared.next += 1;
         }
         for derived in &mut self.derived {
+            let batch = &mut prepared.batch;
             let rows = batch.rows();
             let column = derived
                 .program
@@ -75,10 +156,31 @@ impl Preparation {
                 .into_owned();
             batch.columns.push(column);
         }
-        Prepared {
-            batch,
-            decoded,
-            highest,
+        true
+    }
+
+    /// Drops the events of wrong clocks where that is wanted, and gives them. To be called with the
+    /// batches of a split in their order, once all columns are there.
+    pub(super) fn settle(&mut self, prepared: &mut Prepared) -> Vec<Quarantined> {
+        match (&mut self.clocks, prepared.judged.take()) {
+            (Some(clocks), Some(judged)) => clocks.settle(&judged, &mut prepared.batch),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Preparation {
+    /// A split belongs to somebody else.
+    pub(super) fn revoke(&mut self, split: SplitId) {
+        if let Some(clocks) = &mut self.clocks {
+            clocks.revoke(split);
+        }
+    }
+
+    /// Brings gauges up to date.
+    pub(super) fn report(&mut self, interner: &Interner) {
+        if let Some(clocks) = &mut self.clocks {
+            clocks.report(interner);
         }
     }
 }

@@ -1,28 +1,33 @@
 //! From a window's groups to its samples.
 
+use std::sync::Arc;
+
 use super::budget::Budget;
+use super::completeness::Fleet;
+use super::emitter::Emitter;
 use super::held::Held;
 use super::metrics::MetricCounters;
 use super::series::SeriesCache;
 use super::stage::{kind_of, kinds_of};
-use super::top::keep_top;
-use crate::config::{Metric, Shape, Top};
+use crate::config::{Metric, Shape};
+use crate::enrich::SharedTable;
 use crate::expr::AggregateExpression;
 use crate::model::{Column, Interner, Sample, SplitId, Symbol, TimestampMs};
 use crate::window::aggregate::{AggregateKind, Input, Origin};
-use crate::window::{Bounds, Ended, Groups, Span};
+use crate::window::{Bounds, Ended, Extent, Groups};
 
 /// Groups that samples are formed of, no key twice.
 #[derive(Debug)]
 pub(super) struct Part {
-    groups: Groups,
+    pub(super) groups: Groups,
     sessions: Option<SessionTimes>,
 }
 
 /// The times of sessions, by slot.
 #[derive(Debug)]
 struct SessionTimes {
-    spans: Vec<Span>,
+    /// From the first event to the last.
+    bounds: Vec<Bounds>,
     gap_ms: i64,
 }
 
@@ -37,18 +42,32 @@ impl Part {
 
     /// Sessions that have ended, by a silence of `gap_ms`.
     pub(super) fn of_sessions(ended: Ended, gap_ms: i64) -> Self {
-        let spans = ended.spans;
+        let bounds = ended.spans.iter().map(|span| Bounds {
+            start: span.first,
+            end: span.last,
+        });
         Self {
+            sessions: Some(SessionTimes {
+                bounds: bounds.collect(),
+                gap_ms,
+            }),
             groups: ended.groups,
-            sessions: Some(SessionTimes { spans, gap_ms }),
         }
     }
 
     /// The timestamp of a slot's sample.
-    fn timestamp(&self, slot: usize, window: Bounds) -> TimestampMs {
+    pub(super) fn timestamp(&self, slot: usize, window: Bounds) -> TimestampMs {
         let sessions = self.sessions.as_ref();
         sessions
-            .and_then(|sessions| Some(sessions.spans.get(slot)?.last + sessions.gap_ms))
+            .and_then(|sessions| {
+                Some(
+                    sessions
+                        .bounds
+                        .get(slot)?
+                        .end
+                        .saturating_add(sessions.gap_ms),
+                )
+            })
             .unwrap_or(window.end)
     }
 
@@ -64,11 +83,11 @@ impl Part {
                 Column::Text((0..self.groups.len()).map(symbol).collect())
             })
             .collect();
-        if let Some(SessionTimes { spans, .. }) = &self.sessions {
-            let of = |value: fn(&Span) -> f64| Column::Number(spans.iter().map(value).collect());
-            columns.push(of(|span| span.first as f64));
-            columns.push(of(|span| span.last as f64));
-            columns.push(of(|span| (span.last - span.first) as f64 / 1e3));
+        if let Some(SessionTimes { bounds, .. }) = &self.sessions {
+            let of = |value: fn(&Bounds) -> f64| Column::Number(bounds.iter().map(value).collect());
+            columns.push(of(|session| session.start as f64));
+            columns.push(of(|session| session.end as f64));
+            columns.push(of(|session| session.length_ms() as f64 / 1e3));
         }
         columns
     }
@@ -78,19 +97,22 @@ impl Part {
         &self,
         value: &mut AggregateExpression,
         labels: usize,
+        window: Bounds,
         interner: &mut Interner,
     ) -> Vec<f64> {
         let mut columns = self.key_columns(labels);
-        columns.extend(self.results());
+        columns.extend(self.results(window));
         let values = value.finish.evaluate(&columns, self.groups.len(), interner);
         values.numbers().to_vec()
     }
 
-    fn results(&self) -> impl Iterator<Item = Column> {
-        self.groups
-            .aggregates()
-            .iter()
-            .map(|aggregate| aggregate.finish())
+    fn results(&self, window: Bounds) -> impl Iterator<Item = Column> {
+        let windows = match &self.sessions {
+            Some(sessions) => Extent::Each(&sessions.bounds),
+            None => Extent::All(window),
+        };
+        let aggregates = self.groups.aggregates().iter();
+        aggregates.map(move |aggregate| aggregate.finish(windows))
     }
 }
 
@@ -100,30 +122,41 @@ pub(super) struct Former {
     shape: Shape,
     /// How many symbols of a key are labels.
     labels: usize,
-    series: SeriesCache,
     held: Option<Held>,
     budget: Option<Budget>,
-    top: Option<Top>,
+    fleet: Option<Fleet>,
     kinds: Vec<AggregateKind>,
+    emitter: Emitter,
 }
 
 impl Former {
-    pub(super) fn new(metric: &Metric, counters: &MetricCounters) -> Self {
+    pub(super) fn new(
+        metric: &Metric,
+        counters: &MetricCounters,
+        tables: &[Option<Arc<SharedTable>>],
+    ) -> Self {
         let labels: Vec<_> = metric.by.iter().map(|(name, _)| name.clone()).collect();
         Self {
             shape: metric.shape.clone(),
             labels: labels.len(),
-            series: SeriesCache::new(metric.name.clone(), labels),
             held: Held::new(metric, counters.held_refused.clone()),
             budget: Budget::new(metric, counters.budget.clone()),
-            top: metric.top,
+            fleet: Fleet::new(metric, tables),
             kinds: kinds_of(metric),
+            emitter: Emitter::new(metric, labels),
         }
     }
 
     /// Whether a window may have samples where no event came, after the one that ended at `formed`.
-    pub(super) fn goes_on(&self, _formed: TimestampMs) -> bool {
+    pub(super) fn goes_on(&self, formed: TimestampMs) -> bool {
+        let fleet = self.fleet.as_ref();
         self.held.as_ref().is_some_and(|held| !held.is_empty())
+            || fleet.is_some_and(|fleet| fleet.goes_on(formed))
+    }
+
+    /// How many bytes are held of silent keys, about.
+    pub(super) fn byte_len(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::byte_len)
     }
 
     /// Appends the samples of a window, or of sessions.
@@ -134,11 +167,18 @@ impl Former {
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
     ) {
-        self.series.next_window();
+        self.emitter.next_window();
         match &mut self.shape {
             Shape::Raw { .. } => {
                 for part in parts {
-                    form_raw(&part.groups, &mut self.series, interner, samples);
+                    form_raw(&part.groups, &mut self.emitter.series, interner, samples);
+                }
+            }
+            Shape::Completeness(_) => {
+                for part in parts {
+                    if let Some(fleet) = &mut self.fleet {
+                        fleet.form(window, &part.groups, interner, samples);
+                    }
                 }
             }
             Shape::Aggregate { value } => {
@@ -146,21 +186,14 @@ impl Former {
                     if let Some(budget) = &mut self.budget {
                         part.groups = budget.fold(window.end, part.groups, &self.kinds, interner);
                     }
-                    let mut values = part.values(value, self.labels, interner);
-                    if let Some(top) = self.top {
-                        keep_top(top, &mut values, &part.groups, interner);
-                    }
-                    for (slot, value) in values.into_iter().enumerate() {
-                        let at = part.timestamp(slot, window);
-                        let key = part.groups.key(slot);
-                        push(at, key, value, &mut self.series, interner, samples);
-                    }
+                    let values = part.values(value, self.labels, window, interner);
+                    self.emitter.emit(&part, values, window, interner, samples);
                 }
             }
             Shape::Per { values, value, .. } => {
                 let mut rows = Rows::default();
                 for part in &parts {
-                    rows.append(values, part, self.labels, interner);
+                    rows.append(values, part, self.labels, window, interner);
                 }
                 if let Some(held) = &mut self.held {
                     held.carry(window.end, &mut rows, interner);
@@ -170,14 +203,9 @@ impl Former {
                 }
                 let grouped = group_rows(value, &rows, self.labels, interner);
                 let grouped = Part::of_window(grouped);
-                let mut values = grouped.values(value, self.labels, interner);
-                if let Some(top) = self.top {
-                    keep_top(top, &mut values, &grouped.groups, interner);
-                }
-                for (slot, value) in values.into_iter().enumerate() {
-                    let key = grouped.groups.key(slot);
-                    push(window.end, key, value, &mut self.series, interner, samples);
-                }
+                let values = grouped.values(value, self.labels, window, interner);
+                self.emitter
+                    .emit(&grouped, values, window, interner, samples);
             }
         }
     }
@@ -201,10 +229,11 @@ impl Rows {
         values: &mut [AggregateExpression],
         part: &Part,
         labels: usize,
+        window: Bounds,
         interner: &mut Interner,
     ) {
         let keys = part.key_columns(labels + 1);
-        let mut results = part.results();
+        let mut results = part.results(window);
         let mut rows: Vec<_> = keys.iter().take(labels + 1).cloned().collect();
         for value in values {
             // Each expression was compiled over the keys and its own calls.
@@ -275,8 +304,8 @@ fn group_rows(
     grouped.grow_aggregates();
     for (call, aggregate) in value.calls.iter_mut().zip(grouped.aggregates_mut()) {
         let argument = call
-            .arguments
-            .first_mut()
+            .input
+            .as_mut()
             .map(|program| program.evaluate(&rows.columns, rows.count, interner));
         let filter = call
             .filter
@@ -291,24 +320,6 @@ fn group_rows(
     grouped
 }
 
-/// A sample of a group, unless its value is NULL.
-fn push(
-    timestamp_ms: TimestampMs,
-    key: &[Symbol],
-    value: f64,
-    series: &mut SeriesCache,
-    interner: &Interner,
-    samples: &mut Vec<Sample>,
-) {
-    if !value.is_nan() {
-        samples.push(Sample {
-            series: series.get(key, interner),
-            timestamp_ms,
-            value,
-        });
-    }
-}
-
 /// The readings of each group in order of time; of several at one time the last one in the source's
 /// order.
 fn form_raw(
@@ -318,24 +329,13 @@ fn form_raw(
     samples: &mut Vec<Sample>,
 ) {
     for slot in 0..groups.len() {
-        let readings = groups
-            .aggregates()
-            .first()
-            .and_then(|all| all.readings(slot));
-        let mut readings = readings.unwrap_or_default().to_vec();
-        readings.sort_unstable_by_key(|reading| (reading.time, reading.split, reading.position));
+        let aggregate = groups.aggregates().first();
+        let readings = aggregate.map(|all| all.readings(slot)).unwrap_or_default();
         let series = series.get(groups.key(slot), interner);
-        for (index, reading) in readings.iter().enumerate() {
-            if readings
-                .get(index + 1)
-                .is_none_or(|next| next.time > reading.time)
-            {
-                samples.push(Sample {
-                    series: series.clone(),
-                    timestamp_ms: reading.time,
-                    value: reading.value,
-                });
-            }
-        }
+        samples.extend(readings.into_iter().map(|reading| Sample {
+            series: series.clone(),
+            timestamp_ms: reading.time,
+            value: reading.value.into(),
+        }));
     }
 }

@@ -1,5 +1,7 @@
 //! The memory of `per … hold`: what each key said last, for windows in which it says nothing.
 
+use std::cmp::Ordering;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use prometheus::IntCounter;
@@ -54,6 +56,14 @@ impl Held {
         self.keys.is_empty()
     }
 
+    /// How many bytes it takes, about.
+    pub(super) fn byte_len(&self) -> usize {
+        let slot = size_of::<(Symbol, usize)>() + size_of::<Symbol>() + size_of::<TimestampMs>();
+        let labels = self.labels * size_of::<Symbol>();
+        let value = size_of::<f64>() + size_of::<TimestampMs>();
+        self.keys.capacity() * (slot + labels + self.values.len() * value)
+    }
+
     /// Remembers the rows of the window that ends at `end`, fills their NULLs with what is held, and
     /// appends a row for each key that is silent in it.
     pub(super) fn carry(&mut self, end: TimestampMs, rows: &mut Rows, interner: &Interner) {
@@ -67,7 +77,7 @@ impl Held {
     }
 
     /// The rows so that of two rows of one key (it has changed its labels within the window) the one
-    /// with the later event comes last.
+    /// with the later event comes last; in the order of the keys where not all will be remembered.
     fn in_order(&self, rows: &Rows, interner: &Interner) -> Vec<usize> {
         let keys = self.keys_of(rows);
         let mut order: Vec<usize> = (0..rows.count).collect();
@@ -83,7 +93,9 @@ impl Held {
             })
         });
         let new = keys.iter().filter(|key| !self.slots.contains_key(*key));
-        if twice {
+        // Where not all will be remembered, which ones must not depend on the order of arrival.
+        let too_many = self.keys.len() + new.count() > self.max_keys;
+        if too_many || twice {
             order.sort_by(|one, other| {
                 let labels = |row: usize| -> Vec<&str> {
                     let columns = rows.columns.iter().take(self.labels).map(Column::symbols);
@@ -93,13 +105,15 @@ impl Held {
                         })
                         .collect()
                 };
-                time(*one)
-                    .total_cmp(&time(*other))
+                let by_key = if too_many {
+                    text(*one).cmp(text(*other))
+                } else {
+                    Ordering::Equal
+                };
+                by_key
+                    .then_with(|| time(*one).total_cmp(&time(*other)))
                     .then_with(|| labels(*one).cmp(&labels(*other)))
             });
-        } else if self.keys.len() + new.count() > self.max_keys {
-            // Not all will be remembered: which ones must not depend on the order of arrival.
-            order.sort_by(|one, other| text(*one).cmp(text(*other)));
         }
         order
     }

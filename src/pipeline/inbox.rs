@@ -35,9 +35,9 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// To be called with everything that was received.
-    pub(super) fn taken(&self, input: &Input) {
-        self.bytes.sub(byte_len(input));
+    /// To be called with everything that no longer waits.
+    pub(super) fn taken(&self, event: &SourceEvent) {
+        self.bytes.sub(byte_len(event));
     }
 }
 
@@ -84,13 +84,6 @@ impl Router {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        if complete {
-            let mut watermarks = self
-                .watermarks
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            watermarks.end();
-        }
         for (sender, _) in &self.workers {
             if sender.send(Input::End { complete }).is_err() {
                 tracing::debug!("a worker has ended already");
@@ -118,21 +111,13 @@ impl SourceOutput for Router {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             watermarks.assign(*id);
         }
-        let split = match &event {
-            SourceEvent::Assigned(split) => split.id,
-            SourceEvent::Records(batch) => batch.split().id,
-            SourceEvent::Idle(id)
-            | SourceEvent::Active(id)
-            | SourceEvent::Finished(id)
-            | SourceEvent::Revoked(id) => *id,
-            SourceEvent::Written { split, .. } => *split,
-        };
-        let Some((sender, bytes)) = self.worker_of(split) else {
+        let Some((sender, bytes)) = self.worker_of(event.split()) else {
             return Err(source::Stopped);
         };
-        let input = Input::Source(event);
-        bytes.add(byte_len(&input));
-        sender.send(input).map_err(|_| source::Stopped)
+        bytes.add(byte_len(&event));
+        sender
+            .send(Input::Source(event))
+            .map_err(|_| source::Stopped)
     }
 
     fn end(&mut self) {
@@ -140,11 +125,9 @@ impl SourceOutput for Router {
     }
 }
 
-fn byte_len(input: &Input) -> i64 {
-    match input {
-        Input::Source(SourceEvent::Records(batch)) => {
-            i64::try_from(batch.byte_len()).unwrap_or(i64::MAX)
-        }
+fn byte_len(event: &SourceEvent) -> i64 {
+    match event {
+        SourceEvent::Records(batch) => i64::try_from(batch.byte_len()).unwrap_or(i64::MAX),
         _ => 0,
     }
 }

@@ -21,6 +21,11 @@ pub struct PipelineMetrics {
     interned_texts: IntGaugeVec,
     interned_bytes: IntGaugeVec,
     splits: IntGaugeVec,
+    /// How often a split was paused because it ran ahead.
+    pub(super) split_pauses: IntCounter,
+    /// How far the highest active split is ahead of the others, seconds.
+    pub(super) drift: Gauge,
+    peak_windows: IntGaugeVec,
     /// The watermark, seconds since the epoch; 0 before the first.
     pub(super) watermark: Gauge,
     /// How far the watermark is behind the clock, seconds; 0 before the first.
@@ -59,6 +64,7 @@ impl BudgetMetrics {
 #[derive(Debug)]
 pub(super) struct StateGauges {
     windows: Share,
+    peak: Share,
     groups: Share,
     bytes: Share,
 }
@@ -79,6 +85,13 @@ impl Share {
 }
 
 impl StateGauges {
+    /// Notes how many windows are open behind a batch.
+    pub(super) fn saw(&mut self, windows: usize) {
+        if i64::try_from(windows).is_ok_and(|windows| windows > self.peak.value) {
+            self.peak.set(windows);
+        }
+    }
+
     pub(super) fn set(&mut self, windows: usize, groups: usize, bytes: usize) {
         self.windows.set(windows);
         self.groups.set(groups);
@@ -163,8 +176,21 @@ impl PipelineMetrics {
             ),
             splits: registry.int_gauges(
                 "weir_splits",
-                "Splits of the source, by state (active, idle, finished).",
+                "Splits of the source, by state (active, paused, idle, finished).",
                 &["state"],
+            ),
+            split_pauses: registry.counter(
+                "weir_split_pauses_total",
+                "How often a split was paused because it was too far ahead of the others.",
+            ),
+            drift: registry.gauge(
+                "weir_drift_seconds",
+                "How far the highest active split is ahead of where the others stand.",
+            ),
+            peak_windows: registry.int_gauges(
+                "weir_open_windows_peak",
+                "The most windows that were open at once on each worker, of all workers, by metric.",
+                &["metric"],
             ),
             watermark: registry.gauge(
                 "weir_watermark_timestamp_seconds",
@@ -203,6 +229,7 @@ impl PipelineMetrics {
         };
         StateGauges {
             windows: share(&self.open_windows),
+            peak: share(&self.peak_windows),
             groups: share(&self.window_groups),
             bytes: share(&self.state_bytes),
         }

@@ -12,6 +12,12 @@
 
 mod batch;
 mod budget;
+mod classic;
+mod clock_metrics;
+mod clocks;
+mod completeness;
+mod dead_letters;
+mod emitter;
 mod exchange;
 mod forming;
 mod held;
@@ -19,6 +25,9 @@ mod inbox;
 mod metrics;
 mod owned;
 mod owner;
+mod parked;
+mod pending;
+mod references;
 mod running;
 mod series;
 mod splits;

@@ -1,6 +1,7 @@
 //! A metric at its owner: partial aggregates of panes become windows, and these samples.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prometheus::IntCounter;
 
@@ -8,11 +9,16 @@ use super::forming::{Former, Part};
 use super::metrics::MetricCounters;
 use super::stage::kinds_of;
 use crate::config::{Metric, Shape};
+use crate::enrich::SharedTable;
 use crate::model::{Interner, Sample, TimestampMs};
 use crate::window::aggregate::{AggregateKind, SymbolMap};
 use crate::window::{
     Bounds, END_OF_TIME, Ended, Groups, PaneKey, Sessions, SlidingPanes, WindowKind, Windows,
 };
+
+/// After so many samples at once the writer has its turn: a gap in the events may be thousands of
+/// windows that are formed at one moment.
+const MANY_SAMPLES: usize = 100_000;
 
 /// A metric at its owner.
 #[derive(Debug)]
@@ -45,14 +51,20 @@ enum Assembly {
 }
 
 impl OwnedMetric {
-    pub(super) fn new(metric: &Metric, counters: &MetricCounters) -> Self {
+    pub(super) fn new(
+        metric: &Metric,
+        counters: &MetricCounters,
+        tables: &[Option<Arc<SharedTable>>],
+    ) -> Self {
         let kinds = kinds_of(metric);
         let is_per = matches!(metric.shape, Shape::Per { .. });
         let key_width = metric.by.len() + usize::from(is_per);
         let assembly = match metric.windows.kind() {
             WindowKind::Tumbling => Assembly::Tumbling,
-            WindowKind::Sliding { .. } => {
-                Assembly::Sliding(SlidingPanes::new(key_width, kinds.clone()))
+            WindowKind::Sliding { size_ms, .. } => {
+                let pane_ms = metric.windows.pane(0).length_ms();
+                let kinds = kinds.clone();
+                Assembly::Sliding(SlidingPanes::new(key_width, kinds, pane_ms, size_ms))
             }
             WindowKind::Session { gap_ms, every_ms } => Assembly::Session {
                 sessions: Sessions::new(gap_ms, key_width, &kinds),
@@ -62,7 +74,7 @@ impl OwnedMetric {
         };
         Self {
             windows: metric.windows.clone(),
-            former: Former::new(metric, counters),
+            former: Former::new(metric, counters, tables),
             kinds,
             key_width,
             is_raw: matches!(metric.shape, Shape::Raw { .. }),
@@ -98,7 +110,8 @@ impl OwnedMetric {
         }
     }
 
-    /// Forms the samples of the windows that are closed at a watermark. Where that is the end of
+    /// Forms the samples of the windows that are closed at a watermark, and says whether these are
+    /// all: after many samples it stops, and is to be called again. Where the watermark is the end of
     /// time, windows without events are formed up to `reached` only.
     pub(super) fn advance(
         &mut self,
@@ -106,8 +119,9 @@ impl OwnedMetric {
         reached: TimestampMs,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
-    ) {
+    ) -> bool {
         let before = samples.len();
+        let mut is_complete = true;
         let until = self.windows.closed_until(watermark);
         if matches!(self.assembly, Assembly::Session { .. }) {
             self.end_sessions(self.windows.panes_until(watermark), interner, samples);
@@ -122,9 +136,41 @@ impl OwnedMetric {
                 let part = Part::of_window(groups);
                 self.former.form(bounds, vec![part], interner, samples);
                 self.formed = end;
+                if samples.len() >= MANY_SAMPLES {
+                    is_complete = false;
+                    break;
+                }
             }
         }
         self.samples.inc_by((samples.len() - before) as u64);
+        is_complete
+    }
+
+    /// How many panes, groups and bytes are kept here, about.
+    pub(super) fn state(&self) -> (usize, usize, usize) {
+        let groups: usize = self.pending.values().map(Groups::len).sum();
+        let bytes: usize = self.pending.values().map(Groups::byte_len).sum();
+        let (panes, more_groups, more_bytes) = match &self.assembly {
+            Assembly::Tumbling => (0, 0, 0),
+            Assembly::Sliding(panes) => (panes.len(), panes.groups(), panes.byte_len()),
+            Assembly::Session {
+                sessions, gathered, ..
+            } => {
+                let ended = gathered.iter().flat_map(BTreeMap::values).flatten();
+                ended.fold(
+                    (0, sessions.len(), sessions.byte_len()),
+                    |(panes, groups, bytes), ended| {
+                        let (more, taken) = (ended.groups.len(), ended.groups.byte_len());
+                        (panes, groups + more, bytes + taken)
+                    },
+                )
+            }
+        };
+        (
+            self.pending.len() + panes,
+            groups + more_groups,
+            bytes + more_bytes + self.former.byte_len(),
+        )
     }
 
     /// The end of the next window that may have samples: one that has events, by `until`, or one of

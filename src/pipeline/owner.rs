@@ -1,9 +1,12 @@
 //! The owner of some series: merges their partial aggregates and forms their samples.
 
+use std::sync::Arc;
+
 use super::exchange::{Message, Partials};
 use super::metrics::MetricCounters;
 use super::owned::OwnedMetric;
 use crate::config::Metric;
+use crate::enrich::SharedTable;
 use crate::model::{Interner, Sample, TimestampMs};
 use crate::window::aggregate::SymbolMap;
 
@@ -26,17 +29,22 @@ pub(super) struct Owner {
 pub(super) struct Formed {
     /// The samples, ordered by metric, and by time within each series.
     pub(super) samples: Vec<Sample>,
-    /// No sample at or before this comes after.
-    pub(super) watermark: TimestampMs,
+    /// No sample at or before this comes after; nothing where more is to be formed.
+    pub(super) watermark: Option<TimestampMs>,
 }
 
 impl Owner {
-    /// An owner that hears from `workers` workers.
-    pub(super) fn new(metrics: &[Metric], workers: usize, counters: &[MetricCounters]) -> Self {
+    /// An owner that hears from `workers` workers. `tables` are those of the pipeline's lookups.
+    pub(super) fn new(
+        metrics: &[Metric],
+        workers: usize,
+        counters: &[MetricCounters],
+        tables: &[Option<Arc<SharedTable>>],
+    ) -> Self {
         let metrics = metrics.iter().zip(counters);
         Self {
             metrics: metrics
-                .map(|(metric, counters)| OwnedMetric::new(metric, counters))
+                .map(|(metric, counters)| OwnedMetric::new(metric, counters, tables))
                 .collect(),
             flushed: vec![TimestampMs::MIN; workers],
             reached: TimestampMs::MIN,
@@ -68,7 +76,7 @@ impl Owner {
                 let watermark = slowest.unwrap_or(TimestampMs::MIN);
                 if watermark > self.formed {
                     self.formed = watermark;
-                    return Some(self.form(watermark, interner));
+                    return Some(self.form(interner));
                 }
             }
         }
@@ -86,17 +94,27 @@ impl Owner {
         }
     }
 
-    /// Forms the samples of all windows that are closed at the watermark.
-    fn form(&mut self, watermark: TimestampMs, interner: &mut Interner) -> Formed {
+    /// Forms the samples of all windows that are closed, or many of them; then it is to be called
+    /// again.
+    pub(super) fn form(&mut self, interner: &mut Interner) -> Formed {
+        let watermark = self.formed;
         let mut samples = Vec::new();
         let mut complete_until = watermark;
         for metric in &mut self.metrics {
-            metric.advance(watermark, self.reached, interner, &mut samples);
+            if !metric.advance(watermark, self.reached, interner, &mut samples) {
+                let watermark = None;
+                return Formed { samples, watermark };
+            }
             complete_until = complete_until.min(metric.complete_until(watermark));
         }
         Formed {
             samples,
-            watermark: complete_until,
+            watermark: Some(complete_until),
         }
+    }
+
+    /// How many panes, groups and bytes are kept here for each metric, about.
+    pub(super) fn states(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.metrics.iter().map(OwnedMetric::state)
     }
 }

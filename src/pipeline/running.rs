@@ -6,25 +6,35 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, unbounded};
 use tokio::runtime::Handle;
 
 use super::batch::Preparation;
+use super::clock_metrics::ClockMetrics;
+use super::clocks::ClockStage;
+use super::dead_letters::{self, Mailroom};
 use super::exchange::{Exchange, Message};
 use super::inbox::{Inbox, Router, inboxes};
 use super::metrics::{MetricCounters, PipelineMetrics};
 use super::owner::Owner;
+use super::parked::Parked;
+use super::pending::Pending;
+use super::references::References;
 use super::splits::Splits;
 use super::stage::MetricStage;
 use super::worker::{Route, Shared, Worker};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
-use crate::enrich::{Lookup, LookupMetrics, Refresher, RefresherThread, SharedTable};
+use crate::enrich::{LookupMetrics, PartialService, RefresherThread};
 use crate::model::{Clock, Interner, TimestampMs};
-use crate::source::{self, FileProgress, SafePositions, Source, SourceError, StopSignal};
+use crate::source::{
+    self, Alignment, FileProgress, SafePositions, Source, SourceError, StopSignal,
+};
 use crate::telemetry::Registry;
-use crate::window::{END_OF_TIME, Watermarks};
-use crate::write::{self, WriteError, WriteSummary, Writer};
+use crate::window::{END_OF_TIME, LatePolicy, Watermarks};
+use crate::write::{
+    self, DeadLetterHandle, DeadLetters, DeadLettersError, WriteError, WriteSummary, Writer,
+};
 
 /// The stack of a worker, bytes: records and expressions may be nested to their limits.
 const WORKER_STACK: usize = 8 << 20;
@@ -68,6 +78,9 @@ pub enum PipelineError {
     /// The writer.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The dead letters.
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLettersError),
     /// A lookup's table.
     #[error("lookup {lookup}: {reason}")]
     Lookup {
@@ -135,8 +148,11 @@ pub struct Running {
     replayable: bool,
     outcomes: Receiver<Outcome>,
     writer: Writer,
+    dead_letters: Option<DeadLetters>,
     safe: SafePositions,
     refreshers: Vec<RefresherThread>,
+    /// The services that are asked for keys.
+    services: Vec<Arc<PartialService>>,
     decode: DecodeMetrics,
     counters: Vec<MetricCounters>,
     watermark: Arc<AtomicI64>,
@@ -164,7 +180,7 @@ impl Outcome {
 }
 
 impl Running {
-    /// Starts a pipeline. Remote-Write runs on `runtime`.
+    /// Starts a pipeline. Remote-Write and the requests of lookups run on `runtime`.
     ///
     /// # Errors
     /// A reference table cannot be read, the writer or the source cannot be set up, or the system
@@ -187,8 +203,10 @@ impl Running {
         let metrics = PipelineMetrics::new(&registry);
         let decode = DecodeMetrics::new(&registry);
         let safe = SafePositions::default();
+        let alignment = Alignment::default();
         let lookup_metrics = LookupMetrics::new(&registry);
-        let (tables, refreshers) = load_tables(pipeline, &lookup_metrics)?;
+        let (references, refreshers) =
+            References::load(pipeline, lookup_metrics, &options.clock, &runtime)?;
         let source = match source {
             SourceOf::Made(make) => make(&registry),
             SourceOf::File => {
@@ -200,15 +218,19 @@ impl Running {
                     needs_envelope: pipeline.needs_envelope,
                     clock: options.clock.clone(),
                     safe: safe.clone(),
+                    alignment: alignment.clone(),
                     progress: options.progress.clone(),
                 };
                 source::build(&pipeline.source, context, &registry)?
             }
         };
         let writer = Writer::start(&pipeline.write, workers, &registry, runtime)?;
+        let dead_letters = dead_letters::start(pipeline, &registry)?;
 
         let out_of_order_ms = pipeline.time.out_of_order.as_signed_millis();
-        let watermarks = Arc::new(Mutex::new(Watermarks::new(out_of_order_ms)));
+        let max_drift_ms = pipeline.time.max_drift.as_signed_millis();
+        let watermarks = Watermarks::new(out_of_order_ms).with_max_drift(max_drift_ms);
+        let watermarks = Arc::new(Mutex::new(watermarks));
         let watermark = Arc::new(AtomicI64::new(TimestampMs::MIN));
         let shared = Shared {
             watermarks: watermarks.clone(),
@@ -216,6 +238,7 @@ impl Running {
             clock: options.clock.clone(),
             idle_after_ms: pipeline.time.idle_after.as_signed_millis(),
             safe: safe.clone(),
+            alignment,
             metrics: metrics.clone(),
         };
         let counters: Vec<_> = pipeline
@@ -229,10 +252,14 @@ impl Running {
         let (router, inboxes) = inboxes(gauges, watermarks);
         let parts = Parts {
             pipeline,
-            tables: &tables,
-            lookup_metrics,
+            references: &references,
             decode: &decode,
             counters: &counters,
+            dead_letters: dead_letters.as_ref().map(DeadLetters::handle),
+            clocks: pipeline.clocks.as_ref().map(|clocks| {
+                let by: Vec<_> = clocks.by.iter().map(|(name, _)| &**name).collect();
+                ClockMetrics::new(&registry, &by)
+            }),
             shared,
         };
         let (outcome, outcomes) = unbounded();
@@ -251,8 +278,10 @@ impl Running {
             replayable,
             outcomes,
             writer,
+            dead_letters,
             safe,
             refreshers,
+            services: references.services(),
             decode,
             counters,
             watermark,
@@ -308,6 +337,10 @@ impl Running {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
             }
+            // Half of the time is for answers, the other half for what is made of them.
+            if deadline.is_some_and(|end| Instant::now() + drain / 2 >= end) {
+                self.services.iter().for_each(|service| service.close());
+            }
             let outcome = match self.outcomes.recv_timeout(Duration::from_millis(50)) {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -349,6 +382,12 @@ impl Running {
         let status = self.status();
         let handle = self.writer.handle();
         let written = self.writer.finish(rest);
+        if let Some(dead_letters) = self.dead_letters {
+            // Before offsets are committed behind them; but they do not keep a run from its end for
+            // longer than a drain.
+            let rest = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            dead_letters.finish(rest.unwrap_or(drain));
+        }
         for splits in &mut splits {
             splits.report(handle.acknowledged(), &self.safe);
         }
@@ -369,6 +408,7 @@ impl Running {
         } else if workers > 0 && !worker_failed && !self.replayable {
             error.get_or_insert(PipelineError::GivenUp);
         }
+        self.services.iter().for_each(|service| service.close());
         drop(self.refreshers);
         for (thread, what) in self.threads {
             // What does not end in time is left behind; it holds nothing that is of use any more.
@@ -397,10 +437,11 @@ impl Running {
 /// What is needed to make workers.
 struct Parts<'a> {
     pipeline: &'a Pipeline,
-    tables: &'a [Arc<SharedTable>],
-    lookup_metrics: LookupMetrics,
+    references: &'a References,
     decode: &'a DecodeMetrics,
     counters: &'a [MetricCounters],
+    dead_letters: Option<DeadLetterHandle>,
+    clocks: Option<ClockMetrics>,
     shared: Shared,
 }
 
@@ -446,38 +487,43 @@ impl Parts<'_> {
         exchange: Exchange,
         writer: &Writer,
     ) -> Result<Worker, PipelineError> {
-        let Pipeline {
-            metrics,
-            lookups,
-            time,
-            ..
-        } = self.pipeline;
-        let mut built = Vec::new();
-        for ((config, key), table) in lookups.iter().zip(self.tables) {
-            let lookup =
-                Lookup::build(config, table.clone(), &self.lookup_metrics).map_err(|reason| {
-                    PipelineError::Lookup {
-                        lookup: config.lookup.clone(),
-                        reason,
-                    }
-                })?;
-            built.push((lookup, *key));
-        }
-        let preparation = Preparation::build(self.pipeline, built, self.decode.clone())
+        let Pipeline { metrics, time, .. } = self.pipeline;
+        let (wake, answers) = bounded(1);
+        let lookups = self.references.lookups(self.pipeline, &wake)?;
+        // Without partial lookups nobody holds the other end.
+        let answers = match self.references.services().is_empty() {
+            true => never(),
+            false => answers,
+        };
+        let clocks = self.pipeline.clocks.as_ref().zip(self.clocks.clone());
+        let clocks = clocks.map(|(clocks, metrics)| ClockStage::new(number, clocks, metrics));
+        let (decode, clock) = (self.decode.clone(), &self.shared.clock);
+        let preparation = Preparation::build(self.pipeline, lookups, decode, clocks, clock)
             .map_err(|error| PipelineError::Invalid(error.to_string()))?;
         let stages = metrics.iter().zip(self.counters);
         let shared = self.shared.clone();
+        let mut stages: Vec<_> = stages
+            .map(|(metric, counters)| MetricStage::new(metric, counters))
+            .collect();
+        if time.late == LatePolicy::Divert {
+            stages.iter_mut().for_each(MetricStage::divert_late);
+        }
+        let mailroom = |handle: &DeadLetterHandle| Mailroom::new(metrics, handle.clone());
         Ok(Worker {
             number,
             inbox,
             partials,
-            owner: Owner::new(metrics, exchange.owners(), self.counters),
+            owner: Owner::new(
+                metrics,
+                exchange.owners(),
+                self.counters,
+                &self.references.tables(),
+            ),
             exchange,
             writer: writer.handle(),
             preparation,
-            stages: stages
-                .map(|(metric, counters)| MetricStage::new(metric, counters))
-                .collect(),
+            stages,
+            dead_letters: self.dead_letters.as_ref().map(mailroom),
             routes: metrics.iter().map(Route::of).collect(),
             state_gauges: metrics
                 .iter()
@@ -485,10 +531,15 @@ impl Parts<'_> {
                 .collect(),
             interner_gauges: shared.metrics.interner(number),
             splits: Splits::new(time.out_of_order.as_signed_millis()),
+            parked: Parked::default(),
             shared,
             interner: Interner::new(),
             flushed: TimestampMs::MIN,
+            ending: false,
             input_ended: false,
+            pending: Pending::default(),
+            answers,
+            is_full: false,
         })
     }
 }
@@ -503,23 +554,6 @@ fn worker_count(pipeline: &Pipeline, options: &Options) -> usize {
         .as_ref()
         .map(|file| file.path.all().count());
     wanted.min(splits.unwrap_or(wanted)).max(1)
-}
-
-type Tables = (Vec<Arc<SharedTable>>, Vec<RefresherThread>);
-
-fn load_tables(pipeline: &Pipeline, metrics: &LookupMetrics) -> Result<Tables, PipelineError> {
-    let mut tables = Vec::new();
-    let mut refreshers = Vec::new();
-    for (config, _) in &pipeline.lookups {
-        let refresher = Refresher::load(config.clone(), &pipeline.folder, metrics.clone())
-            .map_err(|error| PipelineError::Lookup {
-                lookup: config.lookup.clone(),
-                reason: error.to_string(),
-            })?;
-        tables.push(refresher.shared());
-        refreshers.push(refresher.start()?);
-    }
-    Ok((tables, refreshers))
 }
 
 fn start_source(

@@ -66,18 +66,23 @@ impl Splits {
     }
 
     /// Takes note of a batch's times: fills in the split's watermark before each row, and gives the
-    /// split's highest time so far.
-    pub(super) fn observe(&mut self, batch: &mut Batch) -> Option<TimestampMs> {
+    /// split's highest time so far. `marks`, where there are some, say instead of the times how far
+    /// each row moves the watermark.
+    pub(super) fn observe(
+        &mut self,
+        batch: &mut Batch,
+        marks: Option<&[TimestampMs]>,
+    ) -> Option<TimestampMs> {
         let split = self.splits.entry(batch.split).or_default();
         batch.watermarks.reserve(batch.times.len());
         let mut highest = split.highest.unwrap_or(TimestampMs::MIN);
-        for time in &batch.times {
+        for time in marks.unwrap_or(&batch.times) {
             batch
                 .watermarks
                 .push(highest.saturating_sub(self.out_of_order_ms));
             highest = highest.max(*time);
         }
-        if !batch.times.is_empty() {
+        if highest > TimestampMs::MIN {
             split.highest = Some(highest);
         }
         split.highest
@@ -188,14 +193,27 @@ mod tests {
     fn each_row_has_the_watermark_before_it() {
         let mut splits = Splits::new(2_000);
         let mut first = batch(&[10_000, 9_000, 12_000]);
-        assert_eq!(splits.observe(&mut first), Some(12_000));
+        assert_eq!(splits.observe(&mut first, None), Some(12_000));
         assert_eq!(first.watermarks[1..], [8_000, 8_000]);
         assert!(first.watermarks[0] < -1_000_000);
         let mut second = batch(&[1_000]);
-        assert_eq!(splits.observe(&mut second), Some(12_000));
+        assert_eq!(splits.observe(&mut second, None), Some(12_000));
         assert_eq!(second.watermarks, [10_000]);
         assert_eq!(splits.watermark(A), 10_000);
-        assert_eq!(splits.observe(&mut batch(&[])), Some(12_000));
+        assert_eq!(splits.observe(&mut batch(&[]), None), Some(12_000));
+    }
+
+    #[test]
+    fn marks_move_the_watermark_in_the_place_of_times() {
+        let mut splits = Splits::new(2_000);
+        let mut first = batch(&[90_000, 10_000]);
+        let none = [TimestampMs::MIN; 2];
+        assert_eq!(splits.observe(&mut first, Some(&none)), None);
+        assert_eq!(splits.watermark(A), TimestampMs::MIN);
+        let mut second = batch(&[90_000, 10_000, 11_000]);
+        let marks = [TimestampMs::MIN, 10_000, 11_000];
+        assert_eq!(splits.observe(&mut second, Some(&marks)), Some(11_000));
+        assert_eq!(second.watermarks[2], 8_000);
     }
 
     #[test]

@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use prometheus::IntCounter;
 
 use super::metrics::MetricCounters;
-use crate::config::{Metric, Shape};
+use crate::config::{Completeness, Metric, Shape};
 use crate::expr::{AggregateCall, AggregateExpression, Program};
 use crate::model::{Batch, Column, DataType, Interner, Symbol, TimestampMs, Trilean};
 use crate::window::aggregate::{AggregateKind, Function, Origin};
-use crate::window::{Argument, Groups, PaneKey, Rows, WindowKind, WindowStore};
+use crate::window::{Argument, Groups, LateRow, PaneKey, Rows, WindowKind, WindowStore};
 
 /// The aggregates that a metric keeps while its windows are open: those that its expressions name,
 /// in their order, and then the times of the first and last event where these are needed.
 pub(super) fn kinds_of(metric: &Metric) -> Vec<AggregateKind> {
     let mut kinds = named_kinds(&metric.shape);
     kinds.extend(times_of(metric).iter().map(|function| AggregateKind {
-        function: *function,
+        function: function.clone(),
         argument: Some(DataType::Number),
     }));
     kinds
@@ -40,6 +40,13 @@ fn named_kinds(shape: &Shape) -> Vec<AggregateKind> {
             .flat_map(|value| &value.calls)
             .map(kind_of)
             .collect(),
+        Shape::Completeness(_) => {
+            let devices = AggregateKind {
+                function: Function::CountDistinct,
+                argument: Some(DataType::Text),
+            };
+            vec![devices.clone(), devices]
+        }
         Shape::Raw { value } => {
             let argument = Some(value.data_type());
             vec![AggregateKind {
@@ -52,14 +59,24 @@ fn named_kinds(shape: &Shape) -> Vec<AggregateKind> {
 
 /// The aggregate of a call that was checked when the pipeline was loaded.
 pub(super) fn kind_of(call: &AggregateCall) -> AggregateKind {
-    let arguments: Vec<_> = call.arguments.iter().map(Program::data_type).collect();
-    let star = arguments.is_empty();
-    AggregateKind::of_call(&call.function, call.distinct, star, &arguments).unwrap_or(
+    let (arguments, star) = (&call.arguments, call.arguments.is_empty());
+    AggregateKind::of_call(&call.function, call.distinct, star, arguments).unwrap_or(
         AggregateKind {
             function: Function::Count,
             argument: None,
         },
     )
+}
+
+/// Where a batch stands in time, ms since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchProgress {
+    /// The earliest and the latest event.
+    pub(super) span: (TimestampMs, TimestampMs),
+    /// The watermark of its split behind it.
+    pub(super) last_watermark: TimestampMs,
+    /// Windows up to this were written with the split's events by an earlier run.
+    pub(super) written: TimestampMs,
 }
 
 /// One metric on one worker.
@@ -71,6 +88,8 @@ pub(super) struct MetricStage {
     labels: usize,
     inputs: Vec<AggregateInput>,
     store: WindowStore,
+    /// Whether late events are no loss here, but what is told of.
+    counts_late_devices: bool,
     late: IntCounter,
     late_after_idle: IntCounter,
     already_written: IntCounter,
@@ -87,6 +106,8 @@ enum AggregateInput {
     },
     /// The events' times.
     Time,
+    /// The devices of the events in this column: of those in time, or of those that were late.
+    Devices { column: usize, late: bool },
 }
 
 impl MetricStage {
@@ -98,6 +119,12 @@ impl MetricStage {
                 key_columns.push(*key);
                 inputs_of(values)
             }
+            Shape::Completeness(Completeness { device, .. }) => [false, true]
+                .map(|late| AggregateInput::Devices {
+                    column: *device,
+                    late,
+                })
+                .into(),
             Shape::Raw { value } => {
                 vec![AggregateInput::Call {
                     argument: Some(value.clone()),
@@ -108,9 +135,15 @@ impl MetricStage {
         inputs.extend(times_of(metric).iter().map(|_| AggregateInput::Time));
         let is_per = matches!(metric.shape, Shape::Per { .. });
         let kinds = kinds_of(metric);
+        let mut store = WindowStore::new(metric.windows.clone(), kinds, key_columns.len(), is_per);
+        let counts_late_devices = matches!(metric.shape, Shape::Completeness(_));
+        if counts_late_devices {
+            store.keep_late_rows();
+        }
         Self {
             filter: metric.filter.clone(),
-            store: WindowStore::new(metric.windows.clone(), kinds, key_columns.len(), is_per),
+            store,
+            counts_late_devices,
             key_columns,
             labels: metric.by.len(),
             inputs,
@@ -121,15 +154,13 @@ impl MetricStage {
         }
     }
 
-    /// Takes in a batch. `last_watermark` is the watermark of its split behind it; windows up to
-    /// `written` were written with the split's events by an earlier run.
+    /// Takes in a batch. Gives the rows that were late where they are to be diverted.
     pub(super) fn ingest(
         &mut self,
         batch: &Batch,
-        last_watermark: TimestampMs,
-        written: TimestampMs,
+        progress: &BatchProgress,
         interner: &mut Interner,
-    ) {
+    ) -> &[LateRow] {
         let rows = batch.rows();
         let selected = match &mut self.filter {
             None => None,
@@ -137,7 +168,7 @@ impl MetricStage {
                 let passes = filter.evaluate(&batch.columns, rows, interner);
                 let selected = true_rows(passes.booleans());
                 if selected.is_empty() {
-                    return;
+                    return &[];
                 }
                 Some(selected)
             }
@@ -154,15 +185,24 @@ impl MetricStage {
                     let times = batch.times.iter().map(|time| *time as f64);
                     (Some(Cow::Owned(Column::Number(times.collect()))), None)
                 }
+                AggregateInput::Devices { column, .. } => {
+                    (batch.columns.get(*column).map(Cow::Borrowed), None)
+                }
             });
         }
-        let arguments: Vec<_> = columns
-            .iter()
-            .map(|(argument, filter)| Argument {
-                column: argument.as_deref(),
-                filter: filter.as_deref().map(Column::booleans),
-            })
-            .collect();
+        let arguments = |late_rows: bool| -> Vec<Argument<'_>> {
+            let columns = columns.iter().zip(&self.inputs);
+            columns
+                .map(|((argument, filter), input)| Argument {
+                    column: argument.as_deref(),
+                    filter: match input {
+                        // A filter without rows passes none.
+                        AggregateInput::Devices { late, .. } if *late != late_rows => Some(&[]),
+                        _ => filter.as_deref().map(Column::booleans),
+                    },
+                })
+                .collect()
+        };
         let empty = interner.find("");
         let keys: Vec<_> = self
             .key_columns
@@ -180,32 +220,51 @@ impl MetricStage {
             })
             .collect();
         let keys: Vec<&[Symbol]> = keys.iter().map(Cow::as_ref).collect();
-        let dropped = self.store.ingest(
-            &Rows {
-                times: &batch.times,
-                origin: Origin {
-                    split: batch.split,
-                    positions: &batch.positions,
-                },
-                watermarks: &batch.watermarks,
-                last_watermark,
-                written,
-                selected: selected.as_deref(),
+        let rows = Rows {
+            times: &batch.times,
+            origin: Origin {
+                split: batch.split,
+                positions: &batch.positions,
             },
-            &keys,
-            &arguments,
-        );
+            watermarks: &batch.watermarks,
+            span: progress.span,
+            last_watermark: progress.last_watermark,
+            written: progress.written,
+            selected: selected.as_deref(),
+        };
+        let dropped = self.store.ingest(&rows, &keys, &arguments(false));
+        if self.counts_late_devices {
+            self.store.ingest_late(&rows, &keys, &arguments(true));
+            return &[];
+        }
         if dropped != crate::window::Dropped::default() {
             self.late.inc_by(dropped.late);
             self.late_after_idle.inc_by(dropped.late_after_idle);
             self.already_written.inc_by(dropped.already_written);
             self.null_key.inc_by(dropped.null_key);
         }
+        self.store.late_rows()
+    }
+
+    /// From now on, [`ingest`](Self::ingest) gives the late rows.
+    pub(super) fn divert_late(&mut self) {
+        self.store.keep_late_rows();
     }
 
     /// Takes out what windows that close at the watermark need.
     pub(super) fn close(&mut self, watermark: TimestampMs) -> Vec<(PaneKey, Groups)> {
         self.store.close(watermark)
+    }
+
+    /// The end of the last window that a batch counts for whose latest event is at `latest` and behind
+    /// which the watermark of its split is `watermark`.
+    pub(super) fn last_end(&self, latest: TimestampMs, watermark: TimestampMs) -> TimestampMs {
+        // Late devices are counted when they come.
+        let came = match self.counts_late_devices {
+            true => latest.max(watermark),
+            false => latest,
+        };
+        self.store.windows().last_end(came)
     }
 
     /// The open windows.
@@ -218,7 +277,7 @@ fn inputs_of(values: &[AggregateExpression]) -> Vec<AggregateInput> {
     let calls = values.iter().flat_map(|value| &value.calls);
     calls
         .map(|call| AggregateInput::Call {
-            argument: call.arguments.first().cloned(),
+            argument: call.input.clone(),
             filter: call.filter.clone(),
         })
         .collect()

@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select_biased};
 use prometheus::IntGauge;
 
-use super::batch::{Preparation, Prepared};
+use super::batch::{Preparation, Prepared, Undelivered};
+use super::dead_letters::Mailroom;
 use super::exchange::{Exchange, Message, Partials, texts_of};
 use super::inbox::{Inbox, Input};
 use super::metrics::{PipelineMetrics, StateGauges};
 use super::owner::{Formed, Owner};
-use super::stage::MetricStage;
+use super::parked::Parked;
+use super::pending::{Item, Pending};
+use super::stage::{BatchProgress, MetricStage};
 use crate::config::Metric;
 use crate::model::hash::StableHash;
-use crate::model::{Clock, Interner, RecordBatch, Symbol, TimestampMs};
-use crate::source::{SafePositions, SourceEvent};
+use crate::model::{Clock, Interner, RecordBatch, SplitId, Symbol, TimestampMs};
+use crate::source::{Alignment, SafePositions, SourceEvent};
 use crate::window::{END_OF_TIME, Groups, PaneKey, SplitState, Watermarks};
 use crate::write::{self, WriterHandle};
 
@@ -40,6 +43,8 @@ pub(super) struct Shared {
     /// After how long without usable records a split steps aside, ms.
     pub(super) idle_after_ms: i64,
     pub(super) safe: SafePositions,
+    /// Told which splits run ahead of the others.
+    pub(super) alignment: Alignment,
     pub(super) metrics: PipelineMetrics,
 }
 
@@ -75,15 +80,27 @@ pub(super) struct Worker {
     pub(super) stages: Vec<MetricStage>,
     /// Which owner each metric's groups go to.
     pub(super) routes: Vec<Route>,
+    /// Where the pipeline has dead letters.
+    pub(super) dead_letters: Option<Mailroom>,
     pub(super) state_gauges: Vec<StateGauges>,
     pub(super) interner_gauges: [IntGauge; 2],
     pub(super) owner: Owner,
     pub(super) splits: Splits,
+    /// What came of splits that run ahead.
+    pub(super) parked: Parked,
     pub(super) shared: Shared,
     pub(super) interner: Interner,
     /// Up to when this worker has sent its partials.
     pub(super) flushed: TimestampMs,
+    /// Whether all windows close once nothing waits any more.
+    pub(super) ending: bool,
     pub(super) input_ended: bool,
+    /// What waits for answers of services.
+    pub(super) pending: Pending,
+    /// Filled when something of it may go on.
+    pub(super) answers: Receiver<()>,
+    /// Whether so much waits that no input is taken.
+    pub(super) is_full: bool,
 }
 
 impl Worker {
@@ -91,10 +108,14 @@ impl Worker {
     pub(super) fn run(mut self) -> Result<Splits, write::Stopped> {
         let partials = self.partials.clone();
         let input = self.inbox.receiver.clone();
+        let answers = self.answers.clone();
         let nothing = crossbeam_channel::never();
         let mut reported = Instant::now();
         while !(self.input_ended && self.owner.is_done()) {
-            let input = if self.input_ended { &nothing } else { &input };
+            // Something that has waited for other splits is there at once.
+            let patience = if self.release() { Duration::ZERO } else { TICK };
+            let takes_input = !self.input_ended && !self.is_full();
+            let input = if takes_input { &input } else { &nothing };
             select_biased! {
                 recv(partials) -> message => {
                     if let Ok(message) = message {
@@ -106,13 +127,13 @@ impl Worker {
                         self.advance();
                     }
                 }
+                recv(answers) -> _ => self.go_on(),
                 recv(input) -> input => {
                     // The senders live as long as the pipeline; without them there is no input.
                     let input = input.unwrap_or(Input::End { complete: false });
-                    self.inbox.taken(&input);
-                    self.handle(input)?;
+                    self.receive_input(input);
                 }
-                default(TICK) => self.advance(),
+                default(patience) => self.advance(),
             }
             // Not only on a tick: under load there is none.
             if reported.elapsed() >= REPORT {
@@ -124,74 +145,259 @@ impl Worker {
         Ok(self.splits)
     }
 
-    fn handle(&mut self, input: Input) -> Result<(), write::Stopped> {
-        match input {
-            Input::Source(SourceEvent::Records(records)) => self.process(&records),
-            Input::Source(SourceEvent::Assigned(split)) => {
-                tracing::debug!(worker = self.number, split = %split, "split assigned");
-            }
-            Input::Source(SourceEvent::Written { split, until }) => {
-                self.splits.set_written(split, until);
-            }
-            Input::Source(SourceEvent::Idle(split)) => {
-                self.watermarks(|watermarks| watermarks.idle(split));
-            }
-            Input::Source(SourceEvent::Active(split)) => {
-                self.watermarks(|watermarks| watermarks.wake(split));
-            }
-            Input::Source(SourceEvent::Finished(split)) => {
-                self.watermarks(|watermarks| watermarks.finish(split));
-            }
-            Input::Source(SourceEvent::Revoked(split)) => {
-                self.watermarks(|watermarks| watermarks.revoke(split));
-                self.splits.revoke(split);
-                self.shared.safe.remove(split);
-            }
+    /// Handles what came, unless it is of a split that runs ahead: that has to wait.
+    fn receive_input(&mut self, input: Input) {
+        let event = match input {
+            Input::Source(event) => event,
             Input::End { complete } => {
-                if complete {
-                    self.flush(END_OF_TIME);
+                self.ending = complete;
+                if !complete {
+                    // It is read again.
+                    self.pending.drop_all();
                 }
-                self.exchange.broadcast(|| Message::Done);
-                self.input_ended = true;
+                return self.end();
+            }
+        };
+        let split = event.split();
+        if matches!(event, SourceEvent::Revoked(_)) {
+            for forgotten in self.parked.forget(split) {
+                self.inbox.taken(&forgotten);
             }
         }
-        self.advance();
-        Ok(())
+        let runs_ahead = matches!(event, SourceEvent::Records(_))
+            && self.watermarks(|watermarks| watermarks.is_paused(split));
+        if runs_ahead || self.parked.holds(split) {
+            self.parked.push(event);
+        } else {
+            self.handle(event);
+        }
     }
 
-    fn process(&mut self, records: &RecordBatch) {
-        let split = records.split().id;
-        let Prepared {
-            batch,
-            decoded,
-            highest,
-        } = self
-            .preparation
-            .prepare(records, &mut self.splits, &mut self.interner);
-        let last_watermark = self.splits.watermark(split);
-        let written = self.splits.written(split);
-        for stage in &mut self.stages {
-            stage.ingest(&batch, last_watermark, written, &mut self.interner);
+    /// Handles one of the events that have waited for the other splits; says whether there was one.
+    fn release(&mut self) -> bool {
+        if self.parked.is_empty() || self.pending.is_full() {
+            return false;
         }
-        let latest = batch.times.iter().copied().max();
-        let end = latest.and_then(|latest| {
+        let watermarks = self.shared.watermarks.clone();
+        let released = {
+            let watermarks = watermarks.lock().unwrap_or_else(PoisonError::into_inner);
+            self.parked.take(|split| !watermarks.is_paused(split))
+        };
+        let Some(event) = released else {
+            return false;
+        };
+        self.handle(event);
+        if self.ending {
+            self.end();
+        }
+        true
+    }
+
+    /// There is no more input. Where windows are to close, what waits for other splits or for answers
+    /// is processed first, and still in step with the others; what would be read again is left.
+    fn end(&mut self) {
+        if self.ending {
+            let owners = self.exchange.owners();
+            self.watermarks(|watermarks| {
+                watermarks.end(|split| {
+                    split.0 as usize % owners.max(1) == self.number
+                        && !self.parked.holds(split)
+                        && !self.pending.holds(split)
+                });
+            });
+            if !self.parked.is_empty() || !self.pending.is_empty() {
+                self.advance();
+                return;
+            }
+            self.ending = false;
+            self.flush(END_OF_TIME);
+        }
+        // Nothing waits any more, so the watermark is not held for this worker.
+        self.is_full();
+        self.exchange.broadcast(|| Message::Done);
+        self.input_ended = true;
+    }
+
+    /// Handles an event, or puts it behind what waits of its split for answers.
+    fn handle(&mut self, event: SourceEvent) {
+        self.inbox.taken(&event);
+        let split = event.split();
+        if self.pending.holds(split) {
+            self.park(split, event);
+        } else {
+            self.take(event);
+        }
+        self.advance();
+    }
+
+    fn take(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Records(records) => {
+                let (mut prepared, is_ready) = self.prepare(records);
+                if is_ready {
+                    self.process(&mut prepared);
+                } else {
+                    self.park_batch(prepared, is_ready);
+                }
+            }
+            SourceEvent::Assigned(split) => {
+                tracing::debug!(worker = self.number, split = %split, "split assigned");
+            }
+            SourceEvent::Written { split, until } => self.splits.set_written(split, until),
+            SourceEvent::Idle(split) => self.watermarks(|watermarks| watermarks.idle(split)),
+            SourceEvent::Active(split) => self.watermarks(|watermarks| watermarks.wake(split)),
+            SourceEvent::Finished(split) => self.watermarks(|watermarks| watermarks.finish(split)),
+            SourceEvent::Revoked(split) => {
+                self.watermarks(|watermarks| watermarks.revoke(split));
+                self.splits.revoke(split);
+                self.preparation.revoke(split);
+                self.shared.safe.remove(split);
+            }
+        }
+    }
+
+    /// Puts something behind what waits of its split.
+    fn park(&mut self, split: SplitId, event: SourceEvent) {
+        match event {
+            SourceEvent::Records(records) if self.pending.may_begin(split) => {
+                let (prepared, is_ready) = self.prepare(records);
+                self.park_batch(prepared, is_ready);
+            }
+            SourceEvent::Records(records) => self.pending.push(split, Item::Records(records)),
+            event => self.pending.push(split, Item::Event(event)),
+        }
+    }
+
+    /// Lets a batch wait. Its split holds back the watermark until then, also where it was idle
+    /// before: its events must not become late by waiting.
+    fn park_batch(&mut self, prepared: Prepared, is_ready: bool) {
+        let split = prepared.batch.split;
+        self.watermarks(|watermarks| watermarks.wake(split));
+        let prepared = Box::new(prepared);
+        self.pending.push(split, Item::Batch { prepared, is_ready });
+    }
+
+    /// Answers have come: goes on with all that waited for them, split by split.
+    fn go_on(&mut self) {
+        for split in self.pending.splits() {
+            let mut lane = self.pending.take(split);
+            for item in &mut lane {
+                // Also behind one that still waits, because it may have more to ask.
+                if let Item::Batch { prepared, is_ready } = item
+                    && !*is_ready
+                {
+                    *is_ready = self.preparation.go_on(prepared, &mut self.interner);
+                }
+            }
+            while let Some(item) = lane.pop_front() {
+                match item {
+                    Item::Batch {
+                        mut prepared,
+                        is_ready,
+                    } if is_ready => self.process(&mut prepared),
+                    Item::Records(records) => {
+                        let (prepared, is_ready) = self.prepare(records);
+                        let prepared = Box::new(prepared);
+                        lane.push_front(Item::Batch { prepared, is_ready });
+                    }
+                    // Records behind it say that the silence is over already.
+                    Item::Event(SourceEvent::Idle(_)) if lane.iter().any(Item::is_batch) => {}
+                    Item::Event(event) => self.take(event),
+                    Item::Batch { .. } => {
+                        lane.push_front(item);
+                        self.watermarks(|watermarks| watermarks.wake(split));
+                        break;
+                    }
+                }
+            }
+            self.pending.put_back(split, lane);
+        }
+        self.advance();
+        if self.ending {
+            self.end();
+        }
+    }
+
+    /// Whether so much waits that no input is to be taken. What waits in the inbox then may be of
+    /// splits that are idle as yet, so the watermark stays where it is.
+    fn is_full(&mut self) -> bool {
+        let is_full = self.pending.is_full();
+        if is_full != std::mem::replace(&mut self.is_full, is_full) {
+            self.watermarks(|watermarks| match is_full {
+                true => watermarks.hold(),
+                false => watermarks.release(),
+            });
+        }
+        is_full
+    }
+
+    /// A batch of records with its columns, and whether all of them are there.
+    fn prepare(&mut self, records: RecordBatch) -> (Prepared, bool) {
+        let (splits, interner) = (&mut self.splits, &mut self.interner);
+        let mut prepared = self.preparation.begin(records, splits, interner);
+        let is_ready = self.preparation.go_on(&mut prepared, interner);
+        (prepared, is_ready)
+    }
+
+    fn process(&mut self, prepared: &mut Prepared) {
+        let quarantined = self.preparation.settle(prepared);
+        if let Some(first) = quarantined.first() {
+            tracing::debug!(
+                events = quarantined.len(),
+                ?first,
+                "events of wrong clocks are dropped"
+            );
+        }
+        let batch = &prepared.batch;
+        let split = batch.split;
+        let (earliest, latest) = (batch.times.iter().min(), batch.times.iter().max());
+        let progress = BatchProgress {
+            span: earliest
+                .zip(latest)
+                .map_or((0, 0), |(from, to)| (*from, *to)),
+            last_watermark: prepared.watermark,
+            written: self.splits.written(split),
+        };
+        for (metric, stage) in self.stages.iter_mut().enumerate() {
+            let late = stage.ingest(batch, &progress, &mut self.interner);
+            if let Some(mailroom) = &mut self.dead_letters {
+                mailroom.note_late(metric, late);
+            }
+        }
+        if let (Some(mailroom), Some(undelivered)) = (&mut self.dead_letters, &prepared.undelivered)
+        {
+            let now_ms = self.shared.clock.now_ms();
+            let Undelivered {
+                records,
+                rejected,
+                processed_before,
+            } = undelivered;
+            mailroom.reject(records, rejected, *processed_before, now_ms);
+            mailroom.quarantine(records, &quarantined, now_ms);
+            mailroom.divert(records, batch, self.flushed, now_ms);
+            mailroom.send();
+        }
+        for (stage, gauges) in self.stages.iter().zip(&mut self.state_gauges) {
+            gauges.saw(stage.store().open_windows());
+        }
+        let end = latest.copied().and_then(|latest| {
             self.stages
                 .iter()
-                .map(|stage| stage.store().windows().last_end(latest))
+                .map(|stage| stage.last_end(latest, prepared.watermark))
                 .max()
         });
-        let first = records.get(0).map(|record| record.position);
-        let last = records
-            .get(records.len().saturating_sub(1))
-            .map(|record| record.position);
-        if let (Some(first), Some(last)) = (first, last) {
+        if let Some((first, last)) = prepared.positions {
             self.splits.processed(split, first, last + 1, end);
         }
         let now_ms = self.shared.clock.now_ms();
         let idle_after_ms = self.shared.idle_after_ms;
-        self.watermarks(|watermarks| match decoded {
-            0 => watermarks.eventless(split, now_ms, idle_after_ms),
-            _ => watermarks.events(split, highest, now_ms),
+        self.watermarks(|watermarks| {
+            // Events that may move no watermark must not hold it back for ever, either.
+            if prepared.decoded == 0 || prepared.all_doubted {
+                watermarks.eventless(split, now_ms, idle_after_ms);
+            } else {
+                watermarks.events(split, prepared.highest, now_ms);
+            }
         });
     }
 
@@ -211,7 +417,15 @@ impl Worker {
             return;
         }
         let now_ms = self.shared.clock.now_ms();
-        let watermark = self.watermarks(|watermarks| watermarks.advance(now_ms));
+        let watermark = self.watermarks(|watermarks| {
+            let watermark = watermarks.advance(now_ms);
+            // Told under the lock, so that no later decision is overtaken by an earlier one.
+            if let Some(paused) = watermarks.align() {
+                self.shared.metrics.split_pauses.inc_by(paused.new);
+                self.shared.alignment.set(paused.splits);
+            }
+            watermark
+        });
         if watermark > self.flushed && watermark != END_OF_TIME {
             self.flush(watermark);
         }
@@ -272,26 +486,38 @@ impl Worker {
     }
 
     fn receive(&mut self, message: Message) -> Result<(), write::Stopped> {
-        let Some(Formed { samples, watermark }) = self.owner.receive(message, &mut self.interner)
-        else {
-            return Ok(());
-        };
-        if !samples.is_empty() {
-            self.writer.send(self.number, samples)?;
+        let mut formed = self.owner.receive(message, &mut self.interner);
+        while let Some(Formed { samples, watermark }) = formed {
+            if !samples.is_empty() {
+                self.writer.send(self.number, samples)?;
+            }
+            formed = match watermark {
+                Some(watermark) => {
+                    self.writer.flushed(self.number, watermark);
+                    None
+                }
+                None => Some(self.owner.form(&mut self.interner)),
+            };
         }
-        self.writer.flushed(self.number, watermark);
         Ok(())
     }
 
     /// Brings gauges and safe positions up to date.
     fn report(&mut self) {
-        for (stage, gauges) in self.stages.iter().zip(&mut self.state_gauges) {
+        let owned = self.owner.states();
+        for ((stage, gauges), owned) in self.stages.iter().zip(&mut self.state_gauges).zip(owned) {
             let store = stage.store();
-            gauges.set(store.open_windows(), store.open_groups(), store.byte_len());
+            let (panes, groups, bytes) = owned;
+            gauges.set(
+                store.open_windows() + panes,
+                store.open_groups() + groups,
+                store.byte_len() + bytes,
+            );
         }
         let [texts, bytes] = &self.interner_gauges;
         texts.set(i64::try_from(self.interner.len()).unwrap_or(i64::MAX));
         bytes.set(i64::try_from(self.interner.byte_len()).unwrap_or(i64::MAX));
+        self.preparation.report(&self.interner);
         self.splits
             .report(self.writer.acknowledged(), &self.shared.safe);
         if self.number != 0 {
@@ -307,6 +533,9 @@ impl Worker {
                 let count = i64::try_from(watermarks.count(state)).unwrap_or(i64::MAX);
                 metrics.splits(name).set(count);
             }
+            let paused = i64::try_from(watermarks.count_paused()).unwrap_or(i64::MAX);
+            metrics.splits("paused").set(paused);
+            metrics.drift.set(watermarks.drift_ms() as f64 / 1e3);
         });
         if self.flushed > TimestampMs::MIN && self.flushed < END_OF_TIME {
             let now_ms = self.shared.clock.now_ms();

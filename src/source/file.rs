@@ -1,15 +1,18 @@
 //! Files and standard input, a record a line.
 //!
 //! Several files are read in turns, a block each, so that their event times advance together and
-//! no file's watermark waits long for another's.
+//! no file's watermark waits long for another's. Where they do not, because an hour takes more bytes
+//! in one file than in another, the file that runs ahead is left alone for a while.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use crate::model::{Clock, RecordBatch, Split, SplitId};
 use crate::telemetry::Registry;
 
+use super::alignment::Alignment;
 use super::config::FileConfig;
 use super::lines::{BlockReader, batches};
 use super::metrics::{DropReason, SourceMetrics, SplitMetrics};
@@ -19,11 +22,15 @@ use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal}
 /// How standard input is written in a pipeline file, and its name in metrics and messages.
 const STANDARD_INPUT: (&str, &str) = ("-", "stdin");
 
+/// How often the stop signal is looked for while no file may be read.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// Reads files to their ends.
 pub(super) struct FileSource {
     inputs: VecDeque<Input>,
     max_record_bytes: usize,
     clock: Clock,
+    alignment: Alignment,
     metrics: SourceMetrics,
 }
 
@@ -78,6 +85,7 @@ impl FileSource {
             inputs,
             max_record_bytes: context.max_record_bytes,
             clock: context.clock,
+            alignment: context.alignment,
             metrics,
         })
     }
@@ -127,10 +135,23 @@ impl FileSource {
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
+        let mut passed_over = 0;
         while let Some(mut input) = self.inputs.pop_front() {
             if stop.is_stopped() {
                 return Ok(());
             }
+            // A file that runs ahead of the others is not read until they have caught up.
+            if self.alignment.is_paused(input.split.id) {
+                self.inputs.push_back(input);
+                passed_over += 1;
+                if passed_over >= self.inputs.len() {
+                    let splits: Vec<_> = self.inputs.iter().map(|input| input.split.id).collect();
+                    self.alignment.await_any(&splits, PATIENCE);
+                    passed_over = 0;
+                }
+                continue;
+            }
+            passed_over = 0;
             let Some(batches) = self.next_batches(&mut input)? else {
                 if output.send(SourceEvent::Finished(input.split.id)).is_err() {
                     return Ok(());
@@ -222,6 +243,7 @@ mod tests {
             needs_envelope: false,
             clock: Clock::Fixed(42),
             safe: SafePositions::default(),
+            alignment: Alignment::default(),
             progress: FileProgress::default(),
         }
     }
@@ -282,6 +304,62 @@ mod tests {
             long.display()
         );
         assert!(text.contains(&records), "{text}");
+    }
+
+    /// Pauses a split at its first records, and lets it go on when another one has finished.
+    struct Pausing(Alignment, Log);
+
+    impl SourceOutput for Pausing {
+        fn send(&mut self, event: SourceEvent) -> Result<(), Stopped> {
+            let alignment = self.0.clone();
+            match &event {
+                SourceEvent::Records(batch) if batch.split().id == SplitId(0) => {
+                    // The other file has finished before the second of them.
+                    let is_first = alignment.generation() == 0;
+                    alignment.set(is_first.then_some(SplitId(0)).into_iter().collect());
+                }
+                SourceEvent::Finished(SplitId(1)) => {
+                    // Only the paused file is left; a worker finds out that it need not be paused.
+                    std::thread::spawn(move || alignment.set([].into()));
+                }
+                _ => {}
+            }
+            self.1.send(event)
+        }
+
+        fn end(&mut self) {}
+    }
+
+    #[test]
+    fn a_paused_file_is_not_read_until_the_others_have_caught_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["fast", "slow"].map(|name| folder.path().join(name));
+        let lines: String = (0..6_000).map(|number| format!("{number:063}\n")).collect();
+        for path in &paths {
+            std::fs::write(path, &lines).unwrap();
+        }
+        let (context, registry) = (context(), Registry::new("test"));
+        let alignment = context.alignment.clone();
+        let config = config(&[&paths[0], &paths[1]]);
+        let source = FileSource::open(&config, context, &registry).unwrap();
+        let mut output = Pausing(alignment, Log(Vec::new(), usize::MAX));
+        Box::new(source)
+            .run(&mut output, &StopSignal::default())
+            .unwrap();
+        let place = |said: &String| said.split(" = ").next().unwrap().to_owned();
+        assert_eq!(
+            output.1.0.iter().map(place).collect::<Vec<_>>(),
+            [
+                "assigned 0",
+                "assigned 1",
+                "4096 to fast:4096",
+                "4096 to slow:4096",
+                "1904 to slow:6000",
+                "finished 1",
+                "1904 to fast:6000",
+                "finished 0",
+            ]
+        );
     }
 
     #[test]

@@ -7,9 +7,9 @@ use crate::model::SplitId;
 
 /// Counts silence by split. Time is passed in.
 ///
-/// Only silence that we can be sure of counts: while the connection is lost, while a split has
-/// records that we have not read, or while the pipeline takes no more, no split becomes idle. A
-/// wrongly idle split makes its events late; one that is idle too late only delays a window.
+/// Only silence that we can be sure of counts: while the connection is lost, while a split is paused
+/// or has records that we have not read, or while the pipeline takes no more, no split becomes idle.
+/// A wrongly idle split makes its events late; one that is idle too late only delays a window.
 #[derive(Debug)]
 pub(super) struct IdleTracker {
     idle_after: Duration,
@@ -24,6 +24,7 @@ struct Silence {
     since: Instant,
     caught_up: bool,
     idle: bool,
+    paused: bool,
 }
 
 impl IdleTracker {
@@ -45,6 +46,7 @@ impl IdleTracker {
                 since: now,
                 caught_up: false,
                 idle: false,
+                paused: false,
             },
         );
     }
@@ -63,11 +65,25 @@ impl IdleTracker {
         }
     }
 
+    /// Says whether a split is paused. What comes for a paused split is not read; once it is read
+    /// again, it counts as not read to its end until something else is known.
+    #[cfg(feature = "kafka")]
+    pub(super) fn paused(&mut self, split: SplitId, paused: bool, now: Instant) {
+        self.caught_up(split, false, now);
+        if let Some(silence) = self.splits.get_mut(&split) {
+            silence.since = now;
+            silence.paused = paused;
+        }
+    }
+
     /// Says whether a split has been read to its end, as far as can be known now.
     pub(super) fn caught_up(&mut self, split: SplitId, caught_up: bool, now: Instant) {
         let Some(silence) = self.splits.get_mut(&split) else {
             return;
         };
+        if silence.paused {
+            return;
+        }
         if caught_up && !silence.caught_up {
             silence.since = now;
         }
@@ -214,6 +230,22 @@ mod tests {
         assert_eq!(scene.due(10), [B]);
         scene.tracker.assigned(A, scene.at(11));
         assert_eq!(scene.due(30), []);
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn a_paused_split_is_not_silent() {
+        let mut scene = Scene::new();
+        scene.tracker.paused(A, true, scene.at(5));
+        scene.tracker.caught_up(A, true, scene.at(6));
+        assert_eq!(scene.due(60), [B]);
+        scene.tracker.paused(A, false, scene.at(60));
+        assert_eq!(scene.due(80), [], "its end was not seen since");
+        scene.tracker.caught_up(A, true, scene.at(81));
+        assert_eq!(scene.due(90), []);
+        assert_eq!(scene.due(91), [A]);
+        scene.tracker.paused(A, true, scene.at(92));
+        assert_eq!(scene.tracker.take_woken(), [A], "it was idle");
     }
 
     #[test]

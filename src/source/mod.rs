@@ -3,6 +3,7 @@
 //! A source runs on a thread of its own and hands over record batches, in order within a split.
 //! `send` blocks while the worker that owns the split is busy: that is the back-pressure.
 
+mod alignment;
 mod config;
 mod endpoint;
 mod file;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::model::{Clock, Duration, RecordBatch, Split, SplitId, TimestampMs};
 use crate::telemetry::Registry;
 
+pub use alignment::Alignment;
 pub use config::{
     Config, FileConfig, KafkaConfig, MqttConfig, Paths, StartPosition, TlsConfig, Violation,
 };
@@ -61,6 +63,18 @@ pub enum SourceEvent {
         /// Up to when.
         until: TimestampMs,
     },
+}
+
+impl SourceEvent {
+    /// The split that it is about.
+    pub fn split(&self) -> SplitId {
+        match self {
+            Self::Assigned(split) => split.id,
+            Self::Records(batch) => batch.split().id,
+            Self::Idle(id) | Self::Active(id) | Self::Finished(id) | Self::Revoked(id) => *id,
+            Self::Written { split, .. } => *split,
+        }
+    }
 }
 
 /// The pipeline has stopped taking input.
@@ -201,6 +215,8 @@ pub struct Context {
     pub clock: Clock,
     /// What the pipeline has finished with.
     pub safe: SafePositions,
+    /// Which splits are not to be read for now.
+    pub alignment: Alignment,
     /// Told how far the files are read.
     pub progress: FileProgress,
 }

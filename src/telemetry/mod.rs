@@ -1,8 +1,10 @@
 //! Our own metrics and logs.
 
+pub mod computed;
 pub mod limit;
 pub mod log;
 pub mod registry;
 
+pub use computed::ComputedGauges;
 pub use limit::LogLimit;
 pub use registry::Registry;

@@ -9,6 +9,8 @@ use prometheus::{
     IntGaugeVec, Opts, TextEncoder,
 };
 
+use super::computed::ComputedGauges;
+
 /// A pipeline's metrics, all with the label `pipeline`.
 ///
 /// Two stages that ask for the same name share nothing: the second gets a metric that is not
@@ -66,6 +68,11 @@ impl Registry {
     /// A gauge by labels.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.register(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A gauge by one label whose values are computed when they are asked for.
+    pub fn computed_gauges(&self, name: &str, help: &str, label: &str) -> ComputedGauges {
+        self.register(ComputedGauges::new(name, help, label))
     }
 
     /// A histogram of seconds with upper bounds `buckets`.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::super::compile::Catalog;
+use super::super::compile::{Catalog, output_of};
 use super::super::document::PathSegment;
 use super::super::file::{MetricConfig, PipelineFile};
-use super::super::pipeline::{Hold, Metric, Shape, Side, Top};
+use super::super::pipeline::{Metric, Shape};
 use super::{Validator, is_identifier};
 use crate::expr::AggregateExpression;
 use crate::model::{DataType, Schema};
+use crate::window::aggregate::Output;
 use crate::window::{Panes, WindowKind, Windows};
 
 /// Metrics without a window are put in order in windows of this size.
@@ -16,9 +17,6 @@ const ORDERING_WINDOW: Panes = Panes::Fixed {
     size_ms: 1_000,
     offset_ms: 0,
 };
-
-/// How many keys are held where it is not said.
-const DEFAULT_HELD_KEYS: u32 = 1_000_000;
 
 /// What a session can be asked for beside its aggregates: when it began and had its last event, ms
 /// since the epoch, and how long that is, seconds.
@@ -29,10 +27,18 @@ impl Validator<'_> {
         if file.metrics.is_empty() {
             self.problem(&["metrics".into()], "must define at least one metric");
         }
-        let metrics = file.metrics.iter();
+        let mut metrics = Vec::new();
+        for (name, config) in &file.metrics {
+            let Some(metric) = self.metric(name, config) else {
+                continue;
+            };
+            let at: [PathSegment<'_>; 2] = ["metrics".into(), name.as_str().into()];
+            let devices = self.completeness(&at, config, &metric);
+            metrics.push(metric);
+            metrics.extend(devices);
+        }
+        self.series_names(&metrics);
         metrics
-            .filter_map(|(name, config)| self.metric(name, config))
-            .collect()
     }
 
     pub(super) fn metric(&mut self, name: &str, config: &MetricConfig) -> Option<Metric> {
@@ -58,6 +64,15 @@ impl Validator<'_> {
             (Some(_), Some(_)) => self.per(&at, config, &by),
         };
         let top = self.limits(&at, config);
+        let shape = shape?;
+        let output = match &shape {
+            Shape::Raw { .. } | Shape::Completeness(_) => Output::Number,
+            Shape::Aggregate { value } | Shape::Per { value, .. } => {
+                let output = self.output(&at, config, value)?;
+                self.compares_numbers(&at, config, value, &output);
+                output
+            }
+        };
         Some(Metric {
             name: name.into(),
             help: config.help.clone(),
@@ -67,7 +82,8 @@ impl Validator<'_> {
             },
             windows: windows?,
             by,
-            shape: shape?,
+            shape,
+            output,
             top,
             max_series: config.max_series.map(|limit| limit as usize),
         })
@@ -97,18 +113,26 @@ impl Validator<'_> {
         if let WindowKind::Session { every_ms, .. } = windows.kind() {
             let message = match (&config.per, every_ms) {
                 (Some(_), None) => Some((
-                    "window",
+                    None,
                     "sessions of per end at their own times; add every, such as every: 1m, to gather \
                      those that have ended",
                 )),
                 (None, Some(_)) => Some((
-                    "window",
-                    "every is for sessions of per; without it each session is a sample at its own end",
+                    Some("every"),
+                    "every is for sessions of per; without it each session is a sample at its own end; \
+                     remove it",
                 )),
                 _ => None,
             };
             if let Some((key, message)) = message {
-                self.problem_of_key(&[at[0], at[1], key.into()], message);
+                let path = [
+                    at[0],
+                    at[1],
+                    "window".into(),
+                    key.unwrap_or_default().into(),
+                ];
+                let depth = 3 + usize::from(key.is_some());
+                self.problem_of_key(path.get(..depth).unwrap_or(&path), message);
             }
         }
         Some(windows)
@@ -132,11 +156,17 @@ impl Validator<'_> {
             };
             self.problem_of_key(&[at[0], at[1], wrong_key.into()], message);
         }
+        let window = config.window.as_ref();
+        let is_session = window.is_some_and(|window| window.session.is_some());
         let mut labels = Vec::new();
         for (index, name) in names.iter().enumerate() {
             let path = [at[0], at[1], key.into(), index.into()];
             if names.iter().take(index).any(|other| other == name) {
                 self.problem(&path, format!("'{name}' stands here twice"));
+            } else if is_session && SESSION_COLUMNS.contains(&name.as_str()) {
+                let message =
+                    format!("'{name}' is a session's time; derive the field under another name");
+                self.problem(&path, message);
             } else if name.starts_with("__") {
                 let message =
                     format!("'{name}' cannot be a label; names that begin with '__' are reserved");
@@ -160,6 +190,7 @@ impl Validator<'_> {
         let schema = self.schema.clone();
         let catalog = Catalog {
             without_order: None,
+            without_distributions: None,
         };
         let aggregate = AggregateExpression::compile(&config.value, &schema, &schema, &catalog);
         if aggregate.is_ok_and(|value| !value.calls.is_empty()) {
@@ -182,6 +213,7 @@ impl Validator<'_> {
     ) -> Option<Shape> {
         let catalog = Catalog {
             without_order: None,
+            without_distributions: None,
         };
         let (schema, groups) = (self.schema.clone(), group_schema(by, config));
         let value = self.value(at, &config.value, &schema, &groups, &catalog)?;
@@ -222,13 +254,14 @@ impl Validator<'_> {
                 "let".into(),
                 name.as_str().into(),
             ];
+            let taken = rows.find(name).is_some() || keyed.find(name).is_some();
             let refusal = if !is_identifier(name) {
                 Some(format!(
                     "'{name}' is not a name; use letters, digits and '_', a letter first"
                 ))
-            } else if rows.find(name).is_some() {
+            } else if taken {
                 Some(format!(
-                    "'{name}' is a label or the key already; take another name"
+                    "'{name}' is a label, the key or a session's time already; take another name"
                 ))
             } else {
                 None
@@ -240,6 +273,10 @@ impl Validator<'_> {
             }
             let catalog = Catalog {
                 without_order: None,
+                without_distributions: Some(
+                    "gives a distribution, no value of a row; it can only be the whole value of \
+                     the metric",
+                ),
             };
             match self
                 .compiler
@@ -258,6 +295,7 @@ impl Validator<'_> {
         }
         let catalog = Catalog {
             without_order: Some("has no order to go by among rows of per; use it in let"),
+            without_distributions: None,
         };
         let value = self.value(at, &config.value, &rows, &groups, &catalog)?;
         Some(Shape::Per {
@@ -268,77 +306,58 @@ impl Validator<'_> {
         })
     }
 
-    /// Limits on the groups of a window.
-    fn limits(&mut self, at: &[PathSegment<'_>; 2], config: &MetricConfig) -> Option<Top> {
-        let given = [
-            ("topk", config.topk),
-            ("bottomk", config.bottomk),
-            ("max_series", config.max_series),
-        ];
-        let lone_sessions = config.per.is_none()
-            && config
-                .window
-                .as_ref()
-                .is_some_and(|window| window.session.is_some());
-        for (key, _) in given.iter().filter(|(_, limit)| limit.is_some()) {
-            let message = if config.window.is_none() {
-                format!("{key} limits the groups of a window; add one")
-            } else if lone_sessions {
-                format!("{key} compares groups of one time, and each session ends at its own")
-            } else {
-                continue;
-            };
-            self.problem_of_key(&[at[0], at[1], (*key).into()], message);
-        }
-        let top = |side, count: u32| Top {
-            side,
-            count: count as usize,
-        };
-        match (config.topk, config.bottomk) {
-            (Some(_), Some(_)) => {
-                let message = "'bottomk' does not go with 'topk'; remove one of them";
-                self.problem_of_key(&[at[0], at[1], "bottomk".into()], message);
-                None
-            }
-            (Some(count), None) => Some(top(Side::Highest, count)),
-            (None, Some(count)) => Some(top(Side::Lowest, count)),
-            (None, None) => None,
-        }
-    }
-
-    /// The memory of `per`; nothing where it is refused.
-    #[expect(
-        clippy::option_option,
-        reason = "a memory that is not wanted is no refusal"
-    )]
-    fn hold(&mut self, at: &[PathSegment<'_>; 2], config: &MetricConfig) -> Option<Option<Hold>> {
-        let per = config.per.as_ref()?;
-        let path = |key| [at[0], at[1], "per".into(), key];
-        let Some(duration) = per.hold else {
-            if per.max_held_keys.is_some() {
-                self.problem_of_key(
-                    &path("max_held_keys".into()),
-                    "max_held_keys goes with hold",
+    /// What the samples of a metric are.
+    fn output(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+        value: &AggregateExpression,
+    ) -> Option<Output> {
+        let path = [at[0], at[1], "value".into()];
+        let output = match output_of(value) {
+            Ok(output) => output,
+            Err(function) => {
+                let message = format!(
+                    "{function} gives a distribution, with which nothing can be computed; it must \
+                     be the whole value of the metric"
                 );
+                self.problem(&path, message);
                 return None;
             }
-            return Some(None);
         };
-        let is_session = config
-            .window
-            .as_ref()
-            .is_some_and(|window| window.session.is_some());
-        if is_session {
-            let message = "hold does not go with sessions: a silent key is in none";
-            self.problem_of_key(&path("hold".into()), message);
+        let bound = config.by.iter().position(|label| label == "le");
+        if let (Output::Buckets { .. }, Some(index)) = (&output, bound) {
+            let path = [at[0], at[1], "by".into(), index.into()];
+            let message = "'le' is the label of the buckets' bounds; group by a field with another \
+                           name";
+            self.problem(&path, message);
             return None;
         }
-        if duration.as_millis() == 0 {
-            self.problem(&path("hold".into()), "must be longer than 0s");
-            return None;
+        Some(output)
+    }
+
+    /// Some metrics are several series with names of their own, which no other metric may have.
+    fn series_names(&mut self, metrics: &[Metric]) {
+        for metric in metrics {
+            let (what, suffixes): (_, &[&str]) = match (&metric.output, &metric.shape) {
+                (Output::Buckets { .. }, _) => ("buckets", &["bucket", "sum", "count"]),
+                (_, Shape::Completeness(_)) => (
+                    "completeness",
+                    &["expected", "reporting", "late", "offline"],
+                ),
+                _ => continue,
+            };
+            for suffix in suffixes {
+                let series = format!("{}_{suffix}", metric.name);
+                if metrics.iter().any(|other| *other.name == series) {
+                    let message = format!(
+                        "'{series}' is a series of the {what} of {} already; take another name",
+                        metric.name
+                    );
+                    self.problem_of_key(&["metrics".into(), series.as_str().into()], message);
+                }
+            }
         }
-        let max_keys = per.max_held_keys.unwrap_or(DEFAULT_HELD_KEYS) as usize;
-        Some(Some(Hold { duration, max_keys }))
     }
 
     /// The expression `value` of a metric, which must be a number.
@@ -357,7 +376,12 @@ impl Validator<'_> {
         let is_number = self
             .compiler
             .expect_type(&path, value.data_type(), DataType::Number);
-        if value.calls.is_empty() {
+        // What is asked of a session itself needs no event.
+        let is_session = SESSION_COLUMNS
+            .map(|name| groups.find(name))
+            .iter()
+            .all(Option::is_some);
+        if value.calls.is_empty() && !is_session {
             self.problem(&path, "needs an aggregate, such as count(*) or sum(field)");
             return None;
         }

@@ -5,6 +5,9 @@
 
 use std::path::PathBuf;
 
+mod clock;
+mod completeness;
+mod limits;
 mod lookups;
 mod metrics;
 mod sections;
@@ -15,6 +18,7 @@ use super::document::{Document, PathSegment};
 use super::file::PipelineFile;
 use super::pipeline::{Derived, Pipeline};
 use super::report::Problems;
+use crate::enrich::{LookupConfig, LookupInput};
 use crate::model::{DataType, Schema};
 
 /// Checks a file and compiles it. Everything that is wrong is reported; nothing is returned where
@@ -32,19 +36,25 @@ pub(super) fn validate(
             refused: Vec::new(),
         },
         schema: Schema::new(),
+        lookups: Vec::new(),
         needs_envelope: false,
     };
     validator.name(&file.pipeline);
     let source = validator.source(file);
     validator.write(file);
+    validator.dead_letters(file);
     validator.intervals(file);
     validator.event(file);
-    let lookups = validator.lookups(&file.enrich);
+    // The clocks are judged before anything is looked up, and counted behind that.
+    let device = validator.clock_device(file);
+    validator.lookups = validator.lookups(&file.enrich);
     let derived = validator.derive(file);
+    let clocks = validator.clocks(file, device);
     let metrics = validator.metrics(file);
     let Validator {
         schema,
         needs_envelope,
+        lookups,
         compiler,
     } = validator;
     if !compiler.problems.is_empty() {
@@ -57,13 +67,16 @@ pub(super) fn validate(
         max_record_bytes: file.source.max_record_bytes as usize,
         format: file.source.decode,
         event: file.event.clone(),
-        needs_envelope,
+        // A dead letter carries its record with topic and key.
+        needs_envelope: needs_envelope || file.dead_letters.is_some(),
         time: file.time.clone(),
+        clocks,
         lookups,
         derived,
         schema,
         metrics,
         write: file.write.clone(),
+        dead_letters: file.dead_letters.clone(),
         state_dir: file.state.dir.clone(),
         commit_every: file.state.checkpoint.every,
         workers: file.workers.map(|workers| workers as usize),
@@ -74,6 +87,8 @@ struct Validator<'a> {
     compiler: Compiler<'a>,
     /// The fields known so far.
     schema: Schema,
+    /// The lookups, with the columns that each one reads.
+    lookups: Vec<(LookupConfig, LookupInput)>,
     needs_envelope: bool,
 }
 
@@ -119,9 +134,9 @@ impl Validator<'_> {
 
     /// The column of a text field.
     fn text_field(&mut self, at: &[PathSegment<'_>], name: &str) -> Option<usize> {
-        match self.schema.find(name) {
-            Some((column, DataType::Text)) => Some(column),
-            Some((_, data_type)) => {
+        match self.field(at, name)? {
+            (column, DataType::Text) => Some(column),
+            (_, data_type) => {
                 let found = data_type.name();
                 self.problem(
                     at,
@@ -132,6 +147,25 @@ impl Validator<'_> {
                 );
                 None
             }
+        }
+    }
+
+    /// The column of a number field.
+    fn number_field(&mut self, at: &[PathSegment<'_>], name: &str) -> Option<usize> {
+        match self.field(at, name)? {
+            (column, DataType::Number) => Some(column),
+            (_, data_type) => {
+                let found = data_type.name();
+                self.problem(at, format!("'{name}' must be a number, found a {found}"));
+                None
+            }
+        }
+    }
+
+    /// A field that exists: its column and type.
+    fn field(&mut self, at: &[PathSegment<'_>], name: &str) -> Option<(usize, DataType)> {
+        match self.schema.find(name) {
+            Some(found) => Some(found),
             None if self.compiler.refused.iter().any(|refused| refused == name) => None,
             None => {
                 let names: Vec<_> = self

@@ -6,6 +6,7 @@ use super::super::file::PipelineFile;
 use super::Validator;
 use crate::decode::{FieldConfig, Path};
 use crate::source;
+use crate::window::LatePolicy;
 
 impl Validator<'_> {
     pub(super) fn name(&mut self, name: &str) {
@@ -47,6 +48,23 @@ impl Validator<'_> {
         }
     }
 
+    pub(super) fn dead_letters(&mut self, file: &PipelineFile) {
+        if let Some(section) = &file.dead_letters {
+            let kinds = [
+                ("file", section.file.is_some()),
+                ("kafka", section.kafka.is_some()),
+            ];
+            self.exactly_one("dead_letters", &kinds);
+            for (path, message) in section.validate() {
+                self.problem_of_stage("dead_letters", &path, &message);
+            }
+        } else if file.time.late == LatePolicy::Divert {
+            let message = "is 'divert', but nothing says where to; add a section 'dead_letters', \
+                           or write 'drop'";
+            self.problem(&["time".into(), "late".into()], message);
+        }
+    }
+
     /// Of some keys of a section exactly one must be given.
     pub(super) fn exactly_one(&mut self, section: &str, kinds: &[(&str, bool)]) {
         let mut given = kinds
@@ -69,11 +87,14 @@ impl Validator<'_> {
             let path = ["state".into(), "checkpoint".into(), "every".into()];
             self.problem(&path, "must be longer than 0s");
         }
-        if file.time.idle_after.as_millis() == 0 {
-            self.problem(
-                &["time".into(), "idle_after".into()],
-                "must be longer than 0s",
-            );
+        let time = &file.time;
+        for (key, duration) in [
+            ("idle_after", time.idle_after),
+            ("max_drift", time.max_drift),
+        ] {
+            if duration.as_millis() == 0 {
+                self.problem(&["time".into(), key.into()], "must be longer than 0s");
+            }
         }
     }
 

@@ -23,22 +23,37 @@ pub(super) const START_MS: i64 = 1_730_621_750_000;
 /// What a bench is made with.
 pub(super) struct Setup {
     pub(super) metrics: &'static str,
+    /// The `time` section.
+    pub(super) time: &'static str,
+    /// The `enrich` section's lookups.
+    pub(super) enrich: String,
     pub(super) workers: usize,
     pub(super) replayable: bool,
+    /// Whether the clock stands still, as for files: nothing is known of when events came.
+    pub(super) fixed_clock: bool,
     /// The `write` section; a file of the bench's own where there is none.
     pub(super) write: Option<String>,
+    /// Whether late events are diverted to a file of the bench's own.
+    pub(super) divert: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
             metrics: COUNT,
+            time: TIME,
+            enrich: "[]".to_owned(),
             workers: 1,
             replayable: true,
+            fixed_clock: false,
             write: None,
+            divert: false,
         }
     }
 }
+
+/// No disorder.
+const TIME: &str = "out_of_order: 0s, idle_after: 10s, max_ahead: 1h";
 
 /// Counts events by region in windows of a second.
 const COUNT: &str = "
@@ -51,6 +66,7 @@ pub(super) struct Bench {
     says: Option<Sender<SourceEvent>>,
     clock: Arc<AtomicI64>,
     output: PathBuf,
+    letters: PathBuf,
     _folder: TempDir,
     _runtime: Runtime,
 }
@@ -72,17 +88,27 @@ impl Setup {
         let output = folder.path().join("samples.ndjson");
         let file = format!("file: {{ path: '{}' }}", output.display());
         let write = self.write.unwrap_or(file);
+        let letters = folder.path().join("dead-letters.ndjson");
+        let (late, dead_letters) = match self.divert {
+            true => (
+                "divert",
+                format!("dead_letters: {{ file: '{}' }}", letters.display()),
+            ),
+            false => ("drop", String::new()),
+        };
         let text = format!(
             "pipeline: test
 source: {{ kafka: {{ brokers: none, topics: [none], group: none }}, decode: json }}
 event:
   time: {{ from: t, unit: ms }}
   fields: {{ vehicle: text, region: text, x: number }}
-time: {{ out_of_order: 0s, idle_after: 10s, max_ahead: 1h }}
+time: {{ {}, late: {late} }}
+enrich: {}
 metrics:{}
 write: {{ {write} }}
+{dead_letters}
 ",
-            self.metrics
+            self.time, self.enrich, self.metrics
         );
         let nothing = |_: &str| None;
         let overrides = Overrides::default();
@@ -91,7 +117,11 @@ write: {{ {write} }}
         let clock = Arc::new(AtomicI64::new(START_MS));
         let options = Options {
             workers: Some(self.workers),
-            clock: Clock::Manual(clock.clone()),
+            clock: if self.fixed_clock {
+                Clock::Fixed(START_MS)
+            } else {
+                Clock::Manual(clock.clone())
+            },
             progress: FileProgress::default(),
         };
         let runtime = Runtime::new().unwrap();
@@ -103,6 +133,7 @@ write: {{ {write} }}
             says: None,
             clock,
             output,
+            letters,
             _folder: folder,
             _runtime: runtime,
         }
@@ -134,6 +165,13 @@ impl Bench {
         ));
     }
 
+    /// The dead letters that were written so far, in their order.
+    pub(super) fn letters(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(&self.letters).unwrap();
+        let letters = text.lines().map(serde_json::from_str);
+        letters.collect::<Result<_, _>>().unwrap()
+    }
+
     pub(super) fn advance_clock(&self, millis: i64) {
         self.clock.fetch_add(millis, Ordering::AcqRel);
     }
@@ -159,9 +197,19 @@ impl Bench {
         samples(&self.output)
     }
 
+    /// The sum of the series of one of the pipeline's metrics, now.
+    pub(super) fn metric(&self, name: &str) -> f64 {
+        metric(self.running.registry(), name)
+    }
+
     /// Whether any sample is written by now.
     pub(super) fn has_written(&self) -> bool {
         !samples(&self.output).is_empty()
+    }
+
+    /// Lets the source end; nothing waits for what follows.
+    pub(super) fn end_source(&mut self) {
+        self.says = None;
     }
 
     /// Lets the source end, and gives what was written.
@@ -219,7 +267,7 @@ pub(super) fn split(id: u32) -> Split {
     }
 }
 
-fn batch(id: u32, position: u64, records: &[String]) -> RecordBatch {
+pub(super) fn batch(id: u32, position: u64, records: &[String]) -> RecordBatch {
     let mut batch = RecordBatch::new(split(id), START_MS);
     for (record, position) in records.iter().zip(position..) {
         batch.push(record.as_bytes(), position);
@@ -239,6 +287,17 @@ pub(super) fn events(millis: &[i64]) -> Vec<String> {
         .iter()
         .map(|millis| event(*millis, "V1", "UK", 1.0))
         .collect()
+}
+
+/// The sum of the series of a metric, now.
+pub(super) fn metric(registry: &Registry, name: &str) -> f64 {
+    let text = Registry::text([registry]);
+    let values = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (known, _) = series.split_once('{')?;
+        (known == name).then(|| value.parse::<f64>().unwrap())
+    });
+    values.sum()
 }
 
 /// Waits until something is so; whether it became so within a minute.

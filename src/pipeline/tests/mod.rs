@@ -1,6 +1,10 @@
 //! Pipelines as a whole: a source that a test drives, a clock that it moves, samples in a file.
 
+mod alignment;
 mod bench;
+mod clocks;
 mod failures;
 mod parallel;
+mod partial;
+mod service;
 mod watermarks;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Setup, event, events, split, until};
+use super::bench::{START_MS, Setup, event, events, split, until};
 use crate::model::SplitId;
 use crate::source::SourceEvent;
 
@@ -62,6 +62,63 @@ fn late_events_are_counted_by_what_made_them_late() {
     };
     bench.await_metric(&late("late", 2));
     bench.await_metric(&late("late_after_idle", 1));
+}
+
+#[test]
+fn diverted_events_say_what_they_were_late_for() {
+    let bench = Setup {
+        metrics: "
+  m: { window: { tumbling: 1s }, by: [region], value: count(*) }
+  n: { window: { tumbling: 2s }, by: [region], value: count(*) }",
+        divert: true,
+        ..Setup::default()
+    }
+    .start();
+    bench.assign(&[0, 1]);
+    bench.records(1, 0, &events(&[100]));
+    bench.idle(1, 1);
+    bench.records(0, 0, &events(&[1_500]));
+    bench.await_samples(1);
+    // The first window of `m` has closed during the silence, that of `n` has not.
+    bench.records(1, 1, &events(&[200, 1_700]));
+    // Now it has, and it is late for `m` by its own split.
+    bench.records(0, 1, &events(&[3_000]));
+    bench.idle(1, 1);
+    bench.await_samples(3);
+    bench.records(1, 3, &[event(300, "V1", "UK", 7.0), "{".to_owned()]);
+    let total = |reason, count| {
+        format!("weir_dead_letters_total{{reason=\"{reason}\",pipeline=\"test\"}} {count}")
+    };
+    for (reason, count) in [("late", 1), ("late_after_idle", 1), ("malformed_json", 1)] {
+        bench.await_metric(&total(reason, count));
+    }
+    let letters = bench.letters();
+    let found: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let metrics: Vec<_> = letter["metrics"].as_array().into_iter().flatten().collect();
+            let metrics: Vec<_> = metrics.iter().filter_map(|name| name.as_str()).collect();
+            let text = |name: &str| letter[name].as_str().unwrap_or_default();
+            let watermark = letter["watermark_ms"].as_i64().map(|time| time - START_MS);
+            (
+                letter["position"].as_u64().unwrap(),
+                text("reason"),
+                metrics.join(" "),
+                watermark,
+                letter["dropped_at_ms"].as_i64().unwrap() - START_MS,
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (1, "late_after_idle", "m".to_owned(), Some(1_500), 0),
+            (3, "late", "m n".to_owned(), Some(1_700), 0),
+            (4, "malformed_json", String::new(), None, 0),
+        ]
+    );
+    assert_eq!(letters[1]["detail"], "late_after_idle for n");
+    assert_eq!(letters[1]["record"], event(300, "V1", "UK", 7.0));
 }
 
 /// Every window waits for every worker, and one without splits hears only from the others.

@@ -20,6 +20,8 @@ pub(super) struct Message<'a> {
     pub(super) offset: u64,
     /// The topic and key, where a field is taken from them.
     pub(super) envelope: Option<(&'a [u8], &'a [u8])>,
+    /// When its producer or its broker says that it was sent, ms since the epoch.
+    pub(super) timestamp: Option<TimestampMs>,
 }
 
 /// The open batches of all partitions.
@@ -55,6 +57,9 @@ impl Gather {
                 open.batch
                     .push_enveloped(message.payload, message.offset, topic, key);
             }
+        }
+        if let Some(timestamp) = message.timestamp {
+            open.batch.set_timestamp(timestamp);
         }
         self.bytes += open.batch.byte_len() - before;
         if open.batch.byte_len() >= BATCH_BYTES || open.batch.len() >= BATCH_RECORDS {
@@ -114,6 +119,7 @@ mod tests {
             payload,
             offset,
             envelope: None,
+            timestamp: None,
         }
     }
 
@@ -195,6 +201,7 @@ mod tests {
             payload: b"{}",
             offset: 9,
             envelope,
+            timestamp: Some(77),
         };
         gather.push(&split(0), message, Instant::now(), || 0);
         let batch = gather.take(SplitId(0)).unwrap();
@@ -203,5 +210,6 @@ mod tests {
             (record.bytes, record.topic, record.key),
             (&b"{}"[..], &b"events"[..], &b"V1"[..])
         );
+        assert_eq!(record.timestamp, Some(77));
     }
 }

@@ -66,6 +66,7 @@ impl Intake<'_> {
             payload,
             offset,
             envelope,
+            timestamp: message.timestamp().to_millis(),
         };
         self.gather.push(&owned.split, message, now, || {
             self.source.context.clock.now_ms()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
 use crate::model::{RecordBatch, Split, SplitId, TimestampMs};
@@ -46,6 +47,10 @@ pub(super) struct Reader {
     idle: IdleTracker,
     connection: Connection,
     paused: bool,
+    /// The partitions that are paused because they run ahead of the others.
+    ahead: BTreeSet<SplitId>,
+    /// The generation of the alignment that `ahead` is of; none where it has to be looked at again.
+    aligned: Option<u64>,
     /// Whether something was handed over since room was last looked for.
     pushed: bool,
     missing_topics: BTreeSet<String>,
@@ -82,6 +87,8 @@ impl Reader {
             idle,
             connection: Connection::Never,
             paused: false,
+            ahead: BTreeSet::new(),
+            aligned: None,
             pushed: false,
             missing_topics: BTreeSet::new(),
             missing_log: LogLimit::every(LOG_EVERY),
@@ -120,6 +127,7 @@ impl Reader {
         let mut next_commit = next_tick + commit_every;
         while !stop.is_stopped() {
             self.poll(TICK)?;
+            self.align();
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;
@@ -228,15 +236,56 @@ impl Reader {
         }
     }
 
-    /// Nobody else pauses, so all that is assigned can be resumed.
+    /// Resumes what is assigned and does not run ahead.
     fn resume(&mut self) {
         self.paused = false;
-        let resumed = self
-            .consumer
-            .assignment()
-            .and_then(|list| self.consumer.resume(&list));
-        if let Err(error) = resumed {
+        let splits = self.owned.keys().copied();
+        self.resume_partitions(splits.filter(|split| !self.ahead.contains(split)));
+    }
+
+    fn resume_partitions(&self, splits: impl Iterator<Item = SplitId>) {
+        if let Err(error) = self.consumer.resume(&self.partitions(splits)) {
             tracing::warn!(%error, "the partitions cannot be resumed");
+        }
+    }
+
+    fn partitions(&self, splits: impl Iterator<Item = SplitId>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in splits.filter_map(|split| self.source.topics.partition(split)) {
+            list.add_partition(topic, partition);
+        }
+        list
+    }
+
+    /// Pauses the partitions that run ahead of the others, and resumes those that no longer do.
+    fn align(&mut self) {
+        let alignment = &self.source.context.alignment;
+        let generation = alignment.generation();
+        if self.aligned == Some(generation) {
+            return;
+        }
+        self.aligned = Some(generation);
+        let mut ahead = alignment.paused();
+        ahead.retain(|split| self.owned.contains_key(split));
+        let resumed: Vec<_> = self.ahead.difference(&ahead).copied().collect();
+        let paused: Vec<_> = ahead.difference(&self.ahead).copied().collect();
+        self.ahead = ahead;
+        let now = Instant::now();
+        if !paused.is_empty() {
+            tracing::debug!(splits = ?paused, "kafka partitions run ahead and are paused");
+            let list = self.partitions(paused.iter().copied());
+            if let Err(error) = self.consumer.pause(&list) {
+                tracing::warn!(%error, "the partitions that run ahead cannot be paused");
+            }
+        }
+        if !resumed.is_empty() {
+            tracing::debug!(splits = ?resumed, "kafka partitions are resumed");
+            self.resume_partitions(resumed.iter().copied());
+        }
+        for (splits, is_paused) in [(paused, true), (resumed, false)] {
+            for split in splits {
+                self.idle.paused(split, is_paused, now);
+            }
         }
     }
 
@@ -304,14 +353,20 @@ impl Reader {
             self.producer
                 .push(SourceEvent::Written { split: id, until }, 0)?;
         }
+        // The client keeps a partition paused that was so when it was revoked.
+        self.ahead.remove(&id);
+        self.aligned = None;
         if self.paused {
             self.pause();
+        } else {
+            self.resume_partitions(std::iter::once(id));
         }
         Ok(())
     }
 
     fn revoked(&mut self, split: SplitId) -> Result<(), Stopped> {
         self.idle.revoked(split);
+        self.ahead.remove(&split);
         drop(self.gather.take(split));
         let Some(owned) = self.owned.remove(&split) else {
             return Ok(());

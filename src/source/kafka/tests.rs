@@ -14,7 +14,7 @@ use crate::model::Secret;
 use crate::model::{self, Clock, SplitId};
 use crate::source::config::StartPosition;
 use crate::source::metrics::DropReason;
-use crate::source::{FileProgress, Safe, SafePositions, Stopped};
+use crate::source::{Alignment, FileProgress, Safe, SafePositions, Stopped};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,6 +46,7 @@ struct Running {
     events: mpsc::Receiver<SourceEvent>,
     stop: StopSignal,
     safe: SafePositions,
+    alignment: Alignment,
     registry: Registry,
     thread: thread::JoinHandle<Result<(), SourceError>>,
 }
@@ -73,8 +74,10 @@ fn start(cluster: &Cluster, topics: &[&str]) -> Running {
         needs_envelope: true,
         clock: Clock::Fixed(42),
         safe: SafePositions::default(),
+        alignment: Alignment::default(),
         progress: FileProgress::default(),
     };
+    let alignment = context.alignment.clone();
     let (safe, stop, registry) = (
         context.safe.clone(),
         StopSignal::default(),
@@ -88,6 +91,7 @@ fn start(cluster: &Cluster, topics: &[&str]) -> Running {
         events,
         stop,
         safe,
+        alignment,
         registry,
         thread,
     }
@@ -229,6 +233,28 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
     let heard = running.listen(40, 3);
     assert_eq!(heard.texts, [(B0, expected[60..].to_vec())].into());
     assert_eq!(heard.written, [(B0, WRITTEN), (B1, WRITTEN)].into());
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_paused_partition_is_not_read_and_not_idle() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    cluster.create_topic("b", 2, 1).unwrap();
+    produce(&cluster, &[("b", 0, Some("1")), ("b", 1, Some("1"))]);
+    let running = start(&cluster, &["a", "b"]);
+    running.listen(2, 3);
+    running.alignment.set([B0].into());
+    let awaken = running.events.recv_timeout(TIMEOUT).unwrap();
+    assert!(matches!(awaken, SourceEvent::Active(B0)), "{awaken:?}");
+    produce(&cluster, &[("b", 0, Some("2")), ("b", 1, Some("2"))]);
+    let heard = running.listen(1, 1);
+    assert_eq!(heard.texts, [(B1, vec!["b V1 2".to_owned()])].into());
+    assert_eq!(heard.idle, [B1], "of the other one nothing is known");
+    running.alignment.set([].into());
+    let heard = running.listen(1, 1);
+    assert_eq!(heard.texts, [(B0, vec!["b V1 2".to_owned()])].into());
+    assert_eq!(heard.idle, [B0]);
     running.finish().unwrap();
 }
 

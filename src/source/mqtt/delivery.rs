@@ -140,7 +140,7 @@ impl<'a> Delivery<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::super::handover::queue;
-    use super::super::super::{FileProgress, SafePositions};
+    use super::super::super::{Alignment, FileProgress, SafePositions};
     use super::*;
     use crate::model::{Duration, SplitId};
     use crate::telemetry::Registry;
@@ -196,6 +196,7 @@ mod tests {
             needs_envelope: true,
             clock: Clock::Fixed(42),
             safe: SafePositions::default(),
+            alignment: Alignment::default(),
             progress: FileProgress::default(),
         };
         let split = Split {

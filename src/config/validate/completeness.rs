@@ -1,0 +1,111 @@
+//! `completeness`: how much of the fleet a metric is made of.
+
+use super::super::document::PathSegment;
+use super::super::file::{CompletenessConfig, MetricConfig};
+use super::super::pipeline::{Completeness, Metric, Shape};
+use super::Validator;
+use crate::enrich::{LookupConfig, LookupInput, Mode};
+use crate::model::DataType;
+use crate::window::WindowKind;
+use crate::window::aggregate::Output;
+
+impl Validator<'_> {
+    /// The metric beside a metric that tells of its devices; nothing where there is none or it is
+    /// refused.
+    pub(super) fn completeness(
+        &mut self,
+        at: &[PathSegment<'_>; 2],
+        config: &MetricConfig,
+        metric: &Metric,
+    ) -> Option<Metric> {
+        let completeness = config.completeness.as_ref()?;
+        let path = [at[0], at[1], "completeness".into()];
+        let is_session = matches!(metric.windows.kind(), WindowKind::Session { .. });
+        if config.window.is_none() || is_session {
+            let message = "completeness is told for windows of all devices together; \
+                           use it with tumbling or sliding";
+            self.problem_of_key(&path, message);
+            return None;
+        }
+        let name = completeness.lookup();
+        let Some(index) = self
+            .lookups
+            .iter()
+            .position(|(lookup, _)| lookup.lookup == name)
+        else {
+            let names: Vec<_> = self
+                .lookups
+                .iter()
+                .map(|(lookup, _)| &*lookup.lookup)
+                .collect();
+            let known = match names.as_slice() {
+                [] => "there are no lookups".to_owned(),
+                names => format!("the lookups are {}", names.join(", ")),
+            };
+            self.problem(&path, format!("unknown lookup '{name}'; {known}"));
+            return None;
+        };
+        let (lookup, input) = self.lookups.get(index).cloned()?;
+        let device = match device_of(&lookup, input) {
+            Ok(device) => device,
+            Err(message) => {
+                self.problem(&path, message);
+                return None;
+            }
+        };
+        let labels = match completeness {
+            CompletenessConfig::Detail(detail) => detail.by.clone(),
+            CompletenessConfig::Lookup(_) => config.by.clone(),
+        };
+        let mut by = Vec::new();
+        let mut columns = Vec::new();
+        for label in &labels {
+            let added = lookup.add.iter().position(|added| added.field() == label);
+            let column = self.schema.find(label);
+            let (Some(added), Some((column, DataType::Text))) = (added, column) else {
+                let message = format!(
+                    "'{label}' is no text that lookup '{name}' adds, so it is not known how many \
+                     devices to expect; name its labels: {{ lookup: {name}, by: [...] }}"
+                );
+                self.problem(&path, message);
+                return None;
+            };
+            by.push((label.as_str().into(), column));
+            columns.push(added);
+        }
+        Some(Metric {
+            name: format!("{}_devices", metric.name).into(),
+            help: None,
+            filter: metric.filter.clone(),
+            windows: metric.windows.clone(),
+            by,
+            shape: Shape::Completeness(Completeness {
+                device,
+                lookup: index,
+                columns,
+            }),
+            output: Output::Number,
+            top: None,
+            max_series: None,
+        })
+    }
+}
+
+/// The column of the devices, where these can be listed.
+///
+/// # Errors
+/// Why they cannot.
+fn device_of(lookup: &LookupConfig, input: LookupInput) -> Result<usize, String> {
+    let name = &lookup.lookup;
+    let unknown = "so it is not known how many devices to expect";
+    match input {
+        _ if lookup.mode == Some(Mode::None) => Err(format!(
+            "lookup '{name}' is not made (mode: none), {unknown}"
+        )),
+        _ if lookup.is_partial() => Err(format!(
+            "lookup '{name}' asks a service for each key, {unknown}"
+        )),
+        LookupInput::Position { .. } => Err(format!("lookup '{name}' has zones, not devices")),
+        LookupInput::Key(column) => Ok(column),
+    }
+}

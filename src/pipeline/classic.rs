@@ -1,0 +1,108 @@
+//! The series of a metric that is a classic histogram.
+
+use std::sync::Arc;
+
+use super::series::SeriesCache;
+use crate::model::{Interner, Sample, SampleValue, Symbol, TimestampMs};
+use crate::window::aggregate::ClassicHistogram;
+
+/// The label of a bucket's upper bound.
+const BOUND_LABEL: &str = "le";
+
+/// `<metric>_bucket` with the label `le` for each bound, `<metric>_sum` and `<metric>_count`.
+#[derive(Debug)]
+pub(super) struct ClassicSeries {
+    bounds: Vec<String>,
+    bucket: SeriesCache,
+    sum: SeriesCache,
+    count: SeriesCache,
+}
+
+impl ClassicSeries {
+    pub(super) fn new(metric: &str, labels: &[Arc<str>], bounds: &[f64]) -> Self {
+        let series = |suffix: &str, labels: Vec<Arc<str>>| {
+            SeriesCache::new(format!("{metric}_{suffix}").into(), labels)
+        };
+        let mut bucket_labels = labels.to_vec();
+        bucket_labels.push(BOUND_LABEL.into());
+        Self {
+            bounds: bounds.iter().map(|bound| format_bound(*bound)).collect(),
+            bucket: series("bucket", bucket_labels),
+            sum: series("sum", labels.to_vec()),
+            count: series("count", labels.to_vec()),
+        }
+    }
+
+    /// To be called before each window.
+    pub(super) fn next_window(&mut self) {
+        self.bucket.next_window();
+        self.sum.next_window();
+        self.count.next_window();
+    }
+
+    /// Appends the samples of a group.
+    pub(super) fn push(
+        &mut self,
+        end: TimestampMs,
+        key: &[Symbol],
+        histogram: &ClassicHistogram,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        let sample = |series, value: f64| Sample {
+            series,
+            timestamp_ms: end,
+            value: SampleValue::Number(value),
+        };
+        let bounds = self.bounds.iter().map(String::as_str).chain(["+Inf"]);
+        let counts = histogram.cumulative.iter().chain([&histogram.count]);
+        let mut bucket_key = key.to_vec();
+        for (bound, count) in bounds.zip(counts) {
+            bucket_key.push(interner.intern(bound));
+            let series = self.bucket.get(&bucket_key, interner);
+            samples.push(sample(series, *count as f64));
+            bucket_key.pop();
+        }
+        samples.push(sample(self.sum.get(key, interner), histogram.sum));
+        let count = histogram.count as f64;
+        samples.push(sample(self.count.get(key, interner), count));
+    }
+}
+
+/// A bound as Prometheus' text format writes numbers: the shortest that reads back as the same, with
+/// an exponent below 1e-4 and from 1e6 on.
+fn format_bound(bound: f64) -> String {
+    let scientific = format!("{bound:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    match exponent.parse::<i32>() {
+        Ok(exponent @ (..=-5 | 6..)) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+        }
+        _ => bound.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_written_as_prometheus_writes_them() {
+        for (bound, expected) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (-25.0, "-25"),
+            (100_000.0, "100000"),
+            (1_000_000.0, "1e+06"),
+            (123_456_789.0, "1.23456789e+08"),
+            (0.0001, "0.0001"),
+            (0.000_025, "2.5e-05"),
+            (1e100, "1e+100"),
+        ] {
+            assert_eq!(format_bound(bound), expected);
+        }
+    }
+}

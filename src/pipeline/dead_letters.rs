@@ -1,0 +1,196 @@
+//! From what the stages drop to dead letters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::clock_metrics::State;
+use super::clocks::Quarantined;
+use crate::config::{Metric, Pipeline};
+use crate::decode::{Reason, Rejected};
+use crate::model::{Batch, RecordBatch, TimestampMs};
+use crate::telemetry::Registry;
+use crate::window::LateRow;
+use crate::write::{
+    DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
+};
+
+/// The split's own watermark had passed the window's end.
+const LATE: &str = "late";
+
+/// The window had closed while the split was idle.
+const LATE_AFTER_IDLE: &str = "late_after_idle";
+
+/// Starts writing dead letters where the pipeline has them. Their metrics are there in any case.
+///
+/// # Errors
+/// Their destination cannot be opened.
+pub(super) fn start(
+    pipeline: &Pipeline,
+    registry: &Registry,
+) -> Result<Option<DeadLetters>, DeadLettersError> {
+    let reasons = [LATE, LATE_AFTER_IDLE]
+        .into_iter()
+        .chain(State::ALL.map(State::reason))
+        .chain(Reason::ALL.map(Reason::name));
+    let metrics = DeadLetterMetrics::new(registry, reasons);
+    match &pipeline.dead_letters {
+        Some(config) => DeadLetters::start(config, &pipeline.name, metrics).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes the dead letters of one worker, a batch at a time.
+#[derive(Debug)]
+pub(super) struct Mailroom {
+    /// The metrics' names.
+    metrics: Vec<Arc<str>>,
+    handle: DeadLetterHandle,
+    /// The late rows of the batch at hand.
+    late: BTreeMap<u32, LateFor>,
+    letters: Vec<DeadLetter>,
+}
+
+/// What an event is late for: the numbers of metrics.
+#[derive(Debug, Default)]
+struct LateFor {
+    late: Vec<usize>,
+    after_idle: Vec<usize>,
+}
+
+impl Mailroom {
+    pub(super) fn new(metrics: &[Metric], handle: DeadLetterHandle) -> Self {
+        Self {
+            metrics: metrics.iter().map(|metric| metric.name.clone()).collect(),
+            handle,
+            late: BTreeMap::new(),
+            letters: Vec::new(),
+        }
+    }
+
+    /// Rows of the batch at hand are late for a metric.
+    pub(super) fn note_late(&mut self, metric: usize, rows: &[LateRow]) {
+        for row in rows {
+            let late_for = self.late.entry(row.row).or_default();
+            match row.after_idle {
+                true => late_for.after_idle.push(metric),
+                false => late_for.late.push(metric),
+            }
+        }
+    }
+
+    /// Records gave no event. Those before a position went their way when they were read first.
+    pub(super) fn reject(
+        &mut self,
+        records: &RecordBatch,
+        rejected: &[Rejected],
+        processed_before: Option<u64>,
+        now_ms: TimestampMs,
+    ) {
+        for rejected in rejected {
+            let Some(letter) = letter(records, rejected.index, rejected.reason.name(), now_ms)
+            else {
+                continue;
+            };
+            if processed_before.is_some_and(|before| letter.position < before) {
+                continue;
+            }
+            self.letters.push(DeadLetter {
+                detail: rejected.detail.clone(),
+                ..letter
+            });
+        }
+    }
+
+    /// Events were dropped because of their clocks.
+    pub(super) fn quarantine(
+        &mut self,
+        records: &RecordBatch,
+        quarantined: &[Quarantined],
+        now_ms: TimestampMs,
+    ) {
+        for quarantined in quarantined {
+            let index = records.find(quarantined.position);
+            let reason = quarantined.state.reason();
+            self.letters
+                .extend(index.and_then(|index| letter(records, index, reason, now_ms)));
+        }
+    }
+
+    /// Makes one letter of each row that was late for a metric. `watermark` is that of the pipeline,
+    /// ms since the epoch, which rows that are late after idleness were judged by.
+    pub(super) fn divert(
+        &mut self,
+        records: &RecordBatch,
+        batch: &Batch,
+        watermark: TimestampMs,
+        now_ms: TimestampMs,
+    ) {
+        for (row, late_for) in std::mem::take(&mut self.late) {
+            let row = row as usize;
+            let index = batch
+                .positions
+                .get(row)
+                .and_then(|position| records.find(*position));
+            // An event that is late by its split's watermark is so for good; the rest is by the way.
+            let (reason, watermark_ms) = match late_for.late.is_empty() {
+                false => (LATE, batch.watermarks.get(row).copied()),
+                true => (LATE_AFTER_IDLE, Some(watermark)),
+            };
+            let letter = index.and_then(|index| letter(records, index, reason, now_ms));
+            let Some(letter) = letter else {
+                continue;
+            };
+            let mut detail = String::new();
+            if reason == LATE && !late_for.after_idle.is_empty() {
+                let names = self.names(&late_for.after_idle);
+                detail = format!("{LATE_AFTER_IDLE} for {}", names.join(", "));
+            }
+            let mut metrics = [late_for.late, late_for.after_idle].concat();
+            metrics.sort_unstable();
+            self.letters.push(DeadLetter {
+                metrics: self.names(&metrics),
+                event_time_ms: batch.times.get(row).copied(),
+                watermark_ms,
+                detail,
+                ..letter
+            });
+        }
+    }
+
+    /// Hands over the letters of the batch at hand; waits while there is no room for them.
+    pub(super) fn send(&mut self) {
+        // In the order of the records, as far as they are of one batch.
+        self.letters.sort_by_key(|letter| letter.position);
+        self.handle.send(std::mem::take(&mut self.letters));
+    }
+
+    fn names(&self, metrics: &[usize]) -> Vec<Arc<str>> {
+        let names = metrics
+            .iter()
+            .filter_map(|metric| self.metrics.get(*metric));
+        names.cloned().collect()
+    }
+}
+
+/// A letter with what is known of any record.
+fn letter(
+    records: &RecordBatch,
+    index: usize,
+    reason: &'static str,
+    now_ms: TimestampMs,
+) -> Option<DeadLetter> {
+    let record = records.get(index)?;
+    Some(DeadLetter {
+        split: records.split().name.clone(),
+        position: record.position,
+        reason,
+        metrics: Vec::new(),
+        event_time_ms: None,
+        watermark_ms: None,
+        dropped_at_ms: now_ms,
+        detail: String::new(),
+        topic: record.topic.to_vec(),
+        key: record.key.to_vec(),
+        record: record.bytes.to_vec(),
+    })
+}

@@ -1,0 +1,94 @@
+//! The last step to samples: the values of groups under the names of their series.
+
+use std::sync::Arc;
+
+use super::classic::ClassicSeries;
+use super::forming::Part;
+use super::series::SeriesCache;
+use super::top::keep_top;
+use crate::config::{Metric, Top};
+use crate::model::{Interner, Sample};
+use crate::window::Bounds;
+use crate::window::aggregate::Output;
+
+/// Makes the samples of a metric's groups.
+#[derive(Debug)]
+pub(super) struct Emitter {
+    pub(super) series: SeriesCache,
+    form: Form,
+    top: Option<Top>,
+}
+
+/// What a sample is.
+#[derive(Debug)]
+enum Form {
+    Number,
+    Histogram,
+    Buckets(Box<ClassicSeries>),
+}
+
+impl Emitter {
+    pub(super) fn new(metric: &Metric, labels: Vec<Arc<str>>) -> Self {
+        let form = match &metric.output {
+            Output::Number => Form::Number,
+            Output::Histogram => Form::Histogram,
+            Output::Buckets { bounds } => {
+                let series = ClassicSeries::new(&metric.name, &labels, bounds);
+                Form::Buckets(Box::new(series))
+            }
+        };
+        Self {
+            series: SeriesCache::new(metric.name.clone(), labels),
+            form,
+            top: metric.top,
+        }
+    }
+
+    /// To be called before each window.
+    pub(super) fn next_window(&mut self) {
+        self.series.next_window();
+        if let Form::Buckets(series) = &mut self.form {
+            series.next_window();
+        }
+    }
+
+    /// Appends the samples of groups: none where the value is NULL.
+    pub(super) fn emit(
+        &mut self,
+        part: &Part,
+        mut values: Vec<f64>,
+        window: Bounds,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        if let Some(top) = self.top {
+            keep_top(top, &mut values, &part.groups, interner);
+        }
+        for (slot, value) in values.into_iter().enumerate() {
+            let key = part.groups.key(slot);
+            let timestamp_ms = part.timestamp(slot, window);
+            let aggregate = part.groups.aggregates().first();
+            match &mut self.form {
+                Form::Number if value.is_nan() => {}
+                Form::Number => samples.push(Sample {
+                    series: self.series.get(key, interner),
+                    timestamp_ms,
+                    value: value.into(),
+                }),
+                Form::Histogram => {
+                    let histogram = aggregate.and_then(|all| all.native_histogram(slot));
+                    samples.extend(histogram.map(|histogram| Sample {
+                        series: self.series.get(key, interner),
+                        timestamp_ms,
+                        value: histogram.into(),
+                    }));
+                }
+                Form::Buckets(series) => {
+                    if let Some(histogram) = aggregate.and_then(|all| all.classic_histogram(slot)) {
+                        series.push(timestamp_ms, key, &histogram, interner, samples);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Batches that wait for answers of a service, and what waits behind them.
+//!
+//! Within a split everything stays in order: what comes behind a parked batch is parked as well. A
+//! batch behind it is decoded all the same and asks for its own keys, so that the answers for both
+//! are waited for together; but not beyond an event that may change what its split is.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::{RecordBatch, SplitId};
+use crate::source::SourceEvent;
+
+use super::batch::Prepared;
+
+/// How many batches wait on a worker before it takes no more input. A batch is 256 KiB of records at
+/// most, so this is a few megabytes.
+const MAX_BATCHES: usize = 8;
+
+/// Something about a split that waits.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A batch that is decoded; it waits for answers, or for the batch before it.
+    Batch {
+        prepared: Box<Prepared>,
+        /// Whether all its columns are there.
+        is_ready: bool,
+    },
+    /// Records behind an event; nothing was done with them yet.
+    Records(RecordBatch),
+    /// Anything else that the source said.
+    Event(SourceEvent),
+}
+
+impl Item {
+    /// Whether it is a batch, decoded or not.
+    pub(super) fn is_batch(&self) -> bool {
+        !matches!(self, Self::Event(_))
+    }
+}
+
+/// What waits on a worker, by split and in order. A split without anything is not here.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    lanes: BTreeMap<SplitId, VecDeque<Item>>,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Whether something of a split waits.
+    pub(super) fn holds(&self, split: SplitId) -> bool {
+        self.lanes.contains_key(&split)
+    }
+
+    /// Whether a batch that comes next may be decoded: nothing but decoded batches is before it.
+    pub(super) fn may_begin(&self, split: SplitId) -> bool {
+        let lane = self.lanes.get(&split);
+        lane.is_none_or(|lane| lane.iter().all(|item| matches!(item, Item::Batch { .. })))
+    }
+
+    /// Whether so much waits that nothing more is to be taken.
+    pub(super) fn is_full(&self) -> bool {
+        let items = self.lanes.values().flatten();
+        items.filter(|item| item.is_batch()).count() >= MAX_BATCHES
+    }
+
+    pub(super) fn push(&mut self, split: SplitId, item: Item) {
+        self.lanes.entry(split).or_default().push_back(item);
+    }
+
+    /// The splits of which something waits.
+    pub(super) fn splits(&self) -> Vec<SplitId> {
+        self.lanes.keys().copied().collect()
+    }
+
+    /// Takes out what waits of a split.
+    pub(super) fn take(&mut self, split: SplitId) -> VecDeque<Item> {
+        self.lanes.remove(&split).unwrap_or_default()
+    }
+
+    /// Puts back what still waits of a split, before anything new.
+    pub(super) fn put_back(&mut self, split: SplitId, lane: VecDeque<Item>) {
+        if !lane.is_empty() {
+            self.lanes.insert(split, lane);
+        }
+    }
+
+    /// Lets go of everything, which will be read again.
+    pub(super) fn drop_all(&mut self) {
+        self.lanes.clear();
+    }
+}
