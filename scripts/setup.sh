@@ -6,8 +6,8 @@
 #
 # Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
 # missing. Apache Kafka for the tests comes from Maven Central into
-# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}; mirrors and proxies of ~/.m2/settings.xml and of
-# the environment are honoured.
+# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, and moto from PyPI into the same folder; mirrors
+# and proxies of ~/.m2/settings.xml, of pip.conf and of the environment are honoured.
 set -euo pipefail
 
 readonly target=${1:-demo}
@@ -35,6 +35,10 @@ kafka_version=$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$pom"
 readonly kafka_version
 readonly kafka=$cache/kafka-$kafka_version
 
+# The same version stands in tests/it/support/moto.rs.
+readonly moto_version=5.2.5
+readonly moto=$cache/moto-$moto_version
+
 check_rust() {
     have cargo || fail "there is no cargo on the PATH: install Rust from https://rustup.rs"
     local wanted found
@@ -52,7 +56,10 @@ have_library() {
 }
 have_prometheus() { [ -n "${PROMETHEUS:-}" ] || have prometheus; }
 have_mosquitto() { [ -n "${MOSQUITTO:-}" ] || have mosquitto; }
+have_postgres() { [ -n "${POSTGRES:-}" ] || have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 have_kafka() { [ -f "$kafka/libs/kafka_2.13-$kafka_version.jar" ]; }
+have_moto() { "$moto/bin/python" -c 'import moto.server' >/dev/null 2>&1; }
+have_venv() { have_moto || python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 have_java() {
     local java=java major
     if [ -n "${JAVA_HOME:-}" ]; then java=$JAVA_HOME/bin/java; fi
@@ -94,8 +101,10 @@ look() {
     need "prometheus" prometheus have_prometheus
     [ "$target" = test ] || return 0
     need "mosquitto" mosquitto have_mosquitto
+    need "PostgreSQL" postgresql have_postgres
     need "Java 17 or later" java have_java
     have_kafka || need "maven (mvn)" maven have mvn
+    need "Python 3 with venv" "python3 python3-venv" have_venv
 }
 
 as_root() {
@@ -126,7 +135,7 @@ install() {
     if [ "$(id -u)" -ne 0 ] && ! have sudo; then
         fail "neither root nor sudo: as root, install the packages ${packages[*]}, then run this again"
     fi
-    for package in prometheus mosquitto; do
+    for package in prometheus mosquitto postgresql; do
         case " ${packages[*]} " in
         *" $package "*) is_installed "$package" || services+=("$package") ;;
         esac
@@ -172,6 +181,19 @@ fetch_kafka() {
     have_kafka || fail "Maven fetched no kafka_2.13-$kafka_version.jar into $kafka/libs"
 }
 
+# A server that speaks S3. Its folder cannot be moved once it is made, so what is half-made goes.
+fetch_moto() {
+    say "fetching moto $moto_version into $moto"
+    mkdir -p "$cache"
+    rm -rf -- "$moto"
+    python3 -m venv "$moto" || fail "python3 makes no virtual environment in $moto"
+    "$moto/bin/pip" install -q --disable-pip-version-check "moto[server]==$moto_version" || {
+        rm -rf -- "$moto"
+        fail "pip could not fetch moto: behind a proxy or a mirror, name it in pip.conf"
+    }
+    have_moto || fail "pip has fetched moto, but it does not run"
+}
+
 check_rust
 look
 if [ ${#missing[@]} -gt 0 ]; then
@@ -182,4 +204,5 @@ if [ ${#missing[@]} -gt 0 ]; then
     [ ${#missing[@]} -eq 0 ] || fail "still missing: $(list "${missing[@]}")"
 fi
 if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
+if [ "$target" = test ] && ! have_moto; then fetch_moto; fi
 say "all that '$target' needs is here"

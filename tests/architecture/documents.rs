@@ -22,14 +22,20 @@ pub(crate) struct Commands {
     pub(crate) targets: BTreeSet<String>,
     pub(crate) subcommands: BTreeSet<String>,
     pub(crate) flags: BTreeSet<String>,
+    pub(crate) benches: BTreeSet<String>,
 }
 
 impl Commands {
-    /// Reads the targets of a Makefile, and weir's subcommands and flags from the source of its
-    /// arguments: the variants of `Command`, and every field.
-    pub(crate) fn read(makefile: &str, arguments: &str) -> Self {
+    /// Reads the targets of a Makefile, the benches of a manifest, and weir's subcommands and flags
+    /// from the source of its arguments: the variants of `Command`, and every field.
+    pub(crate) fn read(makefile: &str, manifest: &str, arguments: &str) -> Self {
         let code = Code::new("arguments.rs", arguments, false);
         let mut commands = Self::default();
+        for bench in manifest.split("[[bench]]").skip(1) {
+            let name = bench.lines().find_map(|line| line.strip_prefix("name = "));
+            let name = name.map(|name| name.trim_matches('"').to_owned());
+            commands.benches.extend(name);
+        }
         for line in makefile
             .lines()
             .filter(|line| line.starts_with(|c: char| c.is_alphanumeric()))
@@ -88,6 +94,12 @@ impl Commands {
                 .find(|word| is_name(word) && !self.targets.contains(*word))
                 .map(|target| format!("the Makefile has no target {target}")),
             "weir" => self.refuse_weir(words),
+            "cargo" => {
+                let bench = words.skip_while(|word| *word != "--bench").nth(1);
+                bench
+                    .filter(|bench| is_name(bench) && !self.benches.contains(*bench))
+                    .map(|bench| format!("Cargo.toml has no bench {bench}"))
+            }
             _ => None,
         }
     }
@@ -174,32 +186,58 @@ pub(crate) fn missing_paths(
     findings
 }
 
+/// The pictures of a document that do not exist. `exists` is asked for the paths as they are written.
+pub(crate) fn missing_pictures(
+    path: &str,
+    document: &str,
+    exists: impl Fn(&str) -> bool,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (line, text) in (1..).zip(document.lines()) {
+        for picture in text.split("![").skip(1) {
+            let target = picture
+                .split_once("](")
+                .and_then(|(_, rest)| rest.split_once(')'));
+            if let Some((target, _)) = target
+                && !target.contains("://")
+                && !exists(target)
+            {
+                findings.push(Finding::new(path, line, format!("there is no {target}")));
+            }
+        }
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MAKEFILE: &str = "SECONDS := 60\n.PHONY: demo\ndemo test: build\n\tweir x: y\nbuild:\n";
+    const MANIFEST: &str =
+        "[lib]\nname = \"x\"\n[[bench]]\nname = \"limit\"\n[[bench]]\nname = \"growth\"\n";
     const ARGUMENTS: &str = "enum Command { /// Run.\n Run(RunArguments), Schema, Demo(D) }
         struct RunArguments { #[arg(long = \"set\")] pub(super) set: Vec<X>, dry_run: bool }";
 
     fn wrong(document: &str) -> Vec<String> {
-        let findings = Commands::read(MAKEFILE, ARGUMENTS).wrong("x.md", document);
+        let findings = Commands::read(MAKEFILE, MANIFEST, ARGUMENTS).wrong("x.md", document);
         findings.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn commands_are_read() {
-        let commands = Commands::read(MAKEFILE, ARGUMENTS);
+        let commands = Commands::read(MAKEFILE, MANIFEST, ARGUMENTS);
         let names = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(names(&commands.targets), "build demo test");
         assert_eq!(names(&commands.subcommands), "demo run schema");
+        assert_eq!(names(&commands.benches), "growth limit");
     }
 
     #[test]
     fn possible_commands_pass() {
         let document = "make it so, weir is here. `make demo SECONDS=0` `make X` `weir` `weir FILE…`\n\
             ```sh\n$ make test demo  # make all\nX=1 target/release/weir --log-format json run --dry-run=1 x\n\
-            weir schema | make build && weir run y --set a=b\n```\n```yaml\nmake nothing\n```\n";
+            weir schema | make build && weir run y --set a=b\ncargo bench --bench limit -- x\n```\n```yaml\nmake nothing\n```\n";
         assert_eq!(wrong(document), [""; 0]);
     }
 
@@ -217,6 +255,10 @@ mod tests {
             wrong("```console\n$ make demo && ./weir run x --force\n```"),
             ["x.md:2: weir has no option --force"]
         );
+        assert_eq!(
+            wrong("`cargo bench --profile release --bench speed -- quick`"),
+            ["x.md:1: Cargo.toml has no bench speed"]
+        );
     }
 
     #[test]
@@ -231,5 +273,12 @@ mod tests {
                 "x.md:3: there is no src/c.sh"
             ]
         );
+    }
+    #[test]
+    fn missing_pictures_are_found() {
+        let document = "![A](a.svg) ![B](b.svg)\n[c](c.svg) ![D](https://example.com/d.svg)";
+        let findings = missing_pictures("x.md", document, |path| path == "a.svg");
+        let found: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["x.md:1: there is no b.svg"]);
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use code::{Code, Finding};
-use documents::{Commands, missing_paths};
+use documents::{Commands, missing_paths, missing_pictures};
 use imports::{Levels, wrong_imports};
 use modules::{Sources, dead_files, modules};
 
@@ -253,7 +253,11 @@ fn the_licence_is_here() -> io::Result<()> {
 
 #[test]
 fn commands_in_documents_exist() -> io::Result<()> {
-    let commands = Commands::read(&read("Makefile")?, &read("src/cli/arguments.rs")?);
+    let commands = Commands::read(
+        &read("Makefile")?,
+        &read("Cargo.toml")?,
+        &read("src/cli/arguments.rs")?,
+    );
     let documents = documents()?;
     let wrong = documents
         .iter()
@@ -269,6 +273,18 @@ fn paths_in_documents_exist() -> io::Result<()> {
     let missing = documents
         .iter()
         .flat_map(|(path, text)| missing_paths(path, text, &FOLDERS, exists));
+    hold(&missing.collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn pictures_in_documents_exist() -> io::Result<()> {
+    let documents = documents()?;
+    let missing = documents.iter().flat_map(|(path, text)| {
+        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+        let exists = move |picture: &str| repository().join(folder).join(picture).exists();
+        missing_pictures(path, text, exists)
+    });
     hold(&missing.collect::<Vec<_>>());
     Ok(())
 }

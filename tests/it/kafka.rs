@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::slice;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::reference::fleet::{CONNECTED_CARS, Fleet, START_MS, by_vehicle, expect_same, succeed};
 use crate::reference::service::Service;
@@ -22,6 +22,18 @@ fn topic(kafka: &Kafka, name: &str) -> Result<()> {
 
 /// `weir run` from a topic to a file, in a group of the topic's name.
 fn start(fleet: &Fleet, kafka: &Kafka, topic: &str, idle: &str, output: &Path) -> Result<Service> {
+    start_with(fleet, kafka, topic, idle, &[], output)
+}
+
+/// The same with further settings.
+fn start_with(
+    fleet: &Fleet,
+    kafka: &Kafka,
+    topic: &str,
+    idle: &str,
+    more: &[String],
+    output: &Path,
+) -> Result<Service> {
     let settings = [
         format!("source.kafka.brokers={}", kafka.address()),
         format!("source.kafka.topics=[{topic}]"),
@@ -29,7 +41,7 @@ fn start(fleet: &Fleet, kafka: &Kafka, topic: &str, idle: &str, output: &Path) -
         format!("time.idle_after={idle}"),
     ];
     let mut command = fleet.weir(CONNECTED_CARS, &["--workers", "3"]);
-    for setting in &settings {
+    for setting in settings.iter().chain(more) {
         command.arg("--set").arg(setting);
     }
     command.arg("--output").arg(output);
@@ -131,4 +143,58 @@ fn nothing_is_lost_or_written_twice_when_a_run_is_stopped_in_the_middle() -> Res
     samples.extend(finish(service, &second, &expected)?);
     samples.sort();
     expect_same(&samples, &expected)
+}
+
+/// An event of a later time, as another of the same events.
+fn later(line: &[u8], millis: i64) -> Result<Vec<u8>> {
+    let mut event: serde_json::Value = serde_json::from_slice(line)?;
+    let time = event.get_mut("timestamp").context("no time")?;
+    *time = (time.as_i64().context("no number")? + millis).into();
+    Ok(serde_json::to_vec(&event)?)
+}
+
+#[test]
+fn partitions_that_run_ahead_are_paused_and_the_samples_are_the_same() -> Result<()> {
+    let (fleet, kafka) = (Fleet::new()?, Kafka::shared()?);
+    topic(kafka, "uneven")?;
+    let events = fleet.events(&EVENTS)?;
+    let expected = fleet.reference(slice::from_ref(&events)).samples;
+    let splits = by_vehicle(&events, PARTITIONS);
+    let splits: Vec<Vec<&[u8]>> = splits
+        .iter()
+        .map(|split| {
+            let lines = split.split(|byte| *byte == b'\n');
+            lines.filter(|line| !line.is_empty()).collect()
+        })
+        .collect();
+    let (slow, fast) = splits.split_last().context("no partitions")?;
+    let last = i32::try_from(fast.len())?;
+    // The slow partition stands at five seconds while all others have come to twenty.
+    let (beginning, rest) = slow.split_at(slow.len() / 4);
+    kafka.produce("uneven", last, beginning)?;
+    let output = fleet.path("uneven.ndjson");
+    let mut service = start_with(
+        &fleet,
+        kafka,
+        "uneven",
+        "1h",
+        &["time.max_drift=3s".to_owned()],
+        &output,
+    )?;
+    service.await_metric("weir_events_total", &[], beginning.len() as f64)?;
+    for (partition, lines) in (0..).zip(fast) {
+        kafka.produce("uneven", partition, lines)?;
+    }
+    service.await_metric("weir_splits", &[("state", "paused")], fast.len() as f64)?;
+    assert!(service.metric("weir_drift_seconds", &[])? > 3.0);
+    kafka.produce("uneven", last, rest)?;
+    // What is sent to paused partitions is read once they go on; here it closes the last windows.
+    for (partition, lines) in (0..).zip(&splits) {
+        let end = later(lines.last().context("no events")?, 60_000)?;
+        kafka.produce("uneven", partition, &[end])?;
+    }
+    await_last(&mut service, &output, &expected)?;
+    service.await_metric("weir_splits", &[("state", "paused")], 0.0)?;
+    assert!(service.metric("weir_split_pauses_total", &[])? >= fast.len() as f64);
+    expect_same(&finish(service, &output, &expected)?, &expected)
 }

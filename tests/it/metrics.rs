@@ -20,13 +20,22 @@ const KAFKA_ONLY: &str = "weir_kafka_lag_records";
 const PIPELINE: &str = r#"{
     "pipeline": "cars",
     "source": { "file": { "path": "-" } },
-    "event": { "time": { "from": "time" }, "fields": { "vehicle": "text" } },
+    "event": { "time": { "from": "time" }, "fields": { "vehicle": "text", "lat": "number" } },
+    "time": { "clock": { "device": "vehicle" } },
     "enrich": [{
         "lookup": "vehicles", "key": "vehicle", "add": ["model"],
         "from": { "csv": "vehicles.csv", "key": "vehicle" }
+    }, {
+        "lookup": "zones", "position": { "latitude": "lat", "longitude": "lat" }, "add": ["zone"],
+        "from": { "geojson": "zones.geojson" }
+    }, {
+        "lookup": "depots", "key": "vehicle", "add": ["depot"],
+        "from": { "http": { "url": "http://127.0.0.1:9/{key}" }, "retry": { "attempts": 1 } }
     }],
     "metrics": {
-        "reporting": { "window": { "tumbling": "5s" }, "by": ["model"], "value": "count(*)" }
+        "reporting": {
+            "window": { "tumbling": "5s" }, "by": ["vehicle"], "max_series": 1, "value": "count(*)"
+        }
     },
     "write": { "remote_write": { "url": "http://127.0.0.1:9/api/v1/write" } }
 }"#;
@@ -110,8 +119,11 @@ fn metrics_page() -> Result<String> {
     let folder = files::temporary_folder()?;
     let pipeline = files::write(folder.path(), "cars.yaml", PIPELINE)?;
     files::write(folder.path(), "vehicles.csv", "vehicle,model\nV1,Helion\n")?;
-    let event = "{\"time\":1730621745000,\"vehicle\":\"V1\"}\n";
-    let input = files::write(folder.path(), "events.ndjson", event)?;
+    let zones = r#"{"type": "FeatureCollection", "features": []}"#;
+    files::write(folder.path(), "zones.geojson", zones)?;
+    let events = ["V1", "V2"]
+        .map(|vehicle| format!("{{\"time\":1730621745000,\"vehicle\":\"{vehicle}\"}}\n"));
+    let input = files::write(folder.path(), "events.ndjson", &events.concat())?;
     let [pipeline, input] = [&pipeline, &input].map(|path| path.to_string_lossy());
     let arguments = [
         "run",

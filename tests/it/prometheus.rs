@@ -1,10 +1,14 @@
 //! The samples in a real Prometheus, read back through its API, are those of the reference.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use weir::model::{NativeHistogram, Sample, Series};
+use weir::telemetry::Registry;
+use weir::write::{self, Writer};
 
 use crate::reference::fleet::{
     CONNECTED_CARS, Fleet, LIMIT, START_MS, by_vehicle, expect_same, succeed,
@@ -86,4 +90,86 @@ fn a_prometheus_that_is_killed_for_twenty_seconds_loses_no_sample() -> Result<()
     ensure!(weir.wait(LIMIT)?.success(), "{}", weir.tail());
     let found = prometheus.samples(ALL, now_ms - 10_000, now_ms + 60_000)?;
     expect_same(&found, &fleet.reference(&[events]).samples)
+}
+
+/// The values −3, 0, 1, 1, 1.5, 4 and 100 with two buckets an octave: bucket `i` ends at `2^(i/2)`.
+fn histogram() -> NativeHistogram {
+    NativeHistogram {
+        schema: 1,
+        zero_threshold: 1e-128,
+        zero_count: 1,
+        count: 7,
+        sum: 104.5,
+        positive: vec![(0, 2), (2, 1), (4, 1), (14, 1)],
+        negative: vec![(4, 1)],
+    }
+}
+
+#[test]
+fn native_histograms_answer_for_the_values_in_them() -> Result<()> {
+    let prometheus = Prometheus::start()?;
+    let series = Arc::new(Series::new("trip_seconds".into(), vec![]));
+    let sample = |timestamp_ms, histogram: NativeHistogram| Sample {
+        series: Arc::clone(&series),
+        timestamp_ms,
+        value: histogram.into(),
+    };
+    // The second window has fewer values than the first: for a counter that would be a reset.
+    let second = NativeHistogram {
+        zero_count: 0,
+        count: 2,
+        sum: 5.0,
+        positive: vec![(0, 1), (4, 1)],
+        negative: vec![],
+        ..histogram()
+    };
+    let (first_ms, second_ms) = (START_MS, START_MS + 5_000);
+    let config: write::Config = serde_json::from_value(serde_json::json!({
+        "remote_write": { "url": prometheus.remote_write_url() },
+    }))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let writer = Writer::start(&config, 1, &Registry::new("test"), runtime.handle().clone())?;
+    let samples = vec![sample(first_ms, histogram()), sample(second_ms, second)];
+    writer.handle().send(0, samples)?;
+    let summary = writer.finish(Some(LIMIT));
+    ensure!((summary.written, summary.unsent) == (2, 0), "{summary:?}");
+
+    let value = |function: &str, at_ms: i64| -> Result<f64> {
+        let found = prometheus.query_at(&function.replace('$', "trip_seconds"), at_ms)?;
+        let point = found.first().and_then(|(_, points)| points.first());
+        point
+            .map(|(_, value)| *value)
+            .with_context(|| function.to_owned())
+    };
+    for (function, at_ms, expected) in [
+        ("histogram_count($)", first_ms, 7.0),
+        ("histogram_sum($)", first_ms, 104.5),
+        ("histogram_count($)", second_ms, 2.0),
+        ("histogram_sum($)", second_ms, 5.0),
+        // Between the ends of buckets no value is guessed.
+        ("histogram_fraction(-8, -1, $)", first_ms, 1.0 / 7.0),
+        ("histogram_fraction(0.5, 1, $)", first_ms, 2.0 / 7.0),
+        ("histogram_fraction(1, 2, $)", first_ms, 1.0 / 7.0),
+        ("histogram_fraction(2, 4, $)", first_ms, 1.0 / 7.0),
+        ("histogram_fraction(64, 128, $)", first_ms, 1.0 / 7.0),
+        ("histogram_fraction(2, 4, $)", second_ms, 0.5),
+    ] {
+        let found = value(function, at_ms)?;
+        ensure!(
+            (found - expected).abs() < 1e-12,
+            "{function}: {found} for {expected}"
+        );
+    }
+    // Within a bucket Prometheus interpolates, one version so and another otherwise.
+    for (quantile, at_ms, above, until) in [
+        (0.01, first_ms, -4.0, -2.8),
+        (0.5, first_ms, 0.7, 1.0),
+        (0.7, first_ms, 1.4, 2.0),
+        (0.99, first_ms, 90.5, 128.0),
+        (0.9, second_ms, 2.8, 4.0),
+    ] {
+        let found = value(&format!("histogram_quantile({quantile}, $)"), at_ms)?;
+        ensure!(above <= found && found <= until, "{quantile}: {found}");
+    }
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 mod aggregates;
 mod bad_input;
+mod clocks;
+mod completeness;
 mod property;
 mod script;
 mod windows;

@@ -130,7 +130,7 @@ fn bad_settings_are_reported_under_their_argument() {
         ),
         (
             ("metrics.rpm_max.value", "max(rmp)"),
-            "--set metrics.rpm_max.value: unknown field 'rmp'; known fields are vehicle, rpm",
+            "--set metrics.rpm_max.value: unknown field 'rmp'; did you mean 'rpm'?",
         ),
         (
             ("write.remote_write.shards", "0"),

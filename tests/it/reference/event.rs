@@ -47,6 +47,12 @@ impl Event {
         (self.time_ms.div_euclid(window_ms) + 1) * window_ms
     }
 
+    /// The watermark of its split before it came.
+    pub(crate) fn watermark_ms(&self) -> i64 {
+        self.highest_before_ms
+            .map_or(i64::MIN, |highest| highest - OUT_OF_ORDER_MS)
+    }
+
     /// Whether its own split had passed this end before it came.
     pub(crate) fn is_late(&self, end_ms: i64) -> bool {
         self.highest_before_ms

@@ -3,15 +3,16 @@
 //! Each server runs as a process of its own on 127.0.0.1, in a temporary folder, on free ports.
 //! Nothing is left running or lying about, even when the tests are killed: see [`process`].
 
+pub(crate) mod certificates;
 pub(crate) mod files;
 pub(crate) mod http;
+pub(crate) mod moto;
 pub(crate) mod ports;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod samples;
 
-#[cfg(feature = "mqtt")]
-pub(crate) mod certificates;
 #[cfg(feature = "mqtt")]
 pub(crate) mod mosquitto;
 

@@ -233,6 +233,7 @@ fn launch(folder: &TempDir, port: u16) -> Result<Process> {
         // Longer than any test's events are old.
         .arg("--storage.tsdb.retention.time=100y")
         .arg("--web.enable-remote-write-receiver")
+        .arg("--enable-feature=native-histograms")
         .arg(format!("--web.listen-address=127.0.0.1:{port}"));
     let mut process = Process::start("prometheus", &command, folder)?;
     let ready = format!("http://127.0.0.1:{port}/-/ready");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 /// A sample with its series. Values are equal when they are the same number or both NaN.
@@ -67,7 +67,28 @@ struct Line {
     name: String,
     labels: BTreeMap<String, String>,
     timestamp_ms: i64,
-    value: LineValue,
+    value: Option<LineValue>,
+    histogram: Option<Histogram>,
+}
+
+/// A native histogram as a file has it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Histogram {
+    /// The resolution.
+    pub(crate) schema: i32,
+    /// The greatest absolute value of the zero bucket.
+    pub(crate) zero_threshold: f64,
+    /// How many values are in the zero bucket.
+    pub(crate) zero_count: u64,
+    /// How many there are in all.
+    pub(crate) count: u64,
+    /// Their sum.
+    pub(crate) sum: f64,
+    /// Indices and counts of the buckets of positive values.
+    pub(crate) positive: Vec<(i32, u64)>,
+    /// The same of negative values.
+    pub(crate) negative: Vec<(i32, u64)>,
 }
 
 /// JSON has no number for NaN and the infinities.
@@ -84,15 +105,40 @@ enum LineValue {
 /// # Errors
 /// The file cannot be read, or a line is no sample; with its number.
 pub(crate) fn read_ndjson(path: &Path) -> Result<Vec<Sample>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut samples = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let place = || format!("{}, line {}: {line}", path.display(), index + 1);
-        samples.push(parse_line(line).with_context(place)?);
+    for (line, place) in read_lines(path)? {
+        samples.push(sample_of(line).with_context(|| place)?);
     }
     samples.sort();
     Ok(samples)
+}
+
+/// The histograms of such a file, in the order of its lines; samples that are numbers are left out.
+///
+/// # Errors
+/// As for [`read_ndjson`].
+pub(crate) fn read_histograms(path: &Path) -> Result<Vec<(String, i64, Histogram)>> {
+    let mut histograms = Vec::new();
+    for (line, _) in read_lines(path)? {
+        if let Some(histogram) = line.histogram {
+            histograms.push((line.name, line.timestamp_ms, histogram));
+        }
+    }
+    Ok(histograms)
+}
+
+/// The lines of a file, each with its place for messages.
+fn read_lines(path: &Path) -> Result<Vec<(Line, String)>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let place = format!("{}, line {}: {line}", path.display(), index + 1);
+        // serde_json reads some numbers wrong in the last place.
+        let parsed = sonic_rs::from_str(line).with_context(|| place.clone())?;
+        lines.push((parsed, place));
+    }
+    Ok(lines)
 }
 
 /// A number that JSON or Prometheus has written as text: `1.5`, `NaN`, `+Inf`.
@@ -104,12 +150,11 @@ pub(crate) fn parse_value(text: &str) -> Result<f64> {
         .with_context(|| format!("{text:?} is not a number"))
 }
 
-fn parse_line(line: &str) -> Result<Sample> {
-    // serde_json reads some numbers wrong in the last place.
-    let line: Line = sonic_rs::from_str(line)?;
+fn sample_of(line: Line) -> Result<Sample> {
     let value = match line.value {
-        LineValue::Number(value) => value,
-        LineValue::Text(text) => parse_value(&text)?,
+        Some(LineValue::Number(value)) => value,
+        Some(LineValue::Text(text)) => parse_value(&text)?,
+        None => bail!("no value"),
     };
     Ok(Sample {
         name: line.name,
@@ -151,6 +196,33 @@ mod tests {
             Sample::new("b", &[("model", "Helion")], 5_000, 12.0),
         ];
         assert_eq!(read_ndjson(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn histograms_stand_beside_numbers() {
+        let text = concat!(
+            r#"{"name":"a","labels":{},"timestamp_ms":5000,"value":12}"#,
+            "\n",
+            r#"{"name":"b","labels":{},"timestamp_ms":5000,"histogram":{"schema":1,"#,
+            r#""zero_threshold":1e-128,"zero_count":1,"count":4,"sum":-0.5,"#,
+            r#""positive":[[-3,2]],"negative":[[4,1]]}}"#,
+            "\n",
+        );
+        let folder = temporary_folder().unwrap();
+        let path = write(folder.path(), "samples.ndjson", text).unwrap();
+        let histogram = Histogram {
+            schema: 1,
+            zero_threshold: 1e-128,
+            zero_count: 1,
+            count: 4,
+            sum: -0.5,
+            positive: vec![(-3, 2)],
+            negative: vec![(4, 1)],
+        };
+        let expected = [("b".to_owned(), 5_000, histogram)];
+        assert_eq!(read_histograms(&path).unwrap(), expected);
+        let error = format!("{:#}", read_ndjson(&path).unwrap_err());
+        assert!(error.ends_with(": no value"), "{error}");
     }
 
     #[test]

@@ -82,6 +82,28 @@ const PER: &str = r#"
     value: sum(lights)
 "#;
 
+const OVER_TIME: &str = r#"
+  turns_spread:  { where: kind = 'IC_RPM', window: { tumbling: 3s }, by: [region], value: "round(stddev_pop(measurement), 3)" }
+  about:         { window: { tumbling: 3s }, by: [region], value: approx_count_distinct(vehicle) }
+  turns_up:
+    where: kind = 'IC_RPM'
+    window: { tumbling: 3s }
+    per: { key: vehicle, let: { up: increase(measurement) } }
+    by: [region]
+    value: round(sum(up), 3)
+  turns_held:
+    where: kind = 'IC_RPM'
+    window: { tumbling: 3s }
+    per: { key: vehicle, let: { held: time_avg(measurement), turning: time_in(measurement > 0) } }
+    by: [region]
+    value: round(avg(held) + sum(turning), 3)
+  turns:
+    where: kind = 'IC_RPM'
+    window: { tumbling: 3s }
+    by: [region]
+    value: buckets(measurement, 0, 1500, 3000)
+"#;
+
 const RAW: &str = r#"
   turns: { where: kind = 'IC_RPM', labels: [vehicle, region], value: measurement }
   by_region: { where: kind = 'WARNINGS', labels: [region], value: measurement }
@@ -259,6 +281,114 @@ fn rows_per_vehicle() -> Result<()> {
     ];
     let expected = evaluate(&metrics, &read(&splits));
     expect_same(&run(&fleet, &splits, PER)?, &expected)
+}
+
+/// The readings of a vehicle by time, the last one of each.
+fn readings(events: &[&Event]) -> Vec<(i64, f64)> {
+    let mut readings = BTreeMap::new();
+    for event in events {
+        if let Some(value) = event.number("measurement") {
+            readings.insert(event.time_ms, value);
+        }
+    }
+    readings.into_iter().collect()
+}
+
+fn increase(readings: &[(i64, f64)]) -> Option<f64> {
+    let pairs = readings.iter().zip(readings.iter().skip(1));
+    let steps = pairs.map(|((_, earlier), (_, later))| {
+        if later < earlier {
+            *later
+        } else {
+            later - earlier
+        }
+    });
+    (readings.len() > 1).then(|| steps.sum())
+}
+
+/// The integral until the end of the window, in seconds, and the time that it is over.
+fn integrate(readings: &[(i64, f64)], end_ms: i64) -> Option<(f64, f64)> {
+    let (start_ms, _) = readings.first()?;
+    let ends = readings.iter().skip(1).map(|(time, _)| *time);
+    let parts = readings.iter().zip(ends.chain([end_ms]));
+    let area = parts.map(|((time, value), end)| value * (end - time) as f64 / 1_000.0);
+    Some((area.sum(), (end_ms - start_ms) as f64 / 1_000.0))
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+#[test]
+fn over_time_and_as_buckets() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let splits = splits(&fleet)?;
+    let all = |_: &Event| true;
+    let engine = |event: &Event| event.is("IC_RPM");
+    let bounds = [
+        ("0", 0.0),
+        ("1500", 1_500.0),
+        ("3000", 3_000.0),
+        ("+Inf", f64::INFINITY),
+    ];
+    let mut expected = evaluate(
+        &[
+            metric("turns_spread", &engine, &|events| {
+                let values = measurements(events);
+                let mean = mean(&values)?;
+                let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+                Some(round((squares / values.len() as f64).sqrt()))
+            }),
+            metric("about", &all, &|events| Some(distinct(events, |_| true))),
+            metric("turns_up", &engine, &|events| {
+                let rows = rows(events);
+                let ups: Vec<f64> = rows
+                    .values()
+                    .filter_map(|events| increase(&readings(events)))
+                    .collect();
+                (!ups.is_empty()).then(|| round(ups.iter().sum()))
+            }),
+            metric("turns_held", &engine, &|events| {
+                let (mut held, mut turning) = (Vec::new(), 0.0);
+                for events in rows(events).values() {
+                    let end_ms = events.first()?.window_end_ms(WINDOW_MS);
+                    let mut readings = readings(events);
+                    let (area, seconds) = integrate(&readings, end_ms)?;
+                    held.push(area / seconds);
+                    for (_, value) in &mut readings {
+                        *value = f64::from(u8::from(*value > 0.0));
+                    }
+                    turning += integrate(&readings, end_ms)?.0;
+                }
+                Some(round(mean(&held)? + turning))
+            }),
+            metric("turns_sum", &engine, &|events| {
+                Some(measurements(events).iter().sum())
+            }),
+            metric("turns_count", &engine, &|events| {
+                Some(measurements(events).len() as f64)
+            }),
+        ],
+        &read(&splits),
+    );
+    for (le, bound) in bounds {
+        let with_bound = |event: &Event| {
+            let mut labels = by_region(event);
+            labels.insert("le".to_owned(), le.to_owned());
+            labels
+        };
+        let below = |events: &[&Event]| {
+            let values = measurements(events);
+            Some(values.iter().filter(|value| **value <= bound).count() as f64)
+        };
+        let bucket = Metric {
+            labels: &with_bound,
+            ..metric("turns_bucket", &engine, &below)
+        };
+        expected.extend(evaluate(&[bucket], &read(&splits)));
+    }
+    expected.sort();
+    expect_same(&run(&fleet, &splits, OVER_TIME)?, &expected)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every kind of window against the plainest computation of it, over random events, for any number
 //! of workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use proptest::collection::vec;
@@ -46,6 +46,11 @@ metrics:
   held:
     window: { tumbling: 1s }
     per: { key: vehicle, let: { x: last(measurement) }, hold: 4s }
+    by: [region]
+    value: sum(x) + 1000 * count(*) + 100 * count(x)
+  held_few:
+    window: { tumbling: 1s }
+    per: { key: vehicle, let: { x: last(measurement) }, hold: 4s, max_held_keys: 2 }
     by: [region]
     value: sum(x) + 1000 * count(*) + 100 * count(x)
   busiest:
@@ -126,12 +131,12 @@ fn sample(name: &str, label: &str, text: &str, timestamp_ms: i64, value: f64) ->
 }
 
 /// The sessions of each key, each the events with less than the gap between them.
-fn sessions<'e, K: Ord + Clone>(
-    events: &'e [Event],
+fn sessions<K: Ord + Clone>(
+    events: &[Event],
     gap_ms: i64,
     lateness_ms: i64,
     key: impl Fn(&Event) -> Option<K>,
-) -> Vec<(K, Vec<&'e Event>)> {
+) -> Vec<(K, Vec<&Event>)> {
     let mut by_key: BTreeMap<K, Vec<&Event>> = BTreeMap::new();
     for event in events {
         // Late is what is itself behind the watermark of its split.
@@ -198,7 +203,7 @@ struct Memory {
     x: Option<(f64, i64)>,
 }
 
-fn held(events: &[Event]) -> Vec<Sample> {
+fn held(name: &str, limit: usize, events: &[Event]) -> Vec<Sample> {
     const SIZE: i64 = 1_000;
     const HOLD: i64 = 4_000;
     let mut windows: BTreeMap<i64, BTreeMap<(String, String), Vec<&Event>>> = BTreeMap::new();
@@ -232,23 +237,31 @@ fn held(events: &[Event]) -> Vec<Sample> {
             present.push((time, region.clone(), vehicle.clone(), x));
         }
         present.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        let holds = |seen: i64| end - seen <= HOLD;
+        memory.retain(|_, memory| holds(memory.last));
+        let keys: BTreeSet<&String> = present.iter().map(|(_, _, vehicle, _)| vehicle).collect();
+        for key in keys {
+            if memory.len() < limit {
+                memory.entry(key.clone()).or_insert(Memory {
+                    region: String::new(),
+                    last: end,
+                    x: None,
+                });
+            }
+        }
         for (_, region, vehicle, x) in &present {
-            let known = memory.entry(vehicle.clone()).or_insert(Memory {
-                region: String::new(),
-                last: end,
-                x: None,
-            });
+            let Some(known) = memory.get_mut(vehicle) else {
+                continue;
+            };
             known.region = region.clone();
             known.last = end;
             known.x = x.map(|x| (x, end)).or(known.x);
         }
-        let holds = |seen: i64| end - seen <= HOLD;
         for (_, region, vehicle, x) in present {
             let known = memory.get(&vehicle).and_then(|memory| memory.x);
             let x = x.or(known.filter(|(_, seen)| holds(*seen)).map(|(x, _)| x));
             rows.push((region, x));
         }
-        memory.retain(|_, memory| holds(memory.last));
         for memory in memory.values().filter(|memory| memory.last < end) {
             let x = memory.x.filter(|(_, seen)| holds(*seen)).map(|(x, _)| x);
             rows.push((memory.region.clone(), x));
@@ -263,7 +276,7 @@ fn held(events: &[Event]) -> Vec<Sample> {
                 let value = known.iter().sum::<f64>()
                     + 1_000.0 * xs.len() as f64
                     + 100.0 * known.len() as f64;
-                samples.push(sample("held", "region", &region, end, value));
+                samples.push(sample(name, "region", &region, end, value));
             }
         }
         end += SIZE;
@@ -272,10 +285,10 @@ fn held(events: &[Event]) -> Vec<Sample> {
 }
 
 /// The events of each tumbling window of two seconds by the key.
-fn by_window<'e>(
-    events: &'e [Event],
+fn by_window(
+    events: &[Event],
     key: impl Fn(&Event) -> Option<String>,
-) -> BTreeMap<i64, BTreeMap<String, Vec<&'e Event>>> {
+) -> BTreeMap<i64, BTreeMap<String, Vec<&Event>>> {
     let mut windows: BTreeMap<i64, BTreeMap<String, Vec<&Event>>> = BTreeMap::new();
     for event in events {
         let end = event.window_end_ms(2_000);
@@ -399,7 +412,8 @@ fn expected(events: &[Event]) -> Vec<Sample> {
     samples.extend(uneven.evaluate(events, |events| Some(events.len() as f64)));
     samples.extend(trips(events));
     samples.extend(trips_by_region(events));
-    samples.extend(held(events));
+    samples.extend(held("held", usize::MAX, events));
+    samples.extend(held("held_few", 2, events));
     samples.extend(busiest(events));
     samples.extend(coldest(events));
     samples.extend(budgeted("budgeted", events, 2, true, 0.0));

@@ -1,0 +1,101 @@
+//! moto, a server that speaks for AWS.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::files::temporary_folder;
+use super::ports::on_free_ports;
+use super::process::Process;
+
+/// The version that `scripts/setup.sh` installs.
+const VERSION: &str = "5.2.5";
+
+/// The longest wait for a start: Python has much to import.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running server without anything in it. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Moto {
+    port: u16,
+    _process: Process,
+    _folder: TempDir,
+}
+
+impl Moto {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// It is not in the cache, or does not come up.
+    pub(crate) fn start() -> Result<Self> {
+        on_free_ports(|[port]| {
+            let folder = temporary_folder()?;
+            let mut command = Command::new(python()?);
+            command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
+            command.arg(port.to_string());
+            let mut process = Process::start("moto", &command, &folder)?;
+            process.wait_until("connection", LIMIT, || {
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+            })?;
+            Ok(Self {
+                port,
+                _process: process,
+                _folder: folder,
+            })
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Makes a bucket, or puts an object into one (`bucket/key`).
+    ///
+    /// # Errors
+    /// It answers with anything but 200.
+    pub(crate) fn put(&self, path: &str, content: &str) -> Result<()> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        write!(
+            stream,
+            "PUT /{path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=test/20241103/us-east-1/s3/aws4_request\r\n\
+             Content-Length: {}\r\n\r\n{content}",
+            self.port,
+            content.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).context("no answer")?;
+        ensure!(status == "200", "PUT /{path}: {answer}");
+        Ok(())
+    }
+}
+
+/// The Python that has moto, as `scripts/setup.sh` lays it out.
+fn python() -> Result<PathBuf> {
+    let cache = match std::env::var_os("WEIR_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => match std::env::var_os("XDG_CACHE_HOME") {
+            Some(folder) => PathBuf::from(folder).join("weir"),
+            None => {
+                let home =
+                    std::env::var_os("HOME").context("neither WEIR_CACHE nor HOME is set")?;
+                PathBuf::from(home).join(".cache/weir")
+            }
+        },
+    };
+    let python = cache.join(format!("moto-{VERSION}/bin/python"));
+    if !python.is_file() {
+        bail!(
+            "there is no moto {VERSION} in {}: run scripts/setup.sh test",
+            cache.display()
+        );
+    }
+    Ok(python)
+}
