@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::script::{Arrival, SPLITS, arrival, lines, run, script};
+use super::script::{Arrival, arrival, lines, run, script, sorted, texts};
 use crate::reference::event::{Event, OUT_OF_ORDER_MS, read};
 use crate::reference::fleet::expect_same;
 use crate::support::files::{temporary_folder, write};
@@ -131,22 +131,9 @@ fn sample(name: &str, model: &str, timestamp_ms: i64, value: f64) -> Sample {
     }
 }
 
-fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
-    samples.sort_by_key(|sample| {
-        let labels = sample.labels.clone();
-        (sample.timestamp_ms, sample.name.clone(), labels)
-    });
-    samples
-}
-
 fn check(arrivals: &[Arrival]) -> Result<()> {
     let lines = lines(arrivals);
-    let mut splits = vec![Vec::new(); SPLITS];
-    for (number, line, _) in &lines {
-        let split = splits.get_mut(*number).context("no such split")?;
-        split.extend_from_slice(line.as_bytes());
-        split.push(b'\n');
-    }
+    let splits = texts(&lines)?;
     let folder = temporary_folder()?;
     let mut table = "id,model\n".to_owned();
     for (vehicle, model) in TABLE {

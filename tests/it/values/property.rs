@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::script::{Arrival, SPLITS, arrival, lines, run, script};
+use super::script::{Arrival, arrival, lines, run, script, texts};
 use crate::reference::cars::{Models, connected_cars};
 use crate::reference::fleet::expect_same;
 use crate::support::files::{temporary_folder, write};
@@ -15,12 +15,7 @@ const PIPELINE: &str = include_str!("../../../pipelines/connected-cars.yaml");
 
 fn check(arrivals: &[Arrival]) -> Result<()> {
     let lines = lines(arrivals);
-    let mut splits = vec![Vec::new(); SPLITS];
-    for (number, line, _) in &lines {
-        let split = splits.get_mut(*number).context("no such split")?;
-        split.extend_from_slice(line.as_bytes());
-        split.push(b'\n');
-    }
+    let splits = texts(&lines)?;
     let rows = [
         ("V0", "Helion"),
         ("V1", "Helion"),

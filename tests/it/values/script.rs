@@ -103,6 +103,26 @@ pub(crate) fn lines(arrivals: &[Arrival]) -> Vec<(usize, String, bool)> {
     lines
 }
 
+/// The text of each split.
+pub(crate) fn texts(lines: &[(usize, String, bool)]) -> Result<Vec<Vec<u8>>> {
+    let mut splits = vec![Vec::new(); SPLITS];
+    for (number, line, _) in lines {
+        let split = splits.get_mut(*number).context("no such split")?;
+        split.extend_from_slice(line.as_bytes());
+        split.push(b'\n');
+    }
+    Ok(splits)
+}
+
+/// Samples by time, name and labels.
+pub(crate) fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
+    samples.sort_by_key(|sample| {
+        let labels = sample.labels.clone();
+        (sample.timestamp_ms, sample.name.clone(), labels)
+    });
+    samples
+}
+
 /// A source that says what it was told to say.
 #[derive(Debug)]
 pub(crate) struct Script(Vec<SourceEvent>);

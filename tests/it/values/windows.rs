@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::script::{Arrival, SPLITS, arrival, lines, run, script};
+use super::script::{Arrival, arrival, lines, run, script, sorted, texts};
 use crate::reference::event::{Event, OUT_OF_ORDER_MS, read};
 use crate::reference::fleet::expect_same;
 use crate::support::files::temporary_folder;
@@ -421,26 +421,9 @@ fn expected(events: &[Event]) -> Vec<Sample> {
     samples
 }
 
-fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
-    let key = |sample: &Sample| {
-        (
-            sample.timestamp_ms,
-            sample.name.clone(),
-            sample.labels.clone(),
-        )
-    };
-    samples.sort_by_key(key);
-    samples
-}
-
 fn check(arrivals: &[Arrival]) -> Result<()> {
     let lines = lines(arrivals);
-    let mut splits = vec![Vec::new(); SPLITS];
-    for (number, line, _) in &lines {
-        let split = splits.get_mut(*number).context("no such split")?;
-        split.extend_from_slice(line.as_bytes());
-        split.push(b'\n');
-    }
+    let splits = texts(&lines)?;
     let expected = sorted(expected(&read(&splits)));
     let folder = temporary_folder()?;
     for workers in 1..=3 {
