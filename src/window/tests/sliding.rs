@@ -110,3 +110,26 @@ fn panes_are_forgotten_with_their_last_window() {
     assert_eq!(panes.window(windows.window(80)).len(), 0);
     assert!(panes.is_empty());
 }
+
+#[test]
+fn each_pane_is_held_twice_whatever_the_overlap() {
+    let windows = Windows::sliding(3_600, 1, 0);
+    let mut panes = SlidingPanes::new(1, kinds(), 1, 3_600);
+    let mut alone = 0;
+    for time in 0..3_600 {
+        let event = Event {
+            time,
+            key: u32::try_from(time).unwrap(),
+            value: Some(1),
+            text: None,
+        };
+        let groups = groups_of(&[&event]);
+        alone += groups.byte_len();
+        panes.add(windows.pane(time), &groups);
+    }
+    assert_eq!(panes.window(windows.window(3_600)).len(), 3_600);
+    assert_eq!((panes.len(), panes.groups()), (3_600, 3_600));
+    // Vectors and tables that grow by doubling take somewhat more than twice.
+    let held = panes.byte_len();
+    assert!(held < 4 * alone, "{held} bytes of {alone}");
+}

@@ -293,7 +293,8 @@ proptest! {
 
     #[test]
     fn each_point_of_a_partition_has_one_zone(
-        jitter in prop::collection::vec((-0.3_f64..0.3, -0.3_f64..0.3), 49),
+        // From a quarter on, a cell may be hollow, and its triangles overlap.
+        jitter in prop::collection::vec((-0.24_f64..0.24, -0.24_f64..0.24), 49),
         turned in prop::collection::vec(any::<bool>(), 36),
     ) {
         let corner = |x: usize, y: usize| {
