@@ -43,19 +43,21 @@ pub struct TableSource {
     /// The columns that say from when to when a row is valid. A key may then have several rows.
     #[serde(default)]
     pub valid: Option<ValidConfig>,
-    /// How often to look whether the table has changed. A broken table keeps the old one in use.
-    #[serde(default = "default_refresh")]
-    pub refresh: Duration,
-    /// How long to repeat the first load of a table that is not a file before the start fails.
-    #[serde(default = "default_patience")]
-    pub start_timeout: Duration,
-    /// A larger table is refused, in bytes.
-    #[serde(default = "default_max_bytes")]
+    /// How often to look whether the table has changed; each minute where it is left out. A broken
+    /// table keeps the old one in use.
+    #[serde(default)]
+    pub refresh: Option<Duration>,
+    /// How long to repeat the first load of a table that is not a file before the start fails; 30 s
+    /// where it is left out.
+    #[serde(default)]
+    pub start_timeout: Option<Duration>,
+    /// A larger table is refused, in bytes; 1 GiB where it is left out.
+    #[serde(default)]
     #[schemars(range(min = 1))]
-    pub max_bytes: u64,
-    /// How long a server may take for the whole table, and to connect.
-    #[serde(default = "default_patience")]
-    pub timeout: Duration,
+    pub max_bytes: Option<u64>,
+    /// How long a server may take for the whole table, and to connect; 30 s where it is left out.
+    #[serde(default)]
+    pub timeout: Option<Duration>,
     /// Headers of the request, over HTTP.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -151,6 +153,26 @@ impl TableSource {
         }
     }
 
+    /// How often to look whether the table has changed.
+    pub(super) fn refresh(&self) -> Duration {
+        self.refresh.unwrap_or(Duration::from_secs(60))
+    }
+
+    /// How long to repeat the first load.
+    pub(super) fn start_timeout(&self) -> Duration {
+        self.start_timeout.unwrap_or(Duration::from_secs(30))
+    }
+
+    /// How long a server may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(30))
+    }
+
+    /// The size from which on a table is refused, bytes.
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes.unwrap_or(1 << 30)
+    }
+
     /// All that a lookup may come from by their keys, and whether each is given.
     pub fn kinds(&self) -> [(&'static str, bool); 7] {
         let [csv, json, ndjson, geojson] = self
@@ -202,9 +224,9 @@ impl TableSource {
             }
         }
         for (name, duration) in [
-            ("refresh", self.refresh),
-            ("timeout", self.timeout),
-            ("start_timeout", self.start_timeout),
+            ("refresh", self.refresh()),
+            ("timeout", self.timeout()),
+            ("start_timeout", self.start_timeout()),
         ] {
             if duration.as_millis() == 0 {
                 add(&[name], "must be longer than 0s".to_owned());
@@ -237,16 +259,4 @@ impl TableSource {
         }
         found
     }
-}
-
-fn default_refresh() -> Duration {
-    Duration::from_secs(60)
-}
-
-fn default_patience() -> Duration {
-    Duration::from_secs(30)
-}
-
-fn default_max_bytes() -> u64 {
-    1 << 30
 }

@@ -154,7 +154,7 @@ impl Refresher {
     }
 
     fn run(&mut self) {
-        let every = self.config.from.refresh.to_std();
+        let every = self.config.from.refresh().to_std();
         while self.waiter.sleep(every).is_ok() {
             match self.refresh() {
                 Ok(_) => {}
@@ -216,7 +216,7 @@ fn first_load(
             Err(error) => error,
         };
         let may_pass = matches!(error, LoadError::Unavailable { .. });
-        if !may_pass || began.elapsed() + backoff > config.from.start_timeout.to_std() {
+        if !may_pass || began.elapsed() + backoff > config.from.start_timeout().to_std() {
             return Err(error);
         }
         let lookup = &config.lookup;

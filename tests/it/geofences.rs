@@ -48,7 +48,14 @@ fn example(page: &str) -> Result<TempDir> {
 fn the_example_gives_its_samples() -> Result<()> {
     let page = page("geofences.md")?;
     let folder = example(&page)?;
-    let mut command = weir(["run", "fleet.yaml", "--output", "samples.ndjson"]);
+    let mut command = weir([
+        "run",
+        "fleet.yaml",
+        "--output",
+        "samples.ndjson",
+        "--listen",
+        "none",
+    ]);
     succeed(command.current_dir(&folder))?;
     let found = read_ndjson(&folder.path().join("samples.ndjson"))?;
     let mut expected = Vec::new();
@@ -65,7 +72,14 @@ fn the_example_gives_its_samples() -> Result<()> {
         .replace("by: [zone]", "by: [vehicle, zone]")
         .replace("count(DISTINCT vehicle)", "max(speed)");
     files::write(folder.path(), "each.yaml", &each)?;
-    let mut command = weir(["run", "each.yaml", "--output", "each.ndjson"]);
+    let mut command = weir([
+        "run",
+        "each.yaml",
+        "--output",
+        "each.ndjson",
+        "--listen",
+        "none",
+    ]);
     succeed(command.current_dir(&folder))?;
     let mut found = read_ndjson(&folder.path().join("each.ndjson"))?;
     found.retain(|sample| sample.name == "vehicles_in_zone");
@@ -97,7 +111,14 @@ fn zones_that_cross_themselves_stop_a_run() -> Result<()> {
         1,
     );
     fs::write(&path, crossed)?;
-    let mut command = weir(["run", "fleet.yaml", "--output", "samples.ndjson"]);
+    let mut command = weir([
+        "run",
+        "fleet.yaml",
+        "--output",
+        "samples.ndjson",
+        "--listen",
+        "none",
+    ]);
     let output = files::run(
         command.current_dir(&folder),
         std::time::Duration::from_secs(60),

@@ -25,7 +25,7 @@ impl HttpPlace {
     pub(super) fn build(url: &Url, from: &TableSource) -> Result<Self, String> {
         let builder = builder(url)
             .default_headers(headers(&from.headers)?)
-            .timeout(from.timeout.to_std())
+            .timeout(from.timeout().to_std())
             .redirect(redirect::Policy::custom(within_host));
         Ok(Self {
             client: builder.build().map_err(|error| chain(&error))?,

@@ -72,7 +72,7 @@ impl Fetcher {
         Ok(Self {
             name,
             place,
-            max_bytes: from.max_bytes,
+            max_bytes: from.max_bytes(),
         })
     }
 

@@ -26,7 +26,7 @@ impl S3Place {
     pub(super) fn build(bucket: &str, key: &str, from: &TableSource) -> Result<Self, String> {
         install_tls();
         let s3 = from.s3.clone().unwrap_or_default();
-        let timeout = from.timeout.to_std();
+        let timeout = from.timeout().to_std();
         let retry = RetryConfig {
             // The lookup makes further attempts itself, and tells of them.
             max_retries: 1,

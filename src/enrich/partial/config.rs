@@ -191,6 +191,10 @@ impl LookupConfig {
             ("valid", from.valid.is_some()),
             ("headers", !from.headers.is_empty()),
             ("s3", from.s3.is_some()),
+            ("refresh", from.refresh.is_some()),
+            ("start_timeout", from.start_timeout.is_some()),
+            ("max_bytes", from.max_bytes.is_some()),
+            ("timeout", from.timeout.is_some()),
         ] {
             if is_given {
                 let message = "belongs to a table, not to http, postgres or dynamodb; remove it";
