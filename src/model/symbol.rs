@@ -3,6 +3,8 @@
 //! Each worker has an interner of its own: a text that was seen before costs one hash and one
 //! comparison, and everything behind it (lookups, groups, distinct counts) works on `u32`.
 
+use std::sync::Arc;
+
 use super::symbol_table::{Key, SymbolTable};
 
 /// The id of a text in one worker's [`Interner`].
@@ -83,6 +85,83 @@ pub struct Interner {
     /// Where each symbol's text ends in `bytes`; it begins where the one before ends.
     ends: Vec<usize>,
     bytes: String,
+    /// Copies of the texts that were asked for so far.
+    copied: Texts,
+}
+
+/// The texts of an interner as they were at one moment, for another thread to read. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Texts {
+    /// In the order of their first symbols, without a gap.
+    parts: Vec<Arc<TextPart>>,
+}
+
+/// The texts of some consecutive symbols.
+#[derive(Debug)]
+struct TextPart {
+    /// The symbol of the first text.
+    first: usize,
+    /// Where each text ends in `bytes`.
+    ends: Vec<usize>,
+    bytes: String,
+}
+
+impl TextPart {
+    fn end(&self) -> usize {
+        self.first + self.ends.len()
+    }
+}
+
+impl Texts {
+    /// How many symbols there were, NULL among them.
+    pub fn len(&self) -> usize {
+        self.parts.last().map_or(0, |part| part.end())
+    }
+
+    /// Whether there was not even NULL.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The text of a symbol; empty for NULL and for a symbol of later or of another interner.
+    pub fn text(&self, symbol: Symbol) -> &str {
+        let place = self
+            .parts
+            .partition_point(|part| part.end() <= symbol.index());
+        let part = self.parts.get(place);
+        part.map_or("", |part| {
+            let id = u32::try_from(symbol.index() - part.first).unwrap_or(u32::MAX);
+            text_of(&part.ends, &part.bytes, id)
+        })
+    }
+
+    /// Appends the texts from the last known symbol on. Parts of similar size become one, so that there
+    /// are few of them and each text is copied few times.
+    fn extend(&mut self, ends: &[usize], bytes: &str) {
+        let mut first = self.len();
+        if first == ends.len() {
+            return;
+        }
+        while let Some(last) = self.parts.last()
+            && last.ends.len() <= ends.len() - first
+        {
+            first = last.first;
+            self.parts.pop();
+        }
+        let start = first
+            .checked_sub(1)
+            .and_then(|before| ends.get(before).copied())
+            .unwrap_or_default();
+        self.parts.push(Arc::new(TextPart {
+            first,
+            ends: ends
+                .iter()
+                .skip(first)
+                .map(|end| end.saturating_sub(start))
+                .collect(),
+            bytes: bytes.get(start..).unwrap_or_default().to_owned(),
+        }));
+    }
 }
 
 impl Default for Interner {
@@ -92,6 +171,7 @@ impl Default for Interner {
             table: SymbolTable::new(),
             ends: vec![0],
             bytes: String::new(),
+            copied: Texts::default(),
         }
     }
 }
@@ -165,6 +245,12 @@ impl Interner {
     /// The text of a symbol; empty for NULL and for a symbol of another interner.
     pub fn text(&self, symbol: Symbol) -> &str {
         text_of(&self.ends, &self.bytes, symbol.0)
+    }
+
+    /// All texts as they are now. What was asked for before is not copied again.
+    pub fn texts(&mut self) -> Texts {
+        self.copied.extend(&self.ends, &self.bytes);
+        self.copied.clone()
     }
 
     /// How many symbols there are, NULL among them: every symbol's index is below this.
@@ -260,6 +346,29 @@ mod tests {
         }
         assert_eq!(symbols[..1_000], symbols[1_000..]);
         assert_eq!(at_once.intern("日本"), symbols[3]);
+    }
+
+    #[test]
+    fn texts_stay_as_they_were_when_they_were_asked_for() {
+        let mut interner = Interner::new();
+        let mut moments = vec![interner.texts()];
+        for number in 0..1_000 {
+            interner.intern(&format!("V{number}"));
+            if number % 7 == 0 {
+                moments.push(interner.texts());
+            }
+        }
+        assert_eq!(moments[0].len(), 1);
+        for (moment, texts) in moments.iter().enumerate().skip(1) {
+            assert_eq!(texts.len(), (moment - 1) * 7 + 2);
+            assert!(texts.parts.len() <= 11, "{}", texts.parts.len());
+            for symbol in 0..texts.len() + 3 {
+                let symbol = Symbol(u32::try_from(symbol).unwrap());
+                let known = symbol.index() < texts.len();
+                let expected = if known { interner.text(symbol) } else { "" };
+                assert_eq!(texts.text(symbol), expected);
+            }
+        }
     }
 
     #[test]
