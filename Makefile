@@ -3,6 +3,10 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
+# Built once by the set-up, for all profiles and features.
+export ROCKSDB_LIB_DIR := $(shell scripts/rocksdb.sh folder)
+export ROCKSDB_STATIC := 1
+
 .PHONY: help demo test bench bench-growth lint fuzz build
 
 help: ## this list

@@ -6,7 +6,8 @@
 #
 # Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
 # missing. Apache Kafka for the tests comes from Maven Central into
-# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, and moto from PyPI into the same folder; mirrors
+# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, and moto from PyPI into the same folder, where
+# RocksDB is built as well (scripts/rocksdb.sh); mirrors
 # and proxies of ~/.m2/settings.xml, of pip.conf and of the environment are honoured.
 set -euo pipefail
 
@@ -54,6 +55,10 @@ have_c() { have gcc && have g++ && printf '#include <stdlib.h>\n' | gcc -E - >/d
 have_library() {
     if have pkg-config; then pkg-config --exists "$1"; else return 1; fi
 }
+# bindgen reads RocksDB's headers with it.
+have_libclang() {
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || ldconfig -p 2>/dev/null | grep -q libclang
+}
 have_prometheus() { [ -n "${PROMETHEUS:-}" ] || have prometheus; }
 have_mosquitto() { [ -n "${MOSQUITTO:-}" ] || have mosquitto; }
 have_postgres() { [ -n "${POSTGRES:-}" ] || have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
@@ -97,6 +102,7 @@ look() {
     need "pkg-config" pkg-config have pkg-config
     need "the zstd library with headers" libzstd-dev have_library libzstd
     need "the zlib library with headers" zlib1g-dev have_library zlib
+    need "libclang, for RocksDB" libclang-dev have_libclang
     [ "$target" != build ] || return 0
     need "prometheus" prometheus have_prometheus
     [ "$target" = test ] || return 0
@@ -203,6 +209,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     look
     [ ${#missing[@]} -eq 0 ] || fail "still missing: $(list "${missing[@]}")"
 fi
+"$repository/scripts/rocksdb.sh" build
 if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
 if [ "$target" = test ] && ! have_moto; then fetch_moto; fi
 say "all that '$target' needs is here"
