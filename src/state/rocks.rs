@@ -1,0 +1,205 @@
+//! State in RocksDB, in a folder of this machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use rocksdb::{
+    DB, DBCompressionType, Direction, ErrorKind, IteratorMode, LogLevel, Options, WriteOptions,
+};
+
+use super::store::{Store, StoreError, StoreErrorKind, check_name};
+
+/// Values of this size and more lie in files of their own, which compactions do not copy.
+const APART_BYTES: u64 = 16 << 10;
+
+/// Keeps bytes in RocksDB. One process at a time can write it.
+#[derive(Debug)]
+pub struct RocksStore {
+    folder: PathBuf,
+    read_only: bool,
+    /// Nothing after a write has failed: RocksDB then refuses all others until it is opened again.
+    database: RwLock<Option<DB>>,
+    /// Held from the look whether a name exists until it is written.
+    creating: Mutex<()>,
+}
+
+impl RocksStore {
+    /// Opens the database in a folder, and makes it where there is none.
+    ///
+    /// # Errors
+    /// Another process has it open ([`StoreErrorKind::Locked`]), it is damaged, or the folder cannot
+    /// be written.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_as(folder, false)
+    }
+
+    /// Opens the database for reading only, as it is now, which works while another process has it
+    /// open.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open_read_only(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_as(folder, true)
+    }
+
+    fn open_as(folder: &Path, read_only: bool) -> Result<Self, StoreError> {
+        let store = Self {
+            folder: folder.to_owned(),
+            read_only,
+            database: RwLock::new(None),
+            creating: Mutex::new(()),
+        };
+        store.with("", |_| Ok(()))?;
+        Ok(store)
+    }
+
+    /// Does something with the database, and opens it before where that is necessary.
+    fn with<T>(
+        &self,
+        name: &str,
+        action: impl FnOnce(&DB) -> Result<T, rocksdb::Error>,
+    ) -> Result<T, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*database {
+            return action(open).map_err(|error| self.failure(name, &error));
+        }
+        drop(database);
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let open = match database.take() {
+            Some(open) => open,
+            None => self.reopen().map_err(|error| self.failure("", &error))?,
+        };
+        let done = action(database.insert(open));
+        done.map_err(|error| self.failure(name, &error))
+    }
+
+    fn reopen(&self) -> Result<DB, rocksdb::Error> {
+        if self.read_only {
+            return DB::open_for_read_only(&options(), &self.folder, false);
+        }
+        DB::open(&options(), &self.folder)
+    }
+
+    /// The same for a write, after whose failure the database is opened anew.
+    fn write(
+        &self,
+        name: &str,
+        action: impl FnOnce(&DB) -> Result<(), rocksdb::Error>,
+    ) -> Result<(), StoreError> {
+        check_name(self, name)?;
+        let written = self.with(name, action);
+        if written.is_err() {
+            *self
+                .database
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        written
+    }
+
+    fn failure(&self, name: &str, error: &rocksdb::Error) -> StoreError {
+        let words = error.to_string();
+        let location = if name.is_empty() {
+            self.location()
+        } else {
+            format!("{}/{name}", self.location())
+        };
+        StoreError::new(kind(error.kind(), &words), location, words)
+    }
+}
+
+impl Store for RocksStore {
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        // Not synced: the log is written in order, and `create` syncs all of it.
+        self.write(name, |database| database.put(name, bytes))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.get(name)?.is_some() {
+            let location = format!("{}/{name}", self.location());
+            let words = "it was to be created";
+            return Err(StoreError::new(
+                StoreErrorKind::AlreadyExists,
+                location,
+                words,
+            ));
+        }
+        let mut synced = WriteOptions::new();
+        synced.set_sync(true);
+        self.write(name, |database| database.put_opt(name, bytes, &synced))
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        check_name(self, name)?;
+        self.with(name, |database| database.get(name))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.with(prefix, |database| {
+            let mut names = Vec::new();
+            let from = IteratorMode::From(prefix.as_bytes(), Direction::Forward);
+            for item in database.iterator(from) {
+                let (name, _) = item?;
+                if !name.starts_with(prefix.as_bytes()) {
+                    break;
+                }
+                names.push(String::from_utf8_lossy(&name).into_owned());
+            }
+            Ok(names)
+        })
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.write(name, |database| database.delete(name))
+    }
+
+    fn location(&self) -> String {
+        format!("rocksdb {}", self.folder.display())
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    // What comes is compressed already.
+    options.set_compression_type(DBCompressionType::None);
+    options.set_write_buffer_size(32 << 20);
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(APART_BYTES);
+    options.set_enable_blob_gc(true);
+    options.set_blob_gc_age_cutoff(1.0);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+fn kind(kind: ErrorKind, words: &str) -> StoreErrorKind {
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+    if says(&[
+        "No space left",
+        "Disk quota exceeded",
+        "Space limit reached",
+    ]) {
+        StoreErrorKind::Full
+    } else if says(&["While lock file", "lock hold by current process", "/LOCK:"]) {
+        if says(&["Permission denied", "Read-only file system"]) {
+            return StoreErrorKind::Denied;
+        }
+        StoreErrorKind::Locked
+    } else if says(&["Permission denied", "Read-only file system"]) {
+        StoreErrorKind::Denied
+    } else if says(&["No such file or directory", "does not exist"]) {
+        StoreErrorKind::Missing
+    } else {
+        match kind {
+            ErrorKind::Corruption => StoreErrorKind::Corrupt,
+            ErrorKind::NotSupported | ErrorKind::InvalidArgument => StoreErrorKind::Unsupported,
+            _ => StoreErrorKind::Unavailable,
+        }
+    }
+}
