@@ -1,6 +1,6 @@
 //! From when to when a window lasts.
 
-use crate::model::TimestampMs;
+use crate::model::{Corrupt, Decoder, Encoder, TimestampMs};
 
 /// The times `[start, end)` of a window, ms since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,24 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Writes both times.
+    pub fn encode(self, out: &mut Encoder) {
+        out.i64(self.start);
+        out.i64(self.end);
+    }
+
+    /// Reads what [`encode`](Self::encode) has written.
+    ///
+    /// # Errors
+    /// The bytes end before, or the end is before the start.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Self, Corrupt> {
+        let (start, end) = (from.i64()?, from.i64()?);
+        if start > end {
+            return Err(from.corrupt(format!("a window begins at {start} and ends at {end}")));
+        }
+        Ok(Self { start, end })
+    }
+
     /// How long it is, ms.
     pub fn length_ms(self) -> i64 {
         self.end.saturating_sub(self.start)

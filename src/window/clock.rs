@@ -22,9 +22,12 @@ mod skew;
 
 use self::consensus::Consensus;
 use self::skew::Skew;
-use crate::model::{Symbol, TimestampMs};
+use crate::model::{Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, TimestampMs};
 
 pub use self::skew::BLOCK_READINGS;
+
+/// The version of the format of clocks.
+const VERSION: u8 = 1;
 
 /// The time at which an event was received, where that is not known, ms since the epoch.
 pub const NOT_RECEIVED: TimestampMs = TimestampMs::MIN;
@@ -61,7 +64,7 @@ pub enum ClockState {
 }
 
 /// The clocks of the devices of one split.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clocks {
     max_skew_ms: i64,
     /// The place of each device by symbol, plus one; 0 where it has none yet.
@@ -71,9 +74,10 @@ pub struct Clocks {
     consensus: Consensus,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Device {
     skew: Skew,
+    /// The state that was told of last.
     state: ClockState,
     /// The number of its count in [`SkewCounts`], once it has an estimate.
     count: Option<u8>,
@@ -144,6 +148,60 @@ impl Clocks {
         judgement
     }
 
+    /// Writes what is known of the devices: their texts and estimates, and what they agree on.
+    pub fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+        let mut devices = vec![Symbol::NULL; self.devices.len()];
+        for (place, symbol) in self.places.iter().zip(0_u32..) {
+            let index = place
+                .checked_sub(1)
+                .and_then(|index| usize::try_from(index).ok());
+            if let Some(device) = index.and_then(|index| devices.get_mut(index)) {
+                *device = Symbol(symbol);
+            }
+        }
+        out.u8(VERSION);
+        out.u32s(devices.into_iter().map(|device| symbols.number(device)));
+        Skew::encode_all(out, self.devices.iter().map(|device| &device.skew));
+        self.consensus.encode(out, symbols);
+    }
+
+    /// Reads what [`encode`](Self::encode) has written; clocks may be wrong by `max_skew_ms` from now
+    /// on. The next row of a device whose clock is wrong tells of that as of a change.
+    ///
+    /// # Errors
+    /// The bytes are no clocks.
+    pub fn decode(
+        from: &mut Decoder<'_>,
+        symbols: &SymbolReader,
+        max_skew_ms: i64,
+    ) -> Result<Self, Corrupt> {
+        let version = from.u8()?;
+        if version != VERSION {
+            return Err(from.corrupt(format!(
+                "clocks are of version {version}, this weir reads version {VERSION}"
+            )));
+        }
+        let devices = from.u32s()?;
+        let skews = Skew::decode_all(from, devices.len())?;
+        let mut clocks = Self::new(max_skew_ms);
+        for (number, skew) in devices.into_iter().zip(skews) {
+            let before = clocks.devices.len();
+            if clocks.device(symbols.symbol(number)?) != Some(before) {
+                return Err(from.corrupt("a device has no text, or that of another one"));
+            }
+            let count = skew.estimate().map(count_of);
+            let counted = count.and_then(|count| clocks.counts.get_mut(usize::from(count)));
+            if let Some(counted) = counted {
+                *counted += 1;
+            }
+            if let Some(device) = clocks.devices.get_mut(before) {
+                (device.skew, device.count) = (skew, count);
+            }
+        }
+        clocks.consensus = Consensus::decode(from, symbols)?;
+        Ok(clocks)
+    }
+
     /// How many devices have an estimate within each of the bounds.
     pub fn counts(&self) -> &SkewCounts {
         &self.counts
@@ -192,14 +250,14 @@ impl Clocks {
                 }
                 device.count = count;
             }
-            let state = device.skew.state(self.max_skew_ms);
-            if state != device.state {
-                device.state = state;
-                let number = u32::try_from(place).unwrap_or(u32::MAX);
-                judgement.changed.push((row, number, state));
-            }
         }
-        device.state
+        let state = device.skew.state(self.max_skew_ms);
+        if state != device.state {
+            device.state = state;
+            let number = u32::try_from(place).unwrap_or(u32::MAX);
+            judgement.changed.push((row, number, state));
+        }
+        state
     }
 }
 
@@ -211,6 +269,7 @@ fn count_of(estimate: i32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Interner;
 
     const START: i64 = 1_730_621_750_000;
     const DAY: i64 = 86_400_000;
@@ -286,7 +345,74 @@ mod tests {
         assert_eq!(clocks.counts().iter().sum::<u64>(), 2);
     }
 
+    fn bytes_of(clocks: &Clocks, interner: &mut Interner) -> Vec<u8> {
+        let texts = interner.texts();
+        let (mut out, mut symbols) = (Encoder::new(), SymbolWriter::new(&texts));
+        clocks.encode(&mut out, &mut symbols);
+        symbols.finish(&out)
+    }
+
+    fn read(bytes: &[u8], interner: &mut Interner) -> Result<Clocks, Corrupt> {
+        let mut from = Decoder::new(bytes);
+        let symbols = SymbolReader::read(&mut from, interner)?;
+        let clocks = Clocks::decode(&mut from, &symbols, 5_000)?;
+        from.end()?;
+        Ok(clocks)
+    }
+
+    fn vehicles() -> Interner {
+        let mut interner = Interner::new();
+        for number in 1..10 {
+            interner.intern(&format!("vehicle {number}"));
+        }
+        interner
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_of_again_after_reading() {
+        let (mut interner, mut clocks) = (vehicles(), Clocks::new(5_000));
+        let rows = [(7, DAY, 0), (7, DAY, 0), (3, 0, 0), (3, 0, 0)];
+        judge(&mut clocks, &rows);
+        let bytes = bytes_of(&clocks, &mut interner);
+        let mut clocks = read(&bytes, &mut interner).unwrap();
+        let judged = judge(&mut clocks, &[(3, 1, 1), (7, DAY, 1), (7, DAY, 2)]);
+        assert_eq!(judged.changed, [(1, 0, ClockState::Ahead)]);
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end], &mut interner).is_err(), "{end}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_was_read_goes_on_as_what_was_written(
+            rows in proptest::collection::vec(
+                (0_u32..6, -20_000_i64..20_000,
+                 proptest::prop_oneof![proptest::strategy::Just(NOT_RECEIVED), -20_000_i64..20_000]),
+                0..200),
+            cut in 0_usize..200,
+            flips in proptest::collection::vec(proptest::prelude::any::<(proptest::sample::Index, u8)>(), 20),
+        ) {
+            let (before, after) = rows.split_at(cut.min(rows.len()));
+            let (mut interner, mut kept) = (vehicles(), Clocks::new(5_000));
+            judge(&mut kept, before);
+            let bytes = bytes_of(&kept, &mut interner);
+            let mut found = read(&bytes, &mut interner).unwrap();
+            proptest::prop_assert_eq!(bytes_of(&found, &mut interner), bytes.clone());
+            proptest::prop_assert_eq!(found.counts(), kept.counts());
+            let (kept_judgement, found_judgement) = (judge(&mut kept, after), judge(&mut found, after));
+            proptest::prop_assert_eq!(kept_judgement.marks, found_judgement.marks);
+            proptest::prop_assert_eq!(kept_judgement.skewed, found_judgement.skewed);
+            proptest::prop_assert_eq!(kept_judgement.ahead_of_others, found_judgement.ahead_of_others);
+            proptest::prop_assert_eq!(kept.counts(), found.counts());
+            for (place, bit) in flips {
+                let mut changed = bytes.clone();
+                changed[place.index(bytes.len())] ^= 1 << (bit % 8);
+                if let Ok(mut clocks) = read(&changed, &mut interner) {
+                    judge(&mut clocks, after);
+                }
+            }
+        }
+
         #[test]
         fn how_events_are_cut_into_batches_does_not_matter(
             rows in proptest::collection::vec(

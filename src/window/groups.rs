@@ -4,9 +4,15 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::aggregate::{Aggregate, AggregateKind, SymbolMap};
-use crate::model::Symbol;
+use crate::model::{
+    Corrupt, Decoder, Encoder, Interner, Symbol, SymbolReader, SymbolWriter, Texts,
+};
+
+/// The version of the format of groups and of the aggregates in them.
+const VERSION: u8 = 1;
 
 /// Groups in order of first appearance. A key is a fixed number of symbols; slot `n` has the symbols
 /// `keys[n × width .. (n + 1) × width]`.
@@ -209,6 +215,115 @@ impl Groups {
         for aggregate in &self.aggregates {
             aggregate.for_each_symbol(&mut visit);
         }
+    }
+
+    /// Writes the groups: the keys of all slots, and aggregate by aggregate the values of all slots.
+    /// The writer must have been made of texts that are no older than the groups.
+    pub fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+        out.u8(VERSION);
+        out.count(self.width);
+        out.count(self.slots);
+        out.u32s(self.keys.iter().map(|symbol| symbols.number(*symbol)));
+        out.count(self.aggregates.len());
+        for aggregate in &self.aggregates {
+            aggregate.encode(out, symbols);
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) has written of groups with as many symbols in a key and
+    /// aggregates of the same kinds. Slots are numbered as they were.
+    ///
+    /// # Errors
+    /// The bytes are of other groups, or no groups at all.
+    pub fn decode(
+        from: &mut Decoder<'_>,
+        symbols: &SymbolReader,
+        width: usize,
+        kinds: &[AggregateKind],
+    ) -> Result<Self, Corrupt> {
+        let version = from.u8()?;
+        if version != VERSION {
+            return Err(from.corrupt(format!(
+                "groups are of version {version}, this weir reads version {VERSION}"
+            )));
+        }
+        let announced = [width, kinds.len()].map(|count| count as u64);
+        let [found_width, slots] = [from.u64()?, from.u64()?];
+        let keys = from.u32s()?;
+        let length = found_width.checked_mul(slots);
+        if length != Some(keys.len() as u64) || width == 0 && slots > 1 {
+            let length = keys.len();
+            return Err(from.corrupt(format!(
+                "{length} symbols are not the keys of {slots} groups, {found_width} each"
+            )));
+        }
+        let found = [found_width, from.u64()?];
+        if found != announced {
+            let ([found_keys, found_kinds], [keys, kinds]) = (found, announced);
+            return Err(from.corrupt(format!(
+                "groups have {found_keys} symbols in a key and {found_kinds} aggregates, not {keys} \
+                 and {kinds}"
+            )));
+        }
+        let keys: Result<Vec<Symbol>, Corrupt> = keys
+            .into_iter()
+            .map(|number| symbols.symbol(number))
+            .collect();
+        // As many as there are keys, or at most 1.
+        let slots = usize::try_from(slots).unwrap_or_default();
+        let mut groups = Self {
+            keys: keys?,
+            slots,
+            table: HashTable::with_capacity(slots),
+            ..Self::new(width, &[])
+        };
+        if let Some(slot) = groups.build_table() {
+            return Err(from.corrupt(format!("group {slot} has the key of another one")));
+        }
+        groups.aggregates = kinds
+            .iter()
+            .map(|kind| Aggregate::decode(from, symbols, kind, slots))
+            .collect::<Result<_, _>>()?;
+        Ok(groups)
+    }
+
+    /// Fills the empty table; gives the first slot whose key another one has, where there is one.
+    fn build_table(&mut self) -> Option<u32> {
+        let (keys, width, hasher) = (&self.keys, self.width, &self.hasher);
+        let hash = |slot: &u32| hash_key(hasher, key_of(keys, width, *slot));
+        for slot in 0..u32::try_from(self.slots).unwrap_or(u32::MAX) {
+            let key = key_of(keys, width, slot);
+            let is_key = |other: &u32| key_of(keys, width, *other) == key;
+            match self.table.entry(hash(&slot), is_key, hash) {
+                Entry::Vacant(place) => drop(place.insert(slot)),
+                Entry::Occupied(_) => return Some(slot),
+            }
+        }
+        None
+    }
+
+    /// The groups with the texts of their symbols, which must all be among `texts`.
+    pub fn to_bytes(&self, texts: &Texts) -> Vec<u8> {
+        let (mut out, mut symbols) = (Encoder::new(), SymbolWriter::new(texts));
+        self.encode(&mut out, &mut symbols);
+        symbols.finish(&out)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) has written.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode); or there are more bytes.
+    pub fn from_bytes(
+        bytes: &[u8],
+        interner: &mut Interner,
+        width: usize,
+        kinds: &[AggregateKind],
+    ) -> Result<Self, Corrupt> {
+        let mut from = Decoder::new(bytes);
+        let symbols = SymbolReader::read(&mut from, interner)?;
+        let groups = Self::decode(&mut from, &symbols, width, kinds)?;
+        from.end()?;
+        Ok(groups)
     }
 
     /// How many bytes the groups take, about.

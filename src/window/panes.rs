@@ -50,6 +50,21 @@ impl fmt::Debug for Panes {
 }
 
 impl Panes {
+    /// Their size and offset.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Fixed { size_ms, offset_ms } => format!("{size_ms} ms, offset {offset_ms} ms"),
+            Self::Days {
+                days,
+                offset_ms,
+                zone,
+            } => {
+                let zone = zone.iana_name().unwrap_or_default();
+                format!("{days} days of {zone}, offset {offset_ms} ms")
+            }
+        }
+    }
+
     /// The pane that a time belongs to.
     pub fn bounds(&self, time: TimestampMs) -> Bounds {
         match self {

@@ -8,14 +8,15 @@
 use super::aggregate::{AggregateKind, SymbolMap};
 use super::bounds::Extent;
 use super::groups::Groups;
-use crate::model::TimestampMs;
+use super::piece::Piece;
+use crate::model::{Corrupt, Decoder, Encoder, SymbolReader, SymbolWriter, TimestampMs};
 
 /// The open sessions of a metric. The last two aggregates of the groups are the times of the first
 /// and the last event.
 #[derive(Debug)]
 pub struct Sessions {
     gap_ms: i64,
-    open: Groups,
+    open: Piece,
     /// When each open session began and had its last event, by slot.
     spans: Vec<Span>,
 }
@@ -38,12 +39,61 @@ pub struct Ended {
     pub spans: Vec<Span>,
 }
 
+impl Span {
+    /// Writes columns of both times.
+    fn encode_all(spans: &[Self], out: &mut Encoder) {
+        out.i64s(spans.iter().map(|span| span.first));
+        out.i64s(spans.iter().map(|span| span.last));
+    }
+
+    /// Reads what [`encode_all`](Self::encode_all) has written of so many.
+    fn decode_all(from: &mut Decoder<'_>, count: usize) -> Result<Vec<Self>, Corrupt> {
+        let (first, last) = (from.i64s()?, from.i64s()?);
+        if [first.len(), last.len()] != [count; 2] {
+            let found = first.len();
+            return Err(from.corrupt(format!("{count} sessions have {found} beginnings")));
+        }
+        let spans: Vec<Self> = first
+            .into_iter()
+            .zip(last)
+            .map(|(first, last)| Self { first, last })
+            .collect();
+        if spans.iter().any(|span| span.first > span.last) {
+            return Err(from.corrupt("a session ends before its beginning"));
+        }
+        Ok(spans)
+    }
+}
+
+impl Ended {
+    /// Writes the groups and their times.
+    pub fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+        self.groups.encode(out, symbols);
+        Span::encode_all(&self.spans, out);
+    }
+
+    /// Reads what [`encode`](Self::encode) has written; see [`Groups::decode`].
+    ///
+    /// # Errors
+    /// The bytes are of other sessions, or no sessions at all.
+    pub fn decode(
+        from: &mut Decoder<'_>,
+        symbols: &SymbolReader,
+        width: usize,
+        kinds: &[AggregateKind],
+    ) -> Result<Self, Corrupt> {
+        let groups = Groups::decode(from, symbols, width, kinds)?;
+        let spans = Span::decode_all(from, groups.len())?;
+        Ok(Self { groups, spans })
+    }
+}
+
 impl Sessions {
     /// No sessions yet.
     pub fn new(gap_ms: i64, key_width: usize, kinds: &[AggregateKind]) -> Self {
         Self {
             gap_ms,
-            open: Groups::new(key_width, kinds),
+            open: Piece::new(Groups::new(key_width, kinds)),
             spans: Vec::new(),
         }
     }
@@ -54,7 +104,7 @@ impl Sessions {
         let spans = spans_of(groups);
         let mut ending = Vec::new();
         for (slot, span) in spans.iter().enumerate() {
-            if let Some(open) = self.open.find(groups.key(slot))
+            if let Some(open) = self.open.groups.find(groups.key(slot))
                 && let Some(known) = self.spans.get(open as usize)
                 && span.first.saturating_sub(known.last) >= self.gap_ms
             {
@@ -62,9 +112,9 @@ impl Sessions {
             }
         }
         let ended = self.take(&mut ending);
-        self.open.merge(groups, &SymbolMap::Same);
+        self.open.change().merge(groups, &SymbolMap::Same);
         for (slot, span) in spans.into_iter().enumerate() {
-            let Some(open) = self.open.find(groups.key(slot)) else {
+            let Some(open) = self.open.groups.find(groups.key(slot)) else {
                 continue;
             };
             match self.spans.get_mut(open as usize) {
@@ -114,12 +164,29 @@ impl Sessions {
         };
         let (ended_spans, staying_spans) = (spans(ending), spans(&staying));
         let ended = Ended {
-            groups: self.open.pick(ending),
+            groups: self.open.groups.pick(ending),
             spans: ended_spans,
         };
-        self.open = self.open.pick(&staying);
+        self.open = Piece::new(self.open.groups.pick(&staying));
         self.spans = staying_spans;
         Some(ended)
+    }
+
+    /// The open sessions, without copying them: they are copied with the next change, if still held
+    /// then.
+    pub fn freeze(&self) -> Piece {
+        self.open.clone()
+    }
+
+    /// Adds what [`freeze`](Self::freeze) gave. Where sessions come in several parts, those of a key
+    /// are merged.
+    pub fn restore(&mut self, groups: Groups) {
+        if self.is_empty() {
+            self.open = Piece::new(groups);
+        } else {
+            self.open.change().merge(&groups, &SymbolMap::Same);
+        }
+        self.spans = spans_of(&self.open.groups);
     }
 
     /// How many sessions are open.
@@ -134,7 +201,7 @@ impl Sessions {
 
     /// How many bytes the sessions take, about.
     pub fn byte_len(&self) -> usize {
-        self.open.byte_len() + self.spans.capacity() * size_of::<Span>()
+        self.open.groups.byte_len() + self.spans.capacity() * size_of::<Span>()
     }
 }
 

@@ -9,10 +9,12 @@
 //! of a thousand panes.)
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::aggregate::{AggregateKind, SymbolMap};
 use super::bounds::Bounds;
 use super::groups::Groups;
+use super::piece::Piece;
 use crate::model::TimestampMs;
 
 /// The panes of sliding windows that are not over, of all keys together.
@@ -23,7 +25,7 @@ pub struct SlidingPanes {
     /// How long a block is, ms: whole panes.
     block_ms: i64,
     /// By their beginnings.
-    panes: BTreeMap<TimestampMs, Groups>,
+    panes: BTreeMap<TimestampMs, Piece>,
     /// All panes of each block merged, by the block's beginning.
     blocks: BTreeMap<TimestampMs, Groups>,
 }
@@ -43,14 +45,36 @@ impl SlidingPanes {
 
     /// Adds a pane, or more of one that is there: events that were late for the windows so far.
     pub fn add(&mut self, pane: Bounds, groups: &Groups) {
-        let empty = || Groups::new(self.key_width, &self.kinds);
-        let block = pane.start - pane.start.rem_euclid(self.block_ms);
-        for merged in [
-            self.panes.entry(pane.start).or_insert_with(empty),
-            self.blocks.entry(block).or_insert_with(empty),
-        ] {
-            merged.merge(groups, &SymbolMap::Same);
+        self.add_to_block(pane.start, groups);
+        let empty = || Piece::new(Groups::new(self.key_width, &self.kinds));
+        let known = self.panes.entry(pane.start).or_insert_with(empty);
+        known.change().merge(groups, &SymbolMap::Same);
+    }
+
+    /// Adds what [`freeze`](Self::freeze) gave of a pane. Where there are several parts of one, they
+    /// are merged.
+    pub fn restore(&mut self, start: TimestampMs, groups: Groups) {
+        self.add_to_block(start, &groups);
+        match self.panes.entry(start) {
+            Entry::Vacant(place) => drop(place.insert(Piece::new(groups))),
+            Entry::Occupied(known) => {
+                let known = known.into_mut().change();
+                known.merge(&groups, &SymbolMap::Same);
+            }
         }
+    }
+
+    fn add_to_block(&mut self, start: TimestampMs, groups: &Groups) {
+        let block = start.saturating_sub(start.rem_euclid(self.block_ms));
+        let empty = || Groups::new(self.key_width, &self.kinds);
+        let merged = self.blocks.entry(block).or_insert_with(empty);
+        merged.merge(groups, &SymbolMap::Same);
+    }
+
+    /// The panes by their beginnings, without copying them. Blocks are made of them again.
+    pub fn freeze(&self) -> Vec<(TimestampMs, Piece)> {
+        let panes = self.panes.iter();
+        panes.map(|(start, pane)| (*start, pane.clone())).collect()
     }
 
     /// All panes within `[start, end)` of a window merged, and the panes before it forgotten. The
@@ -63,8 +87,9 @@ impl SlidingPanes {
         self.blocks = self.blocks.split_off(&broken);
         let mut all = Groups::new(self.key_width, &self.kinds);
         let single = self.panes.range(..first_whole);
-        let whole = self.blocks.range(first_whole..);
-        for (_, groups) in single.chain(whole) {
+        let single = single.map(|(_, pane)| &*pane.groups);
+        let whole = self.blocks.range(first_whole..).map(|(_, block)| block);
+        for groups in single.chain(whole) {
             all.merge(groups, &SymbolMap::Same);
         }
         all
@@ -82,12 +107,13 @@ impl SlidingPanes {
 
     /// How many groups there are in the panes together.
     pub fn groups(&self) -> usize {
-        self.panes.values().map(Groups::len).sum()
+        self.panes.values().map(|pane| pane.groups.len()).sum()
     }
 
     /// How many bytes the panes take, about.
     pub fn byte_len(&self) -> usize {
-        let all = self.panes.values().chain(self.blocks.values());
+        let panes = self.panes.values().map(|pane| &*pane.groups);
+        let all = panes.chain(self.blocks.values());
         all.map(Groups::byte_len).sum()
     }
 }

@@ -17,7 +17,8 @@ pub(super) struct SlotFinder {
 }
 
 impl SlotFinder {
-    /// Appends the slot of each row to `slots`; `keys` are the key columns.
+    /// Appends the slot of each row to `slots`; `keys` are the key columns. Each call begins without
+    /// memory, because slots mean nothing in other groups.
     pub(super) fn find(
         &mut self,
         groups: &mut Groups,

@@ -1,13 +1,15 @@
 //! The open windows of one metric on one worker.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::aggregate::{AggregateKind, Input, Origin};
+use super::aggregate::{AggregateKind, Input, Origin, SymbolMap};
 use super::bounds::Bounds;
 use super::groups::Groups;
+use super::piece::{Piece, merge_similar};
 use super::slots::SlotFinder;
 use super::windows::{Closed, Progress, Windows};
-use crate::model::{Column, Symbol, TimestampMs, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Symbol, TimestampMs, Trilean};
 
 /// After so many panes of one batch its rows are sorted.
 const TURNS_UNSORTED: usize = 4;
@@ -75,6 +77,28 @@ pub struct PaneKey {
     pub pane: Bounds,
 }
 
+impl PaneKey {
+    /// Writes the window's end and the pane.
+    pub fn encode(self, out: &mut Encoder) {
+        out.i64(self.due);
+        self.pane.encode(out);
+    }
+
+    /// Reads what [`encode`](Self::encode) has written.
+    ///
+    /// # Errors
+    /// The bytes end before, or the pane cannot belong to the window.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Self, Corrupt> {
+        let due = from.i64()?;
+        let pane = Bounds::decode(from)?;
+        if due < pane.end {
+            let end = pane.end;
+            return Err(from.corrupt(format!("a window ends at {due}, before its pane at {end}")));
+        }
+        Ok(Self { due, pane })
+    }
+}
+
 /// A row that came too late for its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LateRow {
@@ -93,10 +117,55 @@ pub struct WindowStore {
     key_width: usize,
     /// Whether the last symbol of a key must not be NULL.
     last_key_required: bool,
-    open: BTreeMap<PaneKey, Groups>,
+    open: BTreeMap<PaneKey, OpenPane>,
     /// The watermark up to which panes were handed on.
     closed: TimestampMs,
     scratch: Scratch,
+}
+
+/// A pane that takes in events.
+#[derive(Debug)]
+struct OpenPane {
+    /// What was frozen, the oldest first. A key may be in several of them.
+    frozen: Vec<Piece>,
+    /// What has come since.
+    live: Groups,
+}
+
+impl OpenPane {
+    fn new(live: Groups) -> Self {
+        Self {
+            frozen: Vec::new(),
+            live,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Groups> {
+        let frozen = self.frozen.iter().map(|piece| &*piece.groups);
+        frozen.chain([&self.live])
+    }
+
+    /// All of it in one.
+    fn into_groups(mut self) -> Groups {
+        if self.frozen.is_empty() {
+            return self.live;
+        }
+        if !self.live.is_empty() {
+            self.frozen.push(Piece::new(self.live));
+        }
+        // The others go into the largest one. Of equal ones the first is that, so that nothing but
+        // the events decides.
+        self.frozen.sort_by_key(|piece| Reverse(piece.groups.len()));
+        let mut pieces = self.frozen.into_iter();
+        let largest = pieces.next().map(Piece::into_groups);
+        pieces.fold(
+            largest.unwrap_or_else(|| Groups::new(0, &[])),
+            |mut all, piece| {
+                all.merge(&piece.groups, &SymbolMap::Same);
+                all
+            },
+        )
+    }
 }
 
 /// Memory that is used again for every batch.
@@ -313,10 +382,8 @@ impl WindowStore {
         arguments: &[Argument<'_>],
         scratch: &mut Scratch,
     ) {
-        let groups = self
-            .open
-            .entry(key)
-            .or_insert_with(|| Groups::new(self.key_width, &self.kinds));
+        let empty = || OpenPane::new(Groups::new(self.key_width, &self.kinds));
+        let groups = &mut self.open.entry(key).or_insert_with(empty).live;
         scratch.slots.clear();
         scratch
             .finder
@@ -348,9 +415,41 @@ impl WindowStore {
             .first_key_value()
             .is_some_and(|(key, _)| is_due(key))
         {
-            due.extend(self.open.pop_first());
+            let pane = self.open.pop_first();
+            due.extend(pane.map(|(key, pane)| (key, pane.into_groups())));
         }
         due
+    }
+
+    /// All that is open, without copying it: what has come since the last time becomes a piece, and
+    /// goes on in another one. Pieces are the same as long as their numbers are.
+    pub fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {
+        self.merge_pieces();
+        let freeze = |(key, pane): (&PaneKey, &mut OpenPane)| {
+            if !pane.live.is_empty() {
+                let empty = Groups::new(self.key_width, &self.kinds);
+                let live = std::mem::replace(&mut pane.live, empty);
+                pane.frozen.push(Piece::new(live));
+            }
+            (*key, pane.frozen.clone())
+        };
+        self.open.iter_mut().map(freeze).collect()
+    }
+
+    /// Merges the pieces of each pane that are of similar size and held by nobody else any more, so
+    /// that a pane takes no more than about twice the memory of its keys. [`freeze`](Self::freeze)
+    /// does so first; done before, when there is time, it leaves nothing to do for that.
+    pub fn merge_pieces(&mut self) {
+        for pane in self.open.values_mut() {
+            merge_similar(&mut pane.frozen);
+        }
+    }
+
+    /// Begins anew behind the watermark up to which an earlier store handed on its panes: nothing is
+    /// open, and windows that are closed at it are over.
+    pub fn restore(&mut self, closed: TimestampMs) {
+        self.open.clear();
+        self.closed = closed;
     }
 
     /// The windows.
@@ -363,13 +462,22 @@ impl WindowStore {
         self.open.len()
     }
 
-    /// How many groups there are in all open windows together.
+    /// How many groups there are in all open windows together, those of several pieces counted several
+    /// times.
     pub fn open_groups(&self) -> usize {
-        self.open.values().map(Groups::len).sum()
+        self.open
+            .values()
+            .flat_map(OpenPane::all)
+            .map(Groups::len)
+            .sum()
     }
 
     /// How many bytes the open windows take, about.
     pub fn byte_len(&self) -> usize {
-        self.open.values().map(Groups::byte_len).sum()
+        self.open
+            .values()
+            .flat_map(OpenPane::all)
+            .map(Groups::byte_len)
+            .sum()
     }
 }

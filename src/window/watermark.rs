@@ -75,6 +75,8 @@ pub struct Watermarks {
     /// How far a split may be ahead of the others, ms; any distance where there is none.
     max_drift_ms: Option<i64>,
     splits: BTreeMap<SplitId, Split>,
+    /// Up to where splits were read before they are assigned here.
+    seeds: BTreeMap<SplitId, TimestampMs>,
     current: TimestampMs,
     /// When the last events were processed, by the clock.
     last_events_ms: TimestampMs,
@@ -89,6 +91,7 @@ impl Watermarks {
             out_of_order_ms,
             max_drift_ms: None,
             splits: BTreeMap::new(),
+            seeds: BTreeMap::new(),
             current: TimestampMs::MIN,
             last_events_ms: TimestampMs::MIN,
             held: 0,
@@ -102,11 +105,26 @@ impl Watermarks {
         self
     }
 
-    /// A split begins. It holds back the watermark until its first events.
+    /// Goes on from a watermark that was reached before.
+    pub fn restore(&mut self, current: TimestampMs) {
+        self.current = self.current.max(current);
+    }
+
+    /// A split is to go on from where its highest event time was `highest`: its next
+    /// [`assign`](Self::assign) begins with that.
+    pub fn seed(&mut self, split: SplitId, highest: TimestampMs) {
+        self.seeds.insert(split, highest);
+    }
+
+    /// A split begins. It holds back the watermark until its first events, or goes on from where it
+    /// was.
     pub fn assign(&mut self, split: SplitId) {
+        let seed = self.seeds.remove(&split);
         let entry = self.splits.entry(split).or_default();
         entry.state = SplitState::Active;
         entry.assignments += 1;
+        entry.highest = entry.highest.max(seed);
+        entry.first = entry.first.or(seed);
     }
 
     /// Events of a split were processed at `now_ms` by the clock; `highest` is the highest event
@@ -193,6 +211,10 @@ impl Watermarks {
 
     /// The pipeline's watermark at `now_ms` by the clock, ms since the epoch.
     pub fn advance(&mut self, now_ms: TimestampMs) -> TimestampMs {
+        if self.last_events_ms == TimestampMs::MIN {
+            // Silence counts from here on, for splits that go on from where they were.
+            self.last_events_ms = now_ms;
+        }
         if self.held == 0 {
             self.current = self.current.max(self.candidate(now_ms));
         }

@@ -115,6 +115,28 @@ impl Windows {
         self
     }
 
+    /// What decides which windows there are: equal exactly where open panes of one can be taken for
+    /// those of the other.
+    pub fn describe_state(&self) -> String {
+        let panes = self.panes.describe();
+        let lateness_ms = self.lateness_ms;
+        let windows = match self.kind {
+            WindowKind::Tumbling => format!("tumbling {panes}"),
+            WindowKind::Sliding {
+                size_ms, slide_ms, ..
+            } => format!("sliding {size_ms} ms every {slide_ms} ms, panes of {panes}"),
+            WindowKind::Session {
+                gap_ms,
+                every_ms: None,
+            } => format!("session gap {gap_ms} ms"),
+            WindowKind::Session {
+                gap_ms,
+                every_ms: Some(every_ms),
+            } => format!("session gap {gap_ms} ms every {every_ms} ms"),
+        };
+        format!("{windows}, lateness {lateness_ms} ms")
+    }
+
     /// How panes become windows.
     pub fn kind(&self) -> WindowKind {
         self.kind
@@ -367,6 +389,46 @@ mod tests {
             ..NOTHING
         };
         assert_eq!(patient.open_end(pane, 5, &progress), Ok(60));
+    }
+
+    #[test]
+    fn descriptions_tell_windows_apart() {
+        let fixed = |size_ms, offset_ms| Windows::tumbling(Panes::Fixed { size_ms, offset_ms });
+        let zone = zone_of("Europe/Berlin").unwrap();
+        let days = Windows::tumbling(Panes::Days {
+            days: 7,
+            offset_ms: 3_600_000,
+            zone,
+        });
+        let cases = [
+            (
+                fixed(5_000, 0),
+                "tumbling 5000 ms, offset 0 ms, lateness 0 ms",
+            ),
+            (
+                fixed(5_000, 100).with_allowed_lateness(9),
+                "tumbling 5000 ms, offset 100 ms, lateness 9 ms",
+            ),
+            (
+                days,
+                "tumbling 7 days of Europe/Berlin, offset 3600000 ms, lateness 0 ms",
+            ),
+            (
+                Windows::sliding(60, 40, 3),
+                "sliding 60 ms every 40 ms, panes of 20 ms, offset 3 ms, lateness 0 ms",
+            ),
+            (
+                Windows::session(100, None),
+                "session gap 100 ms, lateness 0 ms",
+            ),
+            (
+                Windows::session(100, Some(60)),
+                "session gap 100 ms every 60 ms, lateness 0 ms",
+            ),
+        ];
+        for (windows, expected) in cases {
+            assert_eq!(windows.describe_state(), expected);
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! HyperLogLog sketches (2017), algorithm 6, which needs no correction of its bias over the whole
 //! range. It depends on the registers alone, not on how they are kept.
 
+use super::state::{must, must_add_up, read_lengths, write_lengths};
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// Bits of the hash that pick a register.
 const REGISTER_BITS: u32 = 12;
@@ -121,6 +122,31 @@ impl Registers {
         (ALPHA * registers * registers / sum).round()
     }
 
+    /// How many registers are written.
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::All(_) => REGISTERS,
+        }
+    }
+
+    /// Whether numbers are in order and ranks are those of hashes.
+    fn is_valid(&self) -> bool {
+        let is_rank = |rank: u8| u32::from(rank) <= RANK_BITS + 1;
+        match self {
+            Self::Few(few) => {
+                few.is_sorted_by(|(one, _), (next, _)| one < next)
+                    && few.iter().all(|(number, rank)| {
+                        usize::from(*number) < REGISTERS && *rank > 0 && is_rank(*rank)
+                    })
+            }
+            Self::All(ranks) => {
+                ranks.iter().filter(|rank| **rank > 0).count() > FEW
+                    && ranks.iter().all(|rank| is_rank(*rank))
+            }
+        }
+    }
+
     fn byte_len(&self) -> usize {
         match self {
             Self::Few(few) => few.capacity() * size_of::<(u16, u8)>(),
@@ -214,6 +240,53 @@ impl ApproximateDistinct {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.0.iter().map(Registers::estimate).collect())
+    }
+
+    /// How many registers each slot has, a few or all; the numbers of the few, and their ranks; the
+    /// ranks of all.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        write_lengths(out, self.0.iter().map(Registers::len));
+        let (mut few, mut all) = (Vec::new(), Vec::new());
+        for registers in &self.0 {
+            match registers {
+                Registers::Few(more) => few.extend_from_slice(more),
+                Registers::All(ranks) => all.extend_from_slice(ranks),
+            }
+        }
+        out.u16s(few.iter().map(|(number, _)| *number));
+        out.u8s(few.iter().map(|(_, rank)| *rank));
+        out.bytes(&all);
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>, slots: usize) -> Result<Self, Corrupt> {
+        let lengths = read_lengths(from, slots)?;
+        must(
+            from,
+            lengths
+                .iter()
+                .all(|length| *length <= FEW || *length == REGISTERS),
+            || format!("a group has neither at most {FEW} nor {REGISTERS} registers"),
+        )?;
+        let numbers = from.u16s()?;
+        let ranks = from.u8s()?;
+        let all = from.bytes()?;
+        let (few_lengths, all_lengths): (Vec<usize>, Vec<usize>) =
+            lengths.iter().partition(|length| **length <= FEW);
+        for length in [numbers.len(), ranks.len()] {
+            must_add_up(from, few_lengths.iter().copied(), length)?;
+        }
+        must_add_up(from, all_lengths, all.len())?;
+        let mut few = numbers.into_iter().zip(ranks);
+        let mut all = all.chunks_exact(REGISTERS);
+        let next = |length| match length {
+            REGISTERS => Registers::All(all.next().unwrap_or_default().into()),
+            length => Registers::Few(few.by_ref().take(length).collect()),
+        };
+        let registers: Vec<_> = lengths.into_iter().map(next).collect();
+        must(from, registers.iter().all(Registers::is_valid), || {
+            "registers are not those of hashes".to_owned()
+        })?;
+        Ok(Self(registers))
     }
 
     pub(super) fn byte_len(&self) -> usize {

@@ -3,7 +3,7 @@
 
 use super::Input;
 use super::sum::{ExactSum, Sum};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// Sums with their counts, by slot.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,15 @@ impl Average {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.0.sums().iter().map(ExactSum::mean).collect())
+    }
+
+    /// The sums.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        self.0.encode(out);
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>, slots: usize) -> Result<Self, Corrupt> {
+        Ok(Self(Sum::decode(from, slots)?))
     }
 
     pub(super) fn byte_len(&self) -> usize {

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::state::{must, must_add_up};
 use super::sum::ExactSum;
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// A classic histogram.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,13 @@ impl Counts {
             *mine += theirs;
         }
         self.sum.merge(&other.sum);
+    }
+}
+
+impl Counts {
+    fn is_valid(&self) -> bool {
+        let below = self.below.iter().copied().try_fold(0, u64::checked_add);
+        below.is_some_and(|below| below <= self.sum.count())
     }
 }
 
@@ -113,6 +121,49 @@ impl Buckets {
             count: counts.sum.count(),
             sum: counts.sum.total(),
         })
+    }
+
+    /// The bounds, the sums, and of each slot that has values the counts below each bound.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.f64s(self.bounds.iter().copied());
+        ExactSum::encode_all(out, self.counts.iter().map(|counts| &counts.sum));
+        let below: Vec<u64> = self
+            .counts
+            .iter()
+            .flat_map(|one| &one.below)
+            .copied()
+            .collect();
+        out.u64s(below.into_iter());
+    }
+
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let bounds = from.f64s()?;
+        must(from, *bounds == *empty.bounds, || {
+            format!("the bounds are {bounds:?}, not {:?}", empty.bounds)
+        })?;
+        let sums = ExactSum::decode_all(from, slots)?;
+        let below = from.u64s()?;
+        let length = |sum: &ExactSum| match sum.count() {
+            0 => 0,
+            _ => bounds.len(),
+        };
+        must_add_up(from, sums.iter().map(length), below.len())?;
+        let mut below = below.into_iter();
+        let counts: Vec<_> = sums
+            .into_iter()
+            .map(|sum| Counts {
+                below: below.by_ref().take(length(&sum)).collect(),
+                sum,
+            })
+            .collect();
+        must(from, counts.iter().all(Counts::is_valid), || {
+            "more values are below the bounds than there are".to_owned()
+        })?;
+        Ok(Self { counts, ..empty })
     }
 
     pub(super) fn byte_len(&self) -> usize {

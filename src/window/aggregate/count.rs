@@ -1,7 +1,8 @@
 //! `count(*)`: rows. `count(x)`: values that are not NULL. Of nothing: 0. Merged by adding.
 
+use super::state::read_counts;
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// Counts by slot.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,15 @@ impl Count {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.0.iter().map(|count| *count as f64).collect())
+    }
+
+    /// A column.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.u64s(self.0.iter().copied());
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>, slots: usize) -> Result<Self, Corrupt> {
+        Ok(Self(read_counts(from, slots)?))
     }
 
     pub(super) fn byte_len(&self) -> usize {

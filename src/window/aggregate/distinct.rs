@@ -1,12 +1,16 @@
 //! `count(DISTINCT x)`, exact: how many different values that are not NULL. Of nothing: 0. Merged by
 //! union.
 
+use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
+use super::state::{must, must_add_up, read_lengths, read_symbols, write_lengths};
 use super::{Input, SymbolMap, merge_slots, pick_slots};
-use crate::model::{Column, Symbol, Trilean};
+use crate::model::{
+    Column, Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, Trilean,
+};
 
-type FastSet<T> = HashSet<T, foldhash::fast::FixedState>;
+type FastSet<T> = HashSet<T, FixedState>;
 
 /// How many symbols a set holds in a plain list before it becomes a table.
 const FEW: usize = 8;
@@ -108,6 +112,36 @@ impl SymbolSet {
         }
     }
 
+    /// Appends the symbols in an order of their own, not that of a table.
+    fn write(&self, symbols: &mut Vec<Symbol>) {
+        let start = symbols.len();
+        self.for_each(|symbol| symbols.push(symbol));
+        if let Self::Table(_) = self {
+            symbols.get_mut(start..).unwrap_or_default().sort_unstable();
+        }
+    }
+
+    /// The set of symbols, in the form that takes least; nothing where one of them is there twice.
+    fn of(symbols: Vec<Symbol>) -> Option<Self> {
+        let count = symbols.len();
+        if count <= FEW {
+            let is_new = |(place, symbol)| symbols.iter().take(place).all(|other| other != symbol);
+            let are_new = symbols.iter().enumerate().all(is_new);
+            return are_new.then_some(Self::Few(symbols));
+        }
+        let highest = symbols.iter().max().copied().unwrap_or(Symbol::NULL);
+        let table = FastSet::with_capacity_and_hasher(count, FixedState::default());
+        let mut set = match bitmap_pays(&table, highest) {
+            true => Self::Bitmap {
+                words: Vec::new(),
+                count: 0,
+            },
+            false => Self::Table(table),
+        };
+        symbols.into_iter().for_each(|symbol| set.insert(symbol));
+        (set.len() == count).then_some(set)
+    }
+
     fn byte_len(&self) -> usize {
         match self {
             Self::Few(few) => few.capacity() * size_of::<Symbol>(),
@@ -190,6 +224,31 @@ impl DistinctTexts {
         self.0.iter().for_each(|set| set.for_each(&mut visit));
     }
 
+    /// How many texts each slot has, and all of these texts.
+    pub(super) fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+        write_lengths(out, self.0.iter().map(SymbolSet::len));
+        let mut all = Vec::with_capacity(self.0.iter().map(SymbolSet::len).sum());
+        self.0.iter().for_each(|set| set.write(&mut all));
+        out.u32s(all.into_iter().map(|symbol| symbols.number(symbol)));
+    }
+
+    pub(super) fn decode(
+        from: &mut Decoder<'_>,
+        symbols: &SymbolReader,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let lengths = read_lengths(from, slots)?;
+        let all = read_symbols(from, symbols)?;
+        must_add_up(from, lengths.iter().copied(), all.len())?;
+        let mut all = all.into_iter();
+        let sets: Option<Vec<_>> = lengths
+            .into_iter()
+            .map(|length| SymbolSet::of(all.by_ref().take(length).collect()))
+            .collect();
+        sets.map(Self)
+            .ok_or_else(|| from.corrupt("a set has a text twice"))
+    }
+
     pub(super) fn byte_len(&self) -> usize {
         let sets: usize = self.0.iter().map(SymbolSet::byte_len).sum();
         sets + self.0.capacity() * size_of::<SymbolSet>()
@@ -242,6 +301,39 @@ impl DistinctNumbers {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.0.iter().map(|set| set.len() as f64).collect())
+    }
+
+    /// How many numbers each slot has, and all of these numbers, those of a slot in order.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        write_lengths(out, self.0.iter().map(HashSet::len));
+        let mut all: Vec<u64> = Vec::with_capacity(self.0.iter().map(HashSet::len).sum());
+        for set in &self.0 {
+            let start = all.len();
+            all.extend(set);
+            all.get_mut(start..).unwrap_or_default().sort_unstable();
+        }
+        out.u64s(all.into_iter());
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>, slots: usize) -> Result<Self, Corrupt> {
+        let lengths = read_lengths(from, slots)?;
+        let all = from.u64s()?;
+        must_add_up(from, lengths.iter().copied(), all.len())?;
+        let is_number =
+            |bits: &u64| !f64::from_bits(*bits).is_nan() && *bits != (-0.0_f64).to_bits();
+        must(from, all.iter().all(is_number), || {
+            "a number of a set is NULL or −0".to_owned()
+        })?;
+        let mut all = all.into_iter();
+        let mut sets = Vec::with_capacity(slots);
+        for length in lengths {
+            let set: FastSet<u64> = all.by_ref().take(length).collect();
+            must(from, set.len() == length, || {
+                "a set has a number twice".to_owned()
+            })?;
+            sets.push(set);
+        }
+        Ok(Self(sets))
     }
 
     pub(super) fn byte_len(&self) -> usize {

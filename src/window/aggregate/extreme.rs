@@ -1,8 +1,9 @@
 //! `min(x)` and `max(x)`: the lowest and highest value that is not NULL. Of nothing: NULL. Merged
 //! by comparing.
 
+use super::state::{for_slots, must};
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// Which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,30 @@ impl Extreme {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.values.clone())
+    }
+
+    /// Whether it is the highest, and a column.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.bool(self.side == Side::Highest);
+        out.f64s(self.values.iter().copied());
+    }
+
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let is_highest = from.bool()?;
+        must(from, is_highest == (empty.side == Side::Highest), || {
+            "the lowest values are not the highest ones".to_owned()
+        })?;
+        let values = from.f64s()?;
+        let values = for_slots(from, values, slots)?;
+        let is_zero_without_sign = |value: &f64| *value != 0.0 || value.is_sign_positive();
+        must(from, values.iter().all(is_zero_without_sign), || {
+            "an extreme is −0".to_owned()
+        })?;
+        Ok(Self { values, ..empty })
     }
 
     pub(super) fn byte_len(&self) -> usize {

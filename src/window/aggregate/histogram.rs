@@ -7,9 +7,10 @@
 
 use super::exponential::{Counts, Exponential, count};
 use super::octave::{COARSEST, coarser};
+use super::state::must;
 use super::sum::ExactSum;
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, NativeHistogram, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, NativeHistogram, Trilean};
 
 /// The schema where none is given.
 pub(super) const DEFAULT_SCHEMA: i32 = 3;
@@ -103,6 +104,39 @@ impl Histogram {
             sum: distribution.sum.total(),
             positive,
             negative,
+        })
+    }
+
+    /// The schema, the counts and the sums.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.i32(self.schema);
+        Exponential::encode_all(out, self.distributions.iter().map(|one| &one.counts));
+        ExactSum::encode_all(out, self.distributions.iter().map(|one| &one.sum));
+    }
+
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let schema = from.i32()?;
+        must(from, schema == empty.schema, || {
+            format!("the schema is {schema}, not {}", empty.schema)
+        })?;
+        let counts = Exponential::decode_all(from, slots, schema)?;
+        let sums = ExactSum::decode_all(from, slots)?;
+        let distributions: Vec<_> = counts
+            .into_iter()
+            .zip(sums)
+            .map(|(counts, sum)| Distribution { counts, sum })
+            .collect();
+        let is_whole = |one: &Distribution| one.counts.count() == one.sum.count();
+        must(from, distributions.iter().all(is_whole), || {
+            "buckets and a sum are not of the same values".to_owned()
+        })?;
+        Ok(Self {
+            distributions,
+            ..empty
         })
     }
 

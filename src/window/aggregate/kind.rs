@@ -147,6 +147,43 @@ impl AggregateKind {
         )
     }
 
+    /// What decides how the state is laid out and what it means: equal exactly where the state of one
+    /// can be taken for that of the other.
+    pub fn describe(&self) -> String {
+        let function = match &self.function {
+            Function::Count => "count".to_owned(),
+            Function::CountDistinct => "count(DISTINCT)".to_owned(),
+            Function::ApproxCountDistinct => "approx_count_distinct".to_owned(),
+            Function::Sum => "sum".to_owned(),
+            Function::Average => "avg".to_owned(),
+            Function::Min => "min".to_owned(),
+            Function::Max => "max".to_owned(),
+            Function::First => "first".to_owned(),
+            Function::Last => "last".to_owned(),
+            Function::Spread(measure) => match (measure.root, measure.population) {
+                (true, false) => "stddev".to_owned(),
+                (true, true) => "stddev_pop".to_owned(),
+                (false, false) => "variance".to_owned(),
+                (false, true) => "variance_pop".to_owned(),
+            },
+            Function::Quantile(share) => format!("quantile({share})"),
+            // It is the same sketch and the same share.
+            Function::Median => "quantile(0.5)".to_owned(),
+            Function::Rate => "rate".to_owned(),
+            Function::Increase => "increase".to_owned(),
+            Function::Delta => "delta".to_owned(),
+            Function::TimeAverage => "time_avg".to_owned(),
+            Function::TimeIn => "time_in".to_owned(),
+            Function::Histogram { schema } => format!("histogram({schema})"),
+            Function::Buckets { bounds } => format!("buckets({bounds:?})"),
+            Function::Collect => "readings".to_owned(),
+        };
+        match self.argument {
+            Some(argument) => format!("{function} of {}", argument.name()),
+            None => format!("{function} of rows"),
+        }
+    }
+
     /// What samples are where this is the whole value of a metric.
     pub fn output(&self) -> Output {
         match &self.function {
@@ -431,6 +468,40 @@ mod tests {
             message.starts_with("unknown aggregate mode; use count, "),
             "{message}"
         );
+    }
+
+    #[test]
+    fn descriptions_differ_where_state_does() {
+        let kind = |function, argument| AggregateKind { function, argument };
+        let describe = |function, argument| kind(function, argument).describe();
+        let number = Some(DataType::Number);
+        let buckets = |bounds: &[f64]| Function::Buckets {
+            bounds: bounds.into(),
+        };
+        let cases = [
+            (describe(Function::Count, None), "count of rows"),
+            (
+                describe(Function::Last, Some(DataType::Text)),
+                "last of text",
+            ),
+            (
+                describe(Function::Quantile(0.99), number),
+                "quantile(0.99) of number",
+            ),
+            (
+                describe(buckets(&[0.5, 1.0]), number),
+                "buckets([0.5, 1.0]) of number",
+            ),
+            (
+                describe(Function::Histogram { schema: -4 }, number),
+                "histogram(-4) of number",
+            ),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found, expected);
+        }
+        let median = describe(Function::Median, number);
+        assert_eq!(median, describe(Function::Quantile(0.5), number));
     }
 
     #[test]

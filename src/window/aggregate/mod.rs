@@ -20,6 +20,7 @@ mod quantile;
 mod rate;
 mod readings;
 mod spread;
+mod state;
 mod sum;
 mod time_weighted;
 

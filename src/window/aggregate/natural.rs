@@ -5,6 +5,13 @@
 
 use std::cmp::Ordering;
 
+use super::state::must;
+use crate::model::{Corrupt, Decoder, Encoder};
+
+/// Places of words below this and from its negative on are those of no sum: squares of doubles are
+/// multiples of 2^−2148 and below 2^2048, and as many as can be counted are below 2^2112.
+const LOWEST_PLACE: i32 = -34;
+
 /// The sum of `words[i] × 2^(64 × (lowest + i))`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Natural {
@@ -149,6 +156,32 @@ impl Natural {
         // Integers become the nearest double.
         let exponent = (place - 1) * 64 - i32::try_from(zeros).unwrap_or_default();
         (bits as f64 / power_of_two(75), exponent + 75)
+    }
+
+    /// Whether it is 0.
+    pub(super) fn is_zero(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// The place of the lowest word, and the words.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.i32(self.lowest);
+        out.u64s(self.words.iter().copied());
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>) -> Result<Self, Corrupt> {
+        let lowest = from.i32()?;
+        let words = from.u64s()?;
+        let places = LOWEST_PLACE..=-LOWEST_PLACE;
+        let end = i32::try_from(words.len())
+            .ok()
+            .and_then(|length| lowest.checked_add(length));
+        let fits = places.contains(&lowest) && end.is_some_and(|end| places.contains(&end));
+        must(from, fits, || {
+            let length = words.len();
+            format!("{length} words from {lowest} on are the exact sum of no doubles")
+        })?;
+        Ok(Self { lowest, words })
     }
 
     /// How many bytes it takes beside itself.

@@ -6,6 +6,8 @@
 //! the exponent says which power of two, and a table of one octave's bounds says where between two of
 //! them. Each coarser schema joins two neighbours of the one before.
 
+use std::ops::RangeInclusive;
+
 /// The finest schema.
 pub(super) const FINEST: i32 = 8;
 /// The coarsest schema.
@@ -20,6 +22,12 @@ pub(super) fn index(value: f64, schema: i32) -> i32 {
     let within = OCTAVE.partition_point(|bound| *bound < fraction);
     let finest = ((exponent - 1) << OCTAVE_BITS) + i32::try_from(within).unwrap_or_default();
     coarser(finest, FINEST - schema)
+}
+
+/// The buckets that there are.
+pub(super) fn indexes(schema: i32) -> RangeInclusive<i32> {
+    let least = f64::from_bits(1);
+    index(least, schema)..=index(f64::MAX, schema)
 }
 
 /// The bucket, `levels` schemas coarser, that a bucket is part of.

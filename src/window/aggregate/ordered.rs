@@ -2,8 +2,9 @@
 //! time; between equal times, by split and position. Of nothing: NULL. Merged by comparing that
 //! order.
 
+use super::state::{for_slots, must, must_add_up};
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{SplitId, TimestampMs, Trilean};
+use crate::model::{Corrupt, Decoder, Encoder, SplitId, TimestampMs, Trilean};
 
 /// Which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,64 @@ impl<T: Copy> Ordered<T> {
 
     pub(super) fn values(&self) -> impl Iterator<Item = T> {
         self.values.iter().flatten().map(|(_, value)| *value)
+    }
+
+    /// Whether it is the latest, a column that says which slots have a value, and for each of those
+    /// its time, split, position and value. `write` writes the column of values.
+    pub(super) fn encode(&self, out: &mut Encoder, write: impl FnOnce(&mut Encoder, Vec<T>)) {
+        out.bool(self.pick == Pick::Latest);
+        out.u8s(self.values.iter().map(|state| u8::from(state.is_some())));
+        let places: Vec<Place> = self
+            .values
+            .iter()
+            .flatten()
+            .map(|(place, _)| *place)
+            .collect();
+        out.i64s(places.iter().map(|(time, _, _)| *time));
+        out.u32s(places.iter().map(|(_, split, _)| split.0));
+        out.u64s(places.iter().map(|(_, _, position)| *position));
+        write(out, self.values().collect());
+    }
+
+    /// `read` reads the column of values, and refuses NULL.
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+        read: impl FnOnce(&mut Decoder<'_>) -> Result<Vec<T>, Corrupt>,
+    ) -> Result<Self, Corrupt> {
+        let is_latest = from.bool()?;
+        must(from, is_latest == (empty.pick == Pick::Latest), || {
+            "the first values are not the last ones".to_owned()
+        })?;
+        let present = from.u8s()?;
+        let present = for_slots(from, present, slots)?;
+        must(from, present.iter().all(|present| *present <= 1), || {
+            "whether there is a value is neither 0 nor 1".to_owned()
+        })?;
+        let times = from.i64s()?;
+        let splits = from.u32s()?;
+        let positions = from.u64s()?;
+        let values = read(from)?;
+        for length in [times.len(), splits.len(), positions.len(), values.len()] {
+            must_add_up(
+                from,
+                present.iter().map(|present| usize::from(*present)),
+                length,
+            )?;
+        }
+        let splits = splits.into_iter().map(SplitId);
+        let mut found = times.into_iter().zip(splits).zip(positions).zip(values);
+        let next = |present: u8| match present {
+            0 => None,
+            _ => found
+                .next()
+                .map(|(((time, split), position), value)| ((time, split, position), value)),
+        };
+        Ok(Self {
+            values: present.into_iter().map(next).collect(),
+            ..empty
+        })
     }
 
     pub(super) fn byte_len(&self) -> usize {

@@ -9,8 +9,9 @@
 use super::exponential::Exponential;
 use super::natural::scale;
 use super::octave::upper_bound;
+use super::state::{for_slots, must};
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// The schema whose base is `2^(1/64)`.
 const SCHEMA: i32 = 6;
@@ -89,6 +90,16 @@ impl Sketch {
     }
 }
 
+impl Sketch {
+    /// Whether the ends are those of the values that are counted.
+    fn is_valid(&self) -> bool {
+        if self.counts.count() == 0 {
+            return self.lowest == f64::INFINITY && self.highest == f64::NEG_INFINITY;
+        }
+        self.lowest.is_finite() && self.highest.is_finite() && self.lowest <= self.highest
+    }
+}
+
 /// The value that stands for a bucket.
 fn middle(bucket: i32) -> f64 {
     let (fraction, exponent) = upper_bound(bucket, SCHEMA);
@@ -139,6 +150,38 @@ impl Quantile {
     pub(super) fn finish(&self) -> Column {
         let quantile = |sketch: &Sketch| sketch.quantile(self.share);
         Column::Number(self.sketches.iter().map(quantile).collect())
+    }
+
+    /// The counts, the lowest and the highest values.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        Exponential::encode_all(out, self.sketches.iter().map(|sketch| &sketch.counts));
+        out.f64s(self.sketches.iter().map(|sketch| sketch.lowest));
+        out.f64s(self.sketches.iter().map(|sketch| sketch.highest));
+    }
+
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let counts = Exponential::decode_all(from, slots, SCHEMA)?;
+        let lowest = from.f64s()?;
+        let lowest = for_slots(from, lowest, slots)?;
+        let highest = from.f64s()?;
+        let highest = for_slots(from, highest, slots)?;
+        let sketches: Vec<_> = counts
+            .into_iter()
+            .zip(lowest.into_iter().zip(highest))
+            .map(|(counts, (lowest, highest))| Sketch {
+                counts,
+                lowest,
+                highest,
+            })
+            .collect();
+        must(from, sketches.iter().all(Sketch::is_valid), || {
+            "buckets do not go with the lowest and highest value".to_owned()
+        })?;
+        Ok(Self { sketches, ..empty })
     }
 
     pub(super) fn byte_len(&self) -> usize {

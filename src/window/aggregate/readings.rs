@@ -2,8 +2,9 @@
 //! without a window. Merged by joining; put in order at the end, and of several at one time the one
 //! furthest on in the source is kept.
 
+use super::state::{must, must_add_up, read_lengths, write_lengths};
 use super::{Input, merge_slots, null_unless_finite, pick_slots, rate, time_weighted};
-use crate::model::{Column, SplitId, TimestampMs, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, SplitId, TimestampMs, Trilean};
 use crate::window::{Bounds, Extent};
 
 /// One reading. The fields stand in the order in which readings are sorted.
@@ -127,6 +128,46 @@ impl Readings {
         readings.dedup_by_key(|reading| reading.time);
         readings.reverse();
         readings
+    }
+
+    /// How many readings each slot has; the times, splits, positions and values of all of them.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        write_lengths(out, self.slots.iter().map(Vec::len));
+        let all: Vec<Reading> = self.slots.iter().flatten().copied().collect();
+        out.i64s(all.iter().map(|reading| reading.time));
+        out.u32s(all.iter().map(|reading| reading.split.0));
+        out.u64s(all.iter().map(|reading| reading.position));
+        out.f64s(all.iter().map(|reading| reading.value));
+    }
+
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let lengths = read_lengths(from, slots)?;
+        let times = from.i64s()?;
+        let splits = from.u32s()?;
+        let positions = from.u64s()?;
+        let values = from.f64s()?;
+        for length in [times.len(), splits.len(), positions.len(), values.len()] {
+            must_add_up(from, lengths.iter().copied(), length)?;
+        }
+        must(from, values.iter().all(|value| !value.is_nan()), || {
+            "a reading is NULL".to_owned()
+        })?;
+        let fields = times.into_iter().zip(splits).zip(positions).zip(values);
+        let mut readings = fields.map(|(((time, split), position), value)| Reading {
+            time,
+            split: SplitId(split),
+            position,
+            value,
+        });
+        let take = |length| readings.by_ref().take(length).collect();
+        Ok(Self {
+            slots: lengths.into_iter().map(take).collect(),
+            ..empty
+        })
     }
 
     pub(super) fn byte_len(&self) -> usize {

@@ -7,9 +7,10 @@
 //! to cancellation, wherever the mean is; the result is rounded at the end.
 
 use super::natural::{Natural, scale};
+use super::state::must;
 use super::sum::ExactSum;
 use super::{Input, merge_slots, null_unless_finite, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// Which measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +102,33 @@ impl Spread {
     pub(super) fn finish(&self) -> Column {
         let finish = |moments: &Moments| moments.finish(self.measure);
         Column::Number(self.moments.iter().map(finish).collect())
+    }
+
+    /// The sums, and the sums of squares.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        ExactSum::encode_all(out, self.moments.iter().map(|moments| &moments.sum));
+        ExactSum::encode_all(out, self.moments.iter().map(|moments| &moments.squares));
+    }
+
+    pub(super) fn decode(
+        empty: Self,
+        from: &mut Decoder<'_>,
+        slots: usize,
+    ) -> Result<Self, Corrupt> {
+        let sums = ExactSum::decode_all(from, slots)?;
+        let squares = ExactSum::decode_all(from, slots)?;
+        let moments: Vec<_> = sums
+            .into_iter()
+            .zip(squares)
+            .map(|(sum, squares)| Moments { sum, squares })
+            .collect();
+        let is_of_same_values = |moments: &Moments| {
+            moments.sum.count() == moments.squares.count() && moments.squares.is_positive()
+        };
+        must(from, moments.iter().all(is_of_same_values), || {
+            "a sum and a sum of squares are not of the same values".to_owned()
+        })?;
+        Ok(Self { moments, ..empty })
     }
 
     pub(super) fn byte_len(&self) -> usize {

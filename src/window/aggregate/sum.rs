@@ -7,8 +7,9 @@
 //! number that is as wide as it needs to be. So every sum is exact, and rounded once at the end.
 
 use super::natural::{Natural, parts, scale};
+use super::state::{for_slots, must, read_counts};
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Column, Trilean};
+use crate::model::{Column, Corrupt, Decoder, Encoder, Trilean};
 
 /// 2⁶⁴.
 const SCALE: f64 = 18_446_744_073_709_551_616.0;
@@ -159,6 +160,67 @@ impl ExactSum {
         (if is_negative { -value } else { value }, exponent)
     }
 
+    /// Writes the sums of all slots: the fixed-point numbers, the numbers of values, and behind them
+    /// the few rests, each with its slot.
+    pub(super) fn encode_all<'s>(
+        out: &mut Encoder,
+        sums: impl ExactSizeIterator<Item = &'s Self> + Clone,
+    ) {
+        out.i128s(sums.clone().map(|sum| sum.fixed));
+        out.u64s(sums.clone().map(|sum| sum.count));
+        let rests: Vec<(u64, &Rest)> = (0_u64..)
+            .zip(sums)
+            .filter_map(|(slot, sum)| Some((slot, sum.rest.as_deref()?)))
+            .collect();
+        out.u64s(rests.iter().map(|(slot, _)| *slot));
+        for (_, rest) in rests {
+            rest.positive.encode(out);
+            rest.negative.encode(out);
+        }
+    }
+
+    /// Reads what [`encode_all`](Self::encode_all) has written.
+    pub(super) fn decode_all(from: &mut Decoder<'_>, slots: usize) -> Result<Vec<Self>, Corrupt> {
+        let fixed = from.i128s()?;
+        let fixed = for_slots(from, fixed, slots)?;
+        let counts = read_counts(from, slots)?;
+        let mut sums: Vec<Self> = fixed
+            .into_iter()
+            .zip(counts)
+            .map(|(fixed, count)| Self {
+                fixed,
+                count,
+                rest: None,
+            })
+            .collect();
+        let rests = from.u64s()?;
+        must(from, rests.is_sorted_by(|one, next| one < next), || {
+            "the rests of sums are not in the order of their groups".to_owned()
+        })?;
+        for slot in rests {
+            let positive = Natural::decode(from)?;
+            let negative = Natural::decode(from)?;
+            let sum = usize::try_from(slot)
+                .ok()
+                .and_then(|slot| sums.get_mut(slot));
+            let Some(sum) = sum else {
+                return Err(from.corrupt(format!("group {slot} of {slots} has the rest of a sum")));
+            };
+            sum.rest = Some(Box::new(Rest { positive, negative }));
+        }
+        let is_sum = |sum: &Self| sum.count > 0 || sum.fixed == 0 && sum.rest.is_none();
+        must(from, sums.iter().all(is_sum), || {
+            "the sum of no values is not 0".to_owned()
+        })?;
+        Ok(sums)
+    }
+
+    /// Whether it can be a sum of squares.
+    pub(super) fn is_positive(&self) -> bool {
+        let rest = self.rest.as_deref();
+        self.fixed >= 0 && rest.is_none_or(|rest| rest.negative.is_zero())
+    }
+
     /// How many bytes it takes beside itself, about.
     pub(super) fn byte_len(&self) -> usize {
         self.rest.as_ref().map_or(0, |rest| {
@@ -201,6 +263,15 @@ impl Sum {
 
     pub(super) fn finish(&self) -> Column {
         Column::Number(self.0.iter().map(ExactSum::total).collect())
+    }
+
+    /// The exact sums.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        ExactSum::encode_all(out, self.0.iter());
+    }
+
+    pub(super) fn decode(from: &mut Decoder<'_>, slots: usize) -> Result<Self, Corrupt> {
+        Ok(Self(ExactSum::decode_all(from, slots)?))
     }
 
     pub(super) fn byte_len(&self) -> usize {

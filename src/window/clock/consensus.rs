@@ -11,7 +11,7 @@
 //! Nothing is agreed on, and nothing moves, before [`FEWEST`] devices or [`DEVICES`] events have been
 //! heard: where there are that few devices, the lower of their times counts.
 
-use crate::model::{Symbol, TimestampMs};
+use crate::model::{Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, TimestampMs};
 
 /// How many devices are listened to.
 const DEVICES: usize = 32;
@@ -20,7 +20,7 @@ const DEVICES: usize = 32;
 const FEWEST: usize = 3;
 
 /// The devices that were heard last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Consensus {
     /// The last time of each, the device that has been silent for longest first.
     recent: Vec<(Symbol, TimestampMs)>,
@@ -44,6 +44,41 @@ impl Consensus {
             Some(agreed) if time > agreed.saturating_add(max_skew_ms) => (agreed, true),
             Some(_) => (time, false),
         }
+    }
+
+    /// Writes the devices and times, and how many events there were.
+    pub(super) fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+        let recent = self.recent.iter();
+        out.u32s(recent.clone().map(|(device, _)| symbols.number(*device)));
+        out.i64s(recent.map(|(_, time)| *time));
+        out.count(self.events);
+    }
+
+    /// Reads what [`encode`](Self::encode) has written.
+    pub(super) fn decode(from: &mut Decoder<'_>, symbols: &SymbolReader) -> Result<Self, Corrupt> {
+        let (devices, times) = (from.u32s()?, from.i64s()?);
+        // More than can be counted here is as good as that.
+        let events = usize::try_from(from.u64()?).unwrap_or(usize::MAX);
+        if devices.len() != times.len() || devices.len() > DEVICES.min(events) {
+            let (devices, times) = (devices.len(), times.len());
+            let reason = format!("{devices} devices were heard {events} times, last at {times}");
+            return Err(from.corrupt(reason));
+        }
+        let mut recent: Vec<(Symbol, TimestampMs)> = Vec::with_capacity(devices.len());
+        for (device, time) in devices.into_iter().zip(&times) {
+            let device = symbols.symbol(device)?;
+            if recent.iter().any(|(known, _)| *known == device) {
+                return Err(from.corrupt("a device was heard last twice"));
+            }
+            recent.push((device, *time));
+        }
+        let mut sorted = times;
+        sorted.sort_unstable();
+        Ok(Self {
+            recent,
+            sorted,
+            events,
+        })
     }
 
     fn agreed(&self) -> Option<TimestampMs> {

@@ -6,6 +6,7 @@
 //! ahead with the second reading, and forgets a clock that was corrected after at most two blocks.
 
 use super::ClockState;
+use crate::model::{Corrupt, Decoder, Encoder};
 
 /// How many readings a block has.
 pub const BLOCK_READINGS: u8 = 16;
@@ -56,6 +57,47 @@ impl Skew {
             return true;
         }
         self.second != before
+    }
+
+    /// Writes columns of the estimates of all devices, field by field.
+    pub(super) fn encode_all<'s>(
+        out: &mut Encoder,
+        skews: impl ExactSizeIterator<Item = &'s Self> + Clone,
+    ) {
+        out.i32s(skews.clone().map(|skew| skew.previous));
+        out.i32s(skews.clone().map(|skew| skew.least));
+        out.i32s(skews.clone().map(|skew| skew.second));
+        out.u8s(skews.map(|skew| skew.readings));
+    }
+
+    /// Reads what [`encode_all`](Self::encode_all) has written of so many devices.
+    pub(super) fn decode_all(from: &mut Decoder<'_>, count: usize) -> Result<Vec<Self>, Corrupt> {
+        let [previous, least, second] = [from.i32s()?, from.i32s()?, from.i32s()?];
+        let readings = from.u8s()?;
+        let lengths = [previous.len(), least.len(), second.len(), readings.len()];
+        if lengths != [count; 4] {
+            let reason = format!("{lengths:?} values for {count} devices");
+            return Err(from.corrupt(reason));
+        }
+        let fields = previous.into_iter().zip(least).zip(second).zip(readings);
+        let skews: Vec<Self> = fields
+            .map(|(((previous, least), second), readings)| Self {
+                previous,
+                least,
+                second,
+                readings,
+            })
+            .collect();
+        let is_valid = |skew: &Self| {
+            skew.readings < BLOCK_READINGS
+                && skew.least <= skew.second
+                && (skew.least == NONE) == (skew.readings < 1)
+                && (skew.second == NONE) == (skew.readings < 2)
+        };
+        match skews.iter().all(is_valid) {
+            true => Ok(skews),
+            false => Err(from.corrupt("the readings of a device do not go with their number")),
+        }
     }
 
     /// The receive time minus the event time of a device without delay, ms; nothing before its

@@ -2,12 +2,15 @@
 
 mod sessions;
 mod sliding;
+mod state;
+mod store;
+mod watermarks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::aggregate::{AggregateKind, Function, Input, Origin};
 use super::{Bounds, Extent, Groups};
-use crate::model::{Column, DataType, SplitId, Symbol, TimestampMs};
+use crate::model::{Column, DataType, Interner, SplitId, Symbol, TimestampMs};
 
 /// An event of a key.
 #[derive(Debug, Clone)]
@@ -113,6 +116,24 @@ fn naive(events: &[&Event]) -> Results {
         times.clone().min().unwrap(),
         times.max().unwrap(),
     )
+}
+
+/// Texts for all symbols that events have.
+const TEXTS: u32 = 300;
+
+fn interner() -> Interner {
+    let mut interner = Interner::new();
+    for number in 1..=TEXTS {
+        interner.intern(&format!("text {number}"));
+    }
+    interner
+}
+
+/// Written and read again.
+fn reread(groups: &Groups) -> Groups {
+    let mut interner = interner();
+    let bytes = groups.to_bytes(&interner.texts());
+    Groups::from_bytes(&bytes, &mut interner, 1, &kinds()).unwrap()
 }
 
 fn by_key<'e>(events: impl Iterator<Item = &'e Event>) -> BTreeMap<u32, Vec<&'e Event>> {

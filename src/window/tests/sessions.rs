@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::{Bounds, Ended, Sessions, Windows};
-use super::{Event, Results, by_key, groups_of, kinds, naive, results};
+use super::{Event, Results, by_key, groups_of, kinds, naive, reread, results};
 use crate::model::TimestampMs;
 
 /// A key and its session.
@@ -64,6 +64,7 @@ proptest! {
         events in events(),
         gap in 1..60_i64,
         steps in prop::collection::vec(1..90_i64, 1..20),
+        saves in prop::collection::vec(prop::bool::weighted(0.3), 1..20),
     ) {
         let windows = Windows::session(gap, None);
         let mut pending: BTreeMap<Bounds, Vec<&Event>> = BTreeMap::new();
@@ -71,11 +72,26 @@ proptest! {
             pending.entry(windows.pane(event.time)).or_default().push(event);
         }
         let mut sessions = Sessions::new(gap, 1, &kinds());
-        let mut found = Vec::new();
+        let (mut found, mut held) = (Vec::new(), Vec::new());
+        let mut saves = saves.iter().cycle();
         let (mut watermark, mut before) = (-250, TimestampMs::MIN);
         let steps = steps.iter().cycle().copied();
         for step in steps {
             watermark += step;
+            if saves.next() == Some(&true) {
+                let piece = sessions.freeze();
+                let groups = reread(&piece.groups);
+                held.push((results(&piece.groups), piece));
+                if saves.next() == Some(&true) {
+                    sessions = Sessions::new(gap, 1, &kinds());
+                    let (some, others): (Vec<u32>, Vec<u32>) = (0..)
+                        .take(groups.len())
+                        .partition(|slot| slot % 2 == 0);
+                    sessions.restore(groups.pick(&some));
+                    sessions.restore(groups.pick(&others));
+                    prop_assert_eq!(sessions.len(), groups.len());
+                }
+            }
             let until = windows.panes_until(watermark);
             prop_assert!(until > watermark - gap, "no end is known more than a pane behind it");
             let mut ends = Vec::new();
@@ -97,6 +113,12 @@ proptest! {
         prop_assert_eq!(sessions.len(), 0);
         found.sort_unstable();
         prop_assert_eq!(found, naive_sessions(&events, gap));
+        let mut by_id = BTreeMap::new();
+        for (before, piece) in held {
+            prop_assert_eq!(&results(&piece.groups), &before, "what is held does not change");
+            let same = by_id.entry(piece.id).or_insert_with(|| before.clone());
+            prop_assert_eq!(&*same, &before, "nor what a number stands for");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::super::{Bounds, SlidingPanes, Windows};
-use super::{Event, by_key, groups_of, kinds, naive, results};
+use super::{Event, by_key, groups_of, kinds, naive, reread, results};
 
 /// A size, a slide and an offset.
 fn shapes() -> impl Strategy<Value = (i64, i64, i64)> {
@@ -52,6 +52,7 @@ proptest! {
         (size, slide, offset) in shapes(),
         events in events(),
         skips_silence: bool,
+        saves in prop::collection::vec(prop::bool::weighted(0.2), 1..20),
     ) {
         let windows = Windows::sliding(size, slide, offset);
         // What comes for a pane with one window, as workers hand it over.
@@ -66,12 +67,33 @@ proptest! {
         let Some(mut end) = pending.keys().next().map(|(due, _)| *due) else {
             return Ok(());
         };
-        let mut panes = SlidingPanes::new(1, kinds(), windows.pane(0).length_ms(), size);
+        let empty = || SlidingPanes::new(1, kinds(), windows.pane(0).length_ms(), size);
+        let (mut panes, mut held) = (empty(), Vec::new());
+        let mut saves = saves.iter().cycle();
         while !pending.is_empty() || !panes.is_empty() {
             let due = |entry: &(i64, Bounds)| entry.0 <= end;
             while pending.first_key_value().is_some_and(|(entry, _)| due(entry)) {
                 let ((_, pane), events) = pending.pop_first().unwrap();
                 panes.add(pane, &groups_of(&events));
+            }
+            if saves.next() == Some(&true) {
+                let mut read = empty();
+                for (start, piece) in panes.freeze() {
+                    let groups = reread(&piece.groups);
+                    // In parts, as of several owners.
+                    let (some, others): (Vec<u32>, Vec<u32>) = (0..)
+                        .take(groups.len())
+                        .partition(|slot| slot % 3 == 0);
+                    for part in [some, others] {
+                        read.restore(start, groups.pick(&part));
+                    }
+                }
+                prop_assert_eq!(read.len(), panes.len());
+                panes = read;
+            }
+            if saves.next() == Some(&true) {
+                let frozen = panes.freeze().into_iter();
+                held.extend(frozen.map(|(_, piece)| (results(&piece.groups), piece)));
             }
             let window = windows.window(end);
             let found = results(&panes.window(window));
@@ -89,6 +111,12 @@ proptest! {
             };
         }
         prop_assert!(pending.is_empty());
+        let mut by_id = BTreeMap::new();
+        for (before, piece) in held {
+            prop_assert_eq!(&results(&piece.groups), &before, "what is held does not change");
+            let same = by_id.entry(piece.id).or_insert_with(|| before.clone());
+            prop_assert_eq!(&*same, &before, "nor what a number stands for");
+        }
     }
 }
 

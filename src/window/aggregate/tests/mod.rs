@@ -2,6 +2,7 @@
 //! order the parts are merged, the result is that of the whole.
 
 mod naive;
+mod state;
 
 use proptest::prelude::*;
 
@@ -105,6 +106,12 @@ fn kinds() -> Vec<AggregateKind> {
 fn aggregate(kind: &AggregateKind, events: &[Event], first_position: u64) -> Aggregate {
     let mut aggregate = Aggregate::new(kind);
     aggregate.grow(3);
+    update(&mut aggregate, kind, events, first_position);
+    aggregate
+}
+
+/// Goes on with more events.
+fn update(aggregate: &mut Aggregate, kind: &AggregateKind, events: &[Event], first_position: u64) {
     let columns = columns(events);
     let column = kind.argument.map(|argument| match argument {
         // The numbers stand for the hashes of the texts.
@@ -128,7 +135,6 @@ fn aggregate(kind: &AggregateKind, events: &[Event], first_position: u64) -> Agg
         column,
         Some(&filter),
     );
-    aggregate
 }
 
 /// All results: NaN equals NaN, for both are NULL, but 0 is not −0.
