@@ -21,16 +21,19 @@ pub(super) enum DropReason {
     Duplicate,
     /// The receiver refused the request.
     Rejected,
+    /// It was sent before a restart, and formed again after it.
+    AlreadySent,
 }
 
 impl DropReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::LabelValueTooLong,
         Self::NotANumber,
         Self::InvalidHistogram,
         Self::OutOfOrder,
         Self::Duplicate,
         Self::Rejected,
+        Self::AlreadySent,
     ];
 
     fn label(self) -> &'static str {
@@ -41,6 +44,7 @@ impl DropReason {
             Self::OutOfOrder => "out_of_order",
             Self::Duplicate => "duplicate",
             Self::Rejected => "rejected",
+            Self::AlreadySent => "already_sent",
         }
     }
 }
@@ -54,6 +58,7 @@ pub(super) struct Metrics {
     dropped: [(DropReason, IntCounter); DropReason::ALL.len()],
     queue_bytes: IntGaugeVec,
     queue_samples: IntGaugeVec,
+    already_sent_series: IntGauge,
 }
 
 impl Metrics {
@@ -82,7 +87,16 @@ impl Metrics {
                 "Samples that wait to be written",
                 &["queue"],
             ),
+            already_sent_series: registry.int_gauge(
+                "weir_already_sent_series",
+                "Series of which is known up to when they were sent before the restart",
+            ),
         }
+    }
+
+    /// How many series have a mark of the time before the start.
+    pub(super) fn already_sent_series(&self) -> IntGauge {
+        self.already_sent_series.clone()
     }
 
     /// Samples came in.
@@ -107,9 +121,11 @@ impl Metrics {
         self.written.get()
     }
 
-    /// How many samples were dropped, for whatever reason.
+    /// How many samples were dropped for whatever reason. Those that were sent before are not lost.
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped.iter().map(|(_, counter)| counter.get()).sum()
+        let losses = self.dropped.iter();
+        let losses = losses.filter(|(reason, _)| *reason != DropReason::AlreadySent);
+        losses.map(|(_, counter)| counter.get()).sum()
     }
 
     /// How many samples still wait.

@@ -1,10 +1,16 @@
 //! Samples out: to a Remote-Write receiver or to a file.
 //!
 //! The pipeline's workers own disjoint sets of series. Each hands over its samples through a
-//! [`WriterHandle`], blocks while a queue is full, and says up to which watermark it has handed
+//! [`WriterHandle`], waits while a queue is full, and says up to which watermark it has handed
 //! over everything; the writer says up to which watermark everything is written.
+//!
+//! A checkpoint begins here ([`WriterHandle::begin_checkpoint`]), passes through the pipeline, and
+//! takes from here what is formed and not acknowledged ([`WriterHandle::snapshot`]). A restart from it
+//! sends every sample that was not acknowledged, none with another value, and none behind a later one
+//! of its series.
 
 mod acknowledge;
+mod already_sent;
 pub mod config;
 pub mod dead_letters;
 pub mod file;
@@ -13,6 +19,9 @@ mod histogram;
 mod line;
 mod metrics;
 pub mod remote_write;
+mod rooms;
+mod samples;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 
@@ -22,19 +31,29 @@ pub use dead_letters::{
 };
 pub use file::FileWriter;
 pub use remote_write::{RemoteWriteConfig, RemoteWriter};
+pub use snapshot::WriterSnapshot;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
 
-use crate::model::{Sample, TimestampMs};
+use crate::model::{Corrupt, Sample, TimestampMs};
 use crate::telemetry::Registry;
 
+use already_sent::{AlreadySent, Marks};
 use guard::{Guard, MAX_LABEL_VALUE_BYTES};
-use metrics::Metrics;
+use metrics::{DropReason, Metrics};
+use remote_write::Past;
+use rooms::Rooms;
+
+/// How many samples are offered to the destination at once. Those that it does not take are looked at
+/// again with the next offer, so they must not be too many.
+const OFFERED_AT_ONCE: usize = 1_024;
 
 /// A running writer.
 #[derive(Debug)]
@@ -48,6 +67,41 @@ pub struct Writer {
 enum Destination {
     RemoteWrite(RemoteWriter),
     File(FileWriter),
+}
+
+/// Where a writer goes on. The default is a fresh start without checkpoints.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    /// The folder of the journal of what is sent by Remote-Write, which checkpoints need. No other
+    /// process may use it.
+    pub journal: Option<PathBuf>,
+    /// The checkpoint that the pipeline goes on from; without one the journal is emptied.
+    pub checkpoint: Option<u64>,
+    /// What [`WriterSnapshot::encode`] has given for that checkpoint.
+    pub state: Option<Vec<u8>>,
+}
+
+/// What the destinations share.
+#[derive(Debug)]
+struct Context {
+    owners: usize,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    rooms: Arc<Rooms>,
+    /// For the waits between attempts.
+    seed: u64,
+}
+
+impl Context {
+    fn new(owners: usize, registry: &Registry, seed: u64) -> Self {
+        Self {
+            owners,
+            registry: registry.clone(),
+            metrics: Arc::new(Metrics::new(registry)),
+            rooms: Arc::new(Rooms::new(owners)),
+            seed,
+        }
+    }
 }
 
 /// What became of all samples that were handed over.
@@ -108,6 +162,18 @@ pub enum WriteError {
         #[source]
         error: io::Error,
     },
+    /// The journal cannot be read or written.
+    #[error("the journal in {path}: {error}", path = path.display())]
+    Journal {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The writer's part of a checkpoint cannot be understood.
+    #[error("the state of the writer: {0}")]
+    State(#[from] Corrupt),
     /// The operating system gave no thread.
     #[error("cannot start the thread that writes the file: {0}")]
     Thread(#[source] io::Error),
@@ -123,44 +189,89 @@ impl Writer {
     /// file on a thread of its own.
     ///
     /// # Errors
-    /// The configuration is invalid, a file cannot be opened, or the HTTP client cannot be set up.
+    /// The configuration is invalid, a file cannot be opened, the HTTP client cannot be set up, or
+    /// the journal or the state cannot be read.
     pub fn start(
         config: &Config,
         owners: usize,
         registry: &Registry,
         runtime: Handle,
+        resume: Resume,
     ) -> Result<Self, WriteError> {
-        let metrics = Arc::new(Metrics::new(registry));
-        let (destination, way, max_label_value_bytes) = match (&config.remote_write, &config.file) {
+        let context = Context::new(owners, registry, fastrand::u64(..));
+        let state = match &resume.state {
+            Some(bytes) => WriterSnapshot::decode(bytes)?,
+            None => WriterSnapshot::default(),
+        };
+        match (&config.remote_write, &config.file) {
             (Some(config), None) => {
-                let metrics = Arc::clone(&metrics);
-                let writer = RemoteWriter::start(config, owners, registry, metrics, runtime)?;
-                let way = Way::RemoteWrite(writer.queues());
-                (
+                let past = Past {
+                    journal: resume.journal.as_deref(),
+                    checkpoint: resume.checkpoint,
+                    state,
+                };
+                let (writer, marks) = RemoteWriter::start(config, &context, past, runtime)?;
+                let guard = Guard::new(config.max_label_value_bytes, Arc::clone(&context.metrics));
+                Ok(Self::of(
                     Destination::RemoteWrite(writer),
-                    way,
-                    config.max_label_value_bytes,
-                )
+                    guard,
+                    marks,
+                    context,
+                ))
             }
             (None, Some(config)) => {
-                let writer = FileWriter::start(config, owners, Arc::clone(&metrics))?;
-                let way = Way::File(writer.inbox());
-                (Destination::File(writer), way, MAX_LABEL_VALUE_BYTES)
+                let (writer, marks) = FileWriter::start(config, &context, state)?;
+                let guard = Guard::new(MAX_LABEL_VALUE_BYTES, Arc::clone(&context.metrics));
+                Ok(Self::of(Destination::File(writer), guard, marks, context))
             }
-            (None, None) => return Err(WriteError::Destinations(0)),
-            (Some(_), Some(_)) => return Err(WriteError::Destinations(2)),
+            (None, None) => Err(WriteError::Destinations(0)),
+            (Some(_), Some(_)) => Err(WriteError::Destinations(2)),
+        }
+    }
+
+    fn of(destination: Destination, guard: Guard, marks: Marks, context: Context) -> Self {
+        let way = match &destination {
+            Destination::RemoteWrite(writer) => Way::RemoteWrite(writer.queues()),
+            Destination::File(writer) => Way::File(writer.inbox()),
         };
-        let guard = Arc::new(Guard::new(max_label_value_bytes, Arc::clone(&metrics)));
-        Ok(Self {
-            handle: WriterHandle { guard, way },
-            metrics,
+        let gauge = context.metrics.already_sent_series();
+        Self {
+            handle: WriterHandle {
+                guard: Arc::new(guard),
+                already_sent: Arc::new(AlreadySent::new(marks, context.owners, gauge)),
+                rooms: context.rooms,
+                metrics: Arc::clone(&context.metrics),
+                way,
+            },
+            metrics: context.metrics,
             destination,
-        })
+        }
     }
 
     /// The way to hand over samples; one clone for each owner.
     pub fn handle(&self) -> WriterHandle {
         self.handle.clone()
+    }
+
+    /// See [`WriterHandle::begin_checkpoint`].
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn begin_checkpoint(&self, number: u64) -> Result<(), WriteError> {
+        self.handle.begin_checkpoint(number)
+    }
+
+    /// See [`WriterHandle::snapshot`].
+    ///
+    /// # Errors
+    /// [`Stopped`] when the file takes no more.
+    pub fn snapshot(&self) -> Result<WriterSnapshot, Stopped> {
+        self.handle.snapshot()
+    }
+
+    /// See [`WriterHandle::completed`].
+    pub fn completed(&self, oldest_kept: u64) {
+        self.handle.completed(oldest_kept);
     }
 
     /// Takes no more samples and waits until all are written, or until the deadline; without one
@@ -187,6 +298,9 @@ impl Writer {
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     guard: Arc<Guard>,
+    already_sent: Arc<AlreadySent>,
+    rooms: Arc<Rooms>,
+    metrics: Arc<Metrics>,
     way: Way,
 }
 
@@ -197,27 +311,110 @@ enum Way {
 }
 
 impl WriterHandle {
-    /// Hands over samples; blocks while there is no room, so it must not be called from a task.
-    /// The samples of a series all come from one owner, in the order in which they are to be sent.
+    /// Hands over as many samples as there is room for, from the front, and says whether these were
+    /// all; never blocks. The samples of a series all come from one owner, in the order in which they
+    /// are to be sent. Samples of different series may change places among those that are left.
     ///
     /// # Errors
     /// [`Stopped`] once the writer takes no more; some of the samples may have been taken.
-    pub fn send(&self, _owner: usize, samples: Vec<Sample>) -> Result<(), Stopped> {
-        let samples = self.guard.admit(samples);
-        if samples.is_empty() {
-            return Ok(());
+    pub fn offer(&self, owner: usize, samples: &mut VecDeque<Sample>) -> Result<bool, Stopped> {
+        let marks = self.already_sent.marks();
+        while !samples.is_empty() {
+            let mut some = Vec::with_capacity(samples.len().min(OFFERED_AT_ONCE));
+            while some.len() < OFFERED_AT_ONCE {
+                let Some(sample) = samples.pop_front() else {
+                    break;
+                };
+                if marks.as_ref().is_some_and(|marks| marks.covers(&sample)) {
+                    self.metrics.drop_samples(DropReason::AlreadySent, 1);
+                } else if self.guard.admits(&sample) {
+                    some.push(sample);
+                }
+            }
+            if some.is_empty() {
+                break;
+            }
+            let refused = match &self.way {
+                Way::RemoteWrite(queues) => queues.offer(owner, some)?,
+                Way::File(inbox) => inbox.offer(owner, some)?,
+            };
+            if !refused.is_empty() {
+                for sample in refused.into_iter().rev() {
+                    samples.push_front(sample);
+                }
+                return Ok(false);
+            }
         }
-        match &self.way {
-            Way::RemoteWrite(queues) => queues.send(samples),
-            Way::File(inbox) => inbox.send(samples),
+        Ok(true)
+    }
+
+    /// Filled when it is worth the owner's while to [`offer`](Self::offer) again what was not taken,
+    /// or when the writer has stopped.
+    pub fn room(&self, owner: usize) -> Receiver<()> {
+        self.rooms.of(owner)
+    }
+
+    /// Hands over samples as [`offer`](Self::offer) does; blocks while there is no room, so it must
+    /// not be called from a task.
+    ///
+    /// # Errors
+    /// [`Stopped`] once the writer takes no more; some of the samples may have been taken.
+    pub fn send(&self, owner: usize, samples: Vec<Sample>) -> Result<(), Stopped> {
+        let mut samples = VecDeque::from(samples);
+        let room = self.room(owner);
+        while !self.offer(owner, &mut samples)? {
+            room.recv().map_err(|_| Stopped)?;
         }
+        Ok(())
     }
 
     /// Says that the owner has handed over all its samples up to `watermark`, ms since the epoch.
+    /// Never blocks.
     pub fn flushed(&self, owner: usize, watermark: TimestampMs) {
         match &self.way {
             Way::RemoteWrite(queues) => queues.flushed(owner, watermark),
             Way::File(inbox) => inbox.flushed(owner, watermark),
+        }
+        self.already_sent.flushed(owner, watermark);
+    }
+
+    /// A checkpoint begins; to be called before any owner is asked for its state, with numbers that
+    /// grow. May wait for the disk.
+    ///
+    /// # Errors
+    /// The journal cannot be written. The checkpoint must be given up; the writer goes on.
+    pub fn begin_checkpoint(&self, number: u64) -> Result<(), WriteError> {
+        self.already_sent.begin_checkpoint();
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.begin_checkpoint(number),
+            Way::File(_) => Ok(()),
+        }
+    }
+
+    /// The writer's part of the checkpoint that was begun last; to be called when all owners have
+    /// given their state. With a file it waits until all that was handed over is written or held.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the file takes no more.
+    pub fn snapshot(&self) -> Result<WriterSnapshot, Stopped> {
+        let (samples, file) = match &self.way {
+            Way::RemoteWrite(queues) => (queues.unacknowledged(), None),
+            Way::File(inbox) => {
+                let (samples, position) = inbox.snapshot()?;
+                (samples, Some(position))
+            }
+        };
+        Ok(WriterSnapshot {
+            samples,
+            marks: self.already_sent.at_checkpoint(),
+            file,
+        })
+    }
+
+    /// A checkpoint is complete, and nobody will go back before `oldest_kept`.
+    pub fn completed(&self, oldest_kept: u64) {
+        if let Way::RemoteWrite(queues) = &self.way {
+            queues.completed(oldest_kept);
         }
     }
 

@@ -22,10 +22,11 @@ pub(super) struct Batch {
     bytes: usize,
 }
 
+/// The samples of one series in a request.
 #[derive(Debug)]
-struct Group {
-    series: Arc<Series>,
-    points: Vec<(TimestampMs, SampleValue)>,
+pub(super) struct Group {
+    pub(super) series: Arc<Series>,
+    pub(super) points: Vec<(TimestampMs, SampleValue)>,
 }
 
 /// A batch as it goes out, and what had to be left out of it.
@@ -41,6 +42,8 @@ pub(super) struct Sealed {
     pub(super) duplicates: usize,
     /// How many samples are not newer than what was sent before.
     pub(super) out_of_order: usize,
+    /// What the request was made of.
+    pub(super) groups: Vec<Group>,
 }
 
 impl Batch {
@@ -66,12 +69,22 @@ impl Batch {
         if self.is_empty() {
             return true;
         }
-        let series = match self.find(&sample.series) {
+        let known = self.find(&sample.series);
+        let series = match known.and_then(|group| self.groups.get(group)) {
+            Some(group) if !self.takes_one_more(group, sample.timestamp_ms) => return false,
             Some(_) => 0,
             None => series_bytes(&sample.series),
         };
         let bytes = self.bytes + series + point_bytes(sample.timestamp_ms, &sample.value);
         self.samples < self.limits.samples && bytes <= self.limits.bytes
+    }
+
+    /// Whether a series may have one more sample. One of equal time replaces the other.
+    fn takes_one_more(&self, group: &Group, timestamp: TimestampMs) -> bool {
+        let limit = self.limits.samples_per_series;
+        limit == 0
+            || group.points.len() < limit
+            || group.points.iter().any(|(known, _)| *known == timestamp)
     }
 
     /// Whether it has as many samples as it may have.
@@ -117,6 +130,7 @@ impl Batch {
             highest: TimestampMs::MIN,
             duplicates: 0,
             out_of_order: 0,
+            groups: Vec::with_capacity(self.groups.len()),
         };
         for Group { series, mut points } in self.groups {
             let handed_over = points.len();
@@ -140,6 +154,7 @@ impl Batch {
                 .request
                 .timeseries
                 .push(TimeSeries::new(&series, &points));
+            sealed.groups.push(Group { series, points });
         }
         sealed
     }
@@ -174,6 +189,7 @@ mod tests {
             samples,
             bytes,
             deadline: Duration::from_secs(1),
+            samples_per_series: 0,
         }
     }
 
@@ -275,6 +291,30 @@ mod tests {
         assert!(!batch.is_full() && batch.has_room_for(&sample("a", &[], 2, 1.0)));
         batch.push(sample("a", &[], 2, 1.0));
         assert!(batch.is_full() && !batch.has_room_for(&sample("a", &[], 3, 1.0)));
+    }
+
+    #[test]
+    fn takes_so_many_samples_of_a_series() {
+        for limit in [1, 2] {
+            let mut batch = Batch::new(BatchConfig {
+                samples_per_series: limit,
+                ..BatchConfig::default()
+            });
+            for time in 1..=limit {
+                let next = sample("a", &[], time as i64, 1.0);
+                assert!(batch.has_room_for(&next));
+                batch.push(next);
+            }
+            assert!(!batch.has_room_for(&sample("a", &[], 3, 1.0)));
+            assert!(batch.has_room_for(&sample("b", &[], 3, 1.0)));
+            // It takes the place of one that is there.
+            let again = sample("a", &[], limit as i64, 2.0);
+            assert!(batch.has_room_for(&again));
+            batch.push(again);
+            let sealed = batch.seal(&mut LastSent::new());
+            assert_eq!((sealed.samples, sealed.duplicates), (limit, 1));
+            assert_eq!(points(&sealed)[0].last(), Some(&(limit as i64, 2.0)));
+        }
     }
 
     #[test]

@@ -68,6 +68,10 @@ pub struct RemoteWriteConfig {
     /// over one such value.
     #[serde(default = "default_max_label_value_bytes")]
     pub max_label_value_bytes: usize,
+    /// With checkpoints: whether what is sent is on the disk before. Without it a power cut, but not
+    /// the end of the process, may lead to samples out of order.
+    #[serde(default = "default_journal_sync")]
+    pub journal_sync: bool,
 }
 
 /// A user name with a password, which is given or read from a file.
@@ -92,6 +96,9 @@ pub struct BatchConfig {
     pub bytes: usize,
     /// When its first sample has waited so long.
     pub deadline: Duration,
+    /// Before a series would have more samples than this in it; 0 is any number. With one, a request
+    /// that is repeated is never out of order against itself.
+    pub samples_per_series: usize,
 }
 
 impl Default for BatchConfig {
@@ -100,6 +107,7 @@ impl Default for BatchConfig {
             samples: 2_000,
             bytes: 512 << 10,
             deadline: Duration::from_secs(1),
+            samples_per_series: 1,
         }
     }
 }
@@ -149,6 +157,10 @@ fn default_timeout() -> Duration {
 
 fn default_max_label_value_bytes() -> usize {
     MAX_LABEL_VALUE_BYTES
+}
+
+fn default_journal_sync() -> bool {
+    true
 }
 
 impl RemoteWriteConfig {
@@ -345,6 +357,8 @@ mod tests {
         assert_eq!(config.batch.samples, 2_000);
         assert_eq!(config.batch.bytes, 524_288);
         assert_eq!(config.batch.deadline, Duration::from_secs(1));
+        assert_eq!(config.batch.samples_per_series, 1);
+        assert!(config.journal_sync);
         assert_eq!(config.timeout, Duration::from_secs(30));
         assert_eq!(config.backoff.min, Duration::from_millis(30));
         assert_eq!(config.backoff.max, Duration::from_secs(5));

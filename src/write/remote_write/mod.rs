@@ -6,20 +6,26 @@
 mod batch;
 mod client;
 pub mod config;
+#[cfg(test)]
+mod crash_tests;
 mod failure;
 mod histogram;
+mod journal;
+mod journal_file;
 mod last_sent;
 mod metrics;
 mod proto;
 mod queue;
 #[cfg(test)]
 mod receiver;
+mod recovery;
 mod shard;
 #[cfg(test)]
 mod tests;
 
 pub use config::{BackoffConfig, BasicAuth, BatchConfig, RemoteWriteConfig};
 
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -28,14 +34,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::model::{Backoff, Sample, TimestampMs};
-use crate::telemetry::Registry;
 
 use super::acknowledge::Tracker;
+use super::already_sent::Marks;
 use super::metrics::Metrics;
-use super::{Stopped, WriteError};
+use super::snapshot::WriterSnapshot;
+use super::{Context, Stopped, WriteError};
 use client::HttpTransport;
+use journal::{JournalMetrics, Journals};
 use metrics::RequestMetrics;
 use queue::{Mark, Queue};
+use recovery::{Recovered, recover};
 use shard::{Shard, Shared, Transport};
 
 /// The running shards.
@@ -54,57 +63,110 @@ pub(super) struct Queues {
     queues: Vec<Arc<Queue>>,
     tracker: Arc<Tracker>,
     metrics: Arc<Metrics>,
+    journals: Option<Arc<Journals>>,
+}
+
+/// Where the time before the start is known from.
+#[derive(Debug)]
+pub(super) struct Past<'a> {
+    /// The journal's folder, where there are checkpoints.
+    pub(super) journal: Option<&'a Path>,
+    /// The checkpoint to go on from; without one the journal is emptied.
+    pub(super) checkpoint: Option<u64>,
+    /// What the checkpoint says.
+    pub(super) state: WriterSnapshot,
 }
 
 impl RemoteWriter {
-    /// Starts the shards' tasks on the runtime.
+    /// Starts the shards' tasks on the runtime, and gives the marks of the time before.
     ///
     /// # Errors
-    /// The configuration is invalid, or the HTTP client cannot be set up.
+    /// The configuration is invalid, the HTTP client cannot be set up, or the journal cannot be read
+    /// or written.
     pub(super) fn start(
         config: &RemoteWriteConfig,
-        owners: usize,
-        registry: &Registry,
-        metrics: Arc<Metrics>,
+        context: &Context,
+        past: Past<'_>,
         runtime: Handle,
-    ) -> Result<Self, WriteError> {
+    ) -> Result<(Self, Marks), WriteError> {
         if let Some((path, message)) = config.validate().into_iter().next() {
             return Err(WriteError::Invalid {
                 path: format!("remote_write.{}", path.join(".")),
                 message,
             });
         }
-        let tracker = Arc::new(Tracker::new(config.shards, owners));
+        let transport = HttpTransport::new(config)?;
+        Self::over(transport, config, context, past, runtime)
+    }
+
+    /// The same with any transport.
+    fn over<T: Transport>(
+        transport: T,
+        config: &RemoteWriteConfig,
+        context: &Context,
+        past: Past<'_>,
+        runtime: Handle,
+    ) -> Result<(Self, Marks), WriteError> {
+        let journal_metrics = JournalMetrics::new(&context.registry);
+        let recovered = match (past.journal, past.checkpoint) {
+            (Some(folder), Some(checkpoint)) => recover(folder, checkpoint)?,
+            (Some(folder), None) => {
+                journal::clear(folder)?;
+                Recovered::default()
+            }
+            (None, _) => Recovered::default(),
+        };
+        let checkpoint = past.checkpoint.unwrap_or_default();
+        let journals = past.journal.map(|folder| {
+            Journals::open(
+                folder,
+                config.shards,
+                config.journal_sync,
+                checkpoint,
+                recovered.next,
+                journal_metrics.clone(),
+            )
+        });
+        let journals = journals.transpose()?.map(Arc::new);
+        let tracker = Arc::new(Tracker::new(config.shards, context.owners));
+        let metrics = &context.metrics;
         let shared = Arc::new(Shared {
-            transport: HttpTransport::new(config)?,
+            transport,
             limits: config.batch,
             tracker: Arc::clone(&tracker),
-            metrics: Arc::clone(&metrics),
-            requests: RequestMetrics::new(registry),
+            metrics: Arc::clone(metrics),
+            requests: RequestMetrics::new(&context.registry),
+            journals: journals.clone(),
         });
-        let (abandon, abandoned) = watch::channel(false);
-        let seed = fastrand::u64(..);
-        let mut queues = Vec::with_capacity(config.shards);
-        let mut tasks = Vec::with_capacity(config.shards);
-        for number in 0..config.shards {
+        let queue = |number: usize| {
             let gauges = metrics.queue(&format!("shard-{number}"));
-            let queue = Arc::new(Queue::new(config.queue_bytes, gauges));
-            let backoff = Backoff::new(config.backoff.limits(), seed.wrapping_add(number as u64));
-            let shard = Shard::new(number, Arc::clone(&queue), Arc::clone(&shared), backoff);
-            tasks.push(runtime.spawn(run_until(shard, abandoned.clone())));
-            queues.push(queue);
-        }
-        let queues = Arc::new(Queues {
-            queues,
+            let rooms = Arc::clone(&context.rooms);
+            Arc::new(Queue::new(config.queue_bytes, rooms, gauges))
+        };
+        let queues = Queues {
+            queues: (0..config.shards).map(queue).collect(),
             tracker,
-            metrics,
+            metrics: Arc::clone(metrics),
+            journals,
+        };
+        journal_metrics.in_doubt.set(in_doubt_count(&recovered));
+        let marks = queues.restore(recovered, past.state);
+        let (abandon, abandoned) = watch::channel(false);
+        let seed = context.seed;
+        let shards = queues.queues.iter().enumerate();
+        let tasks = shards.map(|(number, queue)| {
+            let backoff = Backoff::new(config.backoff.limits(), seed.wrapping_add(number as u64));
+            let shard = Shard::new(number, Arc::clone(queue), Arc::clone(&shared), backoff);
+            runtime.spawn(run_until(shard, abandoned.clone()))
         });
-        Ok(Self {
-            queues,
+        let tasks = tasks.collect();
+        let writer = Self {
+            queues: Arc::new(queues),
             tasks,
             abandon,
             runtime,
-        })
+        };
+        Ok((writer, marks))
     }
 
     /// The way into the shards.
@@ -159,6 +221,11 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+fn in_doubt_count(recovered: &Recovered) -> i64 {
+    let samples: usize = recovered.in_doubt.iter().map(Vec::len).sum();
+    i64::try_from(samples).unwrap_or(i64::MAX)
+}
+
 async fn run_until<T: Transport>(shard: Shard<T>, mut abandoned: watch::Receiver<bool>) {
     tokio::select! {
         biased;
@@ -169,8 +236,18 @@ async fn run_until<T: Transport>(shard: Shard<T>, mut abandoned: watch::Receiver
 }
 
 impl Queues {
-    /// Hands samples to their shards; blocks while one of them is full.
-    pub(super) fn send(&self, samples: Vec<Sample>) -> Result<(), Stopped> {
+    /// Hands samples to their shards, and gives back those for which there is no room.
+    pub(super) fn offer(&self, owner: usize, samples: Vec<Sample>) -> Result<Vec<Sample>, Stopped> {
+        let mut refused = Vec::new();
+        for (queue, samples) in self.queues.iter().zip(self.by_shard(samples)) {
+            if !samples.is_empty() {
+                refused.append(&mut queue.offer(owner, samples, &self.metrics)?);
+            }
+        }
+        Ok(refused)
+    }
+
+    fn by_shard(&self, samples: Vec<Sample>) -> Vec<Vec<Sample>> {
         let mut by_shard: Vec<Vec<Sample>> = vec![Vec::new(); self.queues.len()];
         for sample in samples {
             let shard = sample.series.hash() % self.queues.len() as u64;
@@ -178,12 +255,51 @@ impl Queues {
                 samples.push(sample);
             }
         }
-        for (queue, samples) in self.queues.iter().zip(by_shard) {
-            if !samples.is_empty() {
-                queue.push(samples, &self.metrics)?;
+        by_shard
+    }
+
+    /// Queues what is in doubt, each request for itself, and behind it what a checkpoint has kept and
+    /// was not journaled since. Gives the marks of both.
+    fn restore(&self, recovered: Recovered, state: WriterSnapshot) -> Marks {
+        let Recovered {
+            mut marks,
+            in_doubt,
+            ..
+        } = recovered;
+        let earlier = state.marks();
+        let mut waiting = state.samples;
+        waiting.retain(|sample| !marks.covers(sample));
+        marks.lift_to(&earlier);
+        for sample in &waiting {
+            marks.lift(&sample.series, sample.timestamp_ms);
+        }
+        for samples in in_doubt.into_iter().chain([waiting]) {
+            for (queue, samples) in self.queues.iter().zip(self.by_shard(samples)) {
+                queue.restore(samples, &self.metrics);
             }
         }
-        Ok(())
+        marks
+    }
+
+    /// From now on everything is journaled for this checkpoint.
+    pub(super) fn begin_checkpoint(&self, checkpoint: u64) -> Result<(), WriteError> {
+        match &self.journals {
+            Some(journals) => journals.begin(checkpoint),
+            None => Ok(()),
+        }
+    }
+
+    /// All samples that are not acknowledged, those of a series in their order.
+    pub(super) fn unacknowledged(&self) -> Vec<Sample> {
+        let queues = self.queues.iter();
+        queues.flat_map(|queue| queue.unacknowledged()).collect()
+    }
+
+    /// Journals of checkpoints before `oldest_kept` are needed no more.
+    pub(super) fn completed(&self, oldest_kept: u64) {
+        if let Some(journals) = &self.journals {
+            journals.completed(oldest_kept);
+        }
     }
 
     /// Puts the owner's mark behind its samples in every shard.

@@ -1,13 +1,14 @@
 //! What waits for a shard: filled by the owners' threads, emptied by the shard's task.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::model::{Sample, TimestampMs};
 use crate::write::Stopped;
 use crate::write::metrics::{Metrics, QueueGauges};
+use crate::write::rooms::Rooms;
 
 use super::batch::Batch;
 use super::proto::{point_bytes, series_bytes};
@@ -25,6 +26,8 @@ pub(super) struct Mark {
 enum Item {
     Sample(Sample),
     Mark(Mark),
+    /// What is behind it goes into another request.
+    Cut,
 }
 
 /// Why a queue gave no more.
@@ -32,7 +35,7 @@ enum Item {
 pub(super) enum Drained {
     /// There was a mark while the batch was empty, so everything before it is done.
     Reached(Mark),
-    /// The batch has no room for the next sample.
+    /// The batch has no room for the next sample, or the next one must not be in it.
     Full,
     /// The queue is empty for now.
     Empty,
@@ -45,7 +48,7 @@ pub(super) enum Drained {
 pub(super) struct Queue {
     state: Mutex<State>,
     capacity_bytes: usize,
-    room: Condvar,
+    rooms: Arc<Rooms>,
     filled: Notify,
     gauges: QueueGauges,
 }
@@ -56,48 +59,78 @@ struct State {
     samples: usize,
     bytes: usize,
     closed: bool,
+    /// What was drained and is not done, in the order in which it stood here.
+    in_flight: Vec<Sample>,
+    /// Owners that found no room.
+    waiting: Vec<usize>,
 }
 
 impl Queue {
-    /// An empty queue for samples of `capacity_bytes`, counted as they would be encoded alone.
-    pub(super) fn new(capacity_bytes: usize, gauges: QueueGauges) -> Self {
+    /// An empty queue for samples of `capacity_bytes`, counted as they would be encoded alone. Owners
+    /// that find no room are told in `rooms` when there is some.
+    pub(super) fn new(capacity_bytes: usize, rooms: Arc<Rooms>, gauges: QueueGauges) -> Self {
         Self {
             state: Mutex::default(),
             capacity_bytes,
-            room: Condvar::new(),
+            rooms,
             filled: Notify::new(),
             gauges,
         }
     }
 
-    /// Adds samples one by one; blocks while the queue is full.
+    /// Adds as many samples as there is room for, in their order, and gives back the others.
     ///
     /// # Errors
-    /// [`Stopped`] when the queue is closed; some of the samples may have been taken before.
-    pub(super) fn push(&self, samples: Vec<Sample>, metrics: &Metrics) -> Result<(), Stopped> {
+    /// [`Stopped`] when the queue is closed.
+    pub(super) fn offer(
+        &self,
+        owner: usize,
+        samples: Vec<Sample>,
+        metrics: &Metrics,
+    ) -> Result<Vec<Sample>, Stopped> {
         let mut state = self.lock();
-        for sample in samples {
-            let bytes = sample_bytes(&sample);
-            while !state.closed && state.is_over(self.capacity_bytes, bytes) {
-                self.filled.notify_one();
-                state = self
-                    .room
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(Stopped);
+        }
+        let before = state.samples;
+        let mut samples = samples.into_iter();
+        while let Some(next) = samples.as_slice().first() {
+            let bytes = sample_bytes(next);
+            if state.is_over(self.capacity_bytes, bytes) {
+                break;
             }
-            if state.closed {
-                return Err(Stopped);
-            }
-            // Under the lock, so that nothing is taken after the queue was closed.
-            metrics.take(1);
+            let Some(sample) = samples.next() else { break };
             state.samples += 1;
             state.bytes += bytes;
             state.items.push_back(Item::Sample(sample));
         }
+        // Under the lock, so that nothing is taken after the queue was closed.
+        metrics.take(state.samples - before);
+        self.gauges.set(state.bytes, state.samples);
+        if samples.len() > 0 && !state.waiting.contains(&owner) {
+            state.waiting.push(owner);
+        }
+        drop(state);
+        self.filled.notify_one();
+        Ok(samples.collect())
+    }
+
+    /// Adds samples of the time before the start, whatever room there is, with a request of their own.
+    pub(super) fn restore(&self, samples: Vec<Sample>, metrics: &Metrics) {
+        if samples.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        metrics.take(samples.len());
+        for sample in samples {
+            state.samples += 1;
+            state.bytes += sample_bytes(&sample);
+            state.items.push_back(Item::Sample(sample));
+        }
+        state.items.push_back(Item::Cut);
         self.gauges.set(state.bytes, state.samples);
         drop(state);
         self.filled.notify_one();
-        Ok(())
     }
 
     /// Adds a mark; never blocks. A mark of the same owner with no sample behind it is replaced,
@@ -106,7 +139,7 @@ impl Queue {
         let mut state = self.lock();
         for item in state.items.iter_mut().rev() {
             match item {
-                Item::Sample(_) => break,
+                Item::Sample(_) | Item::Cut => break,
                 Item::Mark(known) if known.owner == mark.owner => {
                     known.watermark = known.watermark.max(mark.watermark);
                     return;
@@ -120,7 +153,7 @@ impl Queue {
     }
 
     /// Moves samples to the batch, and the marks behind them to `marks`, until the batch has no
-    /// room or all is moved.
+    /// room or all is moved. The samples are in flight until [`done`](Self::done).
     pub(super) fn drain(&self, batch: &mut Batch, marks: &mut Vec<Mark>) -> Drained {
         let mut state = self.lock();
         let before = state.bytes;
@@ -133,8 +166,11 @@ impl Queue {
                 Some(Item::Sample(sample)) => {
                     state.samples -= 1;
                     state.bytes = state.bytes.saturating_sub(sample_bytes(&sample));
+                    state.in_flight.push(sample.clone());
                     batch.push(sample);
                 }
+                Some(Item::Cut) if batch.is_empty() => {}
+                Some(Item::Cut) => break Drained::Full,
                 Some(Item::Mark(mark)) if batch.is_empty() => break Drained::Reached(mark),
                 Some(Item::Mark(mark)) => marks.push(mark),
                 None if state.closed => break Drained::Closed,
@@ -144,9 +180,26 @@ impl Queue {
         };
         self.gauges.set(state.bytes, state.samples);
         if state.bytes < before {
-            self.room.notify_all();
+            for owner in state.waiting.drain(..) {
+                self.rooms.open(owner);
+            }
         }
         drained
+    }
+
+    /// All that was drained is acknowledged, or dropped for a permanent reason.
+    pub(super) fn done(&self) {
+        self.lock().in_flight.clear();
+    }
+
+    /// All samples that are not done, in their order.
+    pub(super) fn unacknowledged(&self) -> Vec<Sample> {
+        let state = self.lock();
+        let waiting = state.items.iter().filter_map(|item| match item {
+            Item::Sample(sample) => Some(sample),
+            Item::Mark(_) | Item::Cut => None,
+        });
+        state.in_flight.iter().chain(waiting).cloned().collect()
     }
 
     /// Waits until something was added, or the queue was closed, since the last wait.
@@ -157,7 +210,7 @@ impl Queue {
     /// Takes no more; what is in the queue can still be drained.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.room.notify_all();
+        self.rooms.open_all();
         self.filled.notify_one();
     }
 
@@ -185,31 +238,34 @@ pub(super) fn sample_bytes(sample: &Sample) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
-    use std::thread;
+    use std::sync::Arc;
 
     use super::*;
     use crate::telemetry::Registry;
     use crate::write::remote_write::config::BatchConfig;
     use crate::write::testing::sample;
 
-    fn queue_for(samples: usize) -> (Arc<Queue>, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::new(&Registry::new("test")));
+    fn queue_for(samples: usize) -> (Queue, Arc<Rooms>, Metrics) {
+        let metrics = Metrics::new(&Registry::new("test"));
         let capacity = samples * sample_bytes(&up(0));
-        (
-            Arc::new(Queue::new(capacity, metrics.queue("shard-0"))),
-            metrics,
-        )
+        let rooms = Arc::new(Rooms::new(2));
+        let queue = Queue::new(capacity, Arc::clone(&rooms), metrics.queue("shard-0"));
+        (queue, rooms, metrics)
     }
 
     fn up(timestamp: TimestampMs) -> Sample {
         sample("up", &[], timestamp, 1.0)
     }
 
+    fn ups(timestamps: impl IntoIterator<Item = TimestampMs>) -> Vec<Sample> {
+        timestamps.into_iter().map(up).collect()
+    }
+
     fn drain(queue: &Queue, samples: usize) -> (Drained, Vec<Mark>) {
         let mut marks = Vec::new();
         let mut batch = Batch::new(BatchConfig {
             samples,
+            samples_per_series: 0,
             ..BatchConfig::default()
         });
         (queue.drain(&mut batch, &mut marks), marks)
@@ -217,11 +273,11 @@ mod tests {
 
     #[test]
     fn keeps_marks_behind_their_samples() {
-        let (queue, metrics) = queue_for(10);
+        let (queue, _, metrics) = queue_for(10);
         let mark = |owner, watermark| Mark { owner, watermark };
-        queue.push(vec![up(1), up(2)], &metrics).unwrap();
+        queue.offer(0, ups([1, 2]), &metrics).unwrap();
         queue.mark(mark(0, 2));
-        queue.push(vec![up(3)], &metrics).unwrap();
+        queue.offer(0, ups([3]), &metrics).unwrap();
         queue.mark(mark(0, 3));
         queue.mark(mark(1, 7));
         queue.mark(mark(0, 4));
@@ -238,51 +294,64 @@ mod tests {
     }
 
     #[test]
-    fn blocks_while_full_and_goes_on_when_there_is_room() {
-        let (queue, metrics) = queue_for(2);
-        let (done, is_done) = mpsc::channel();
-        let producer = {
-            let (queue, metrics) = (Arc::clone(&queue), Arc::clone(&metrics));
-            thread::spawn(move || {
-                let pushed = queue.push((0..5).map(up).collect(), &metrics);
-                done.send(()).unwrap();
-                pushed
-            })
-        };
-        // The producer cannot end before three samples were taken out.
-        let mut taken = 0;
-        while taken < 3 {
-            assert_eq!(is_done.try_recv(), Err(mpsc::TryRecvError::Empty));
-            assert!(queue.lock().samples <= 2);
-            let waiting = queue.lock().samples;
-            let mut batch = Batch::new(BatchConfig {
-                samples: 1,
-                ..BatchConfig::default()
-            });
-            if waiting > 0 {
-                queue.drain(&mut batch, &mut Vec::new());
-                taken += 1;
-            }
-            thread::yield_now();
-        }
-        is_done.recv().unwrap();
-        assert_eq!(producer.join().unwrap(), Ok(()));
-        assert_eq!(queue.lock().samples, 2);
+    fn gives_back_what_has_no_room_and_says_when_there_is_some() {
+        let (queue, rooms, metrics) = queue_for(2);
+        assert_eq!(queue.offer(0, ups(0..2), &metrics), Ok(vec![]));
+        assert_eq!(queue.offer(1, ups(2..5), &metrics), Ok(ups(2..5)));
         assert_eq!(queue.bytes(), 2 * sample_bytes(&up(0)));
+        let signals = || [0, 1].map(|owner| rooms.of(owner).try_recv().is_ok());
+        assert_eq!(signals(), [false, false]);
+        drain(&queue, 1);
+        // Only who was refused waits.
+        assert_eq!(signals(), [false, true]);
+        assert_eq!(queue.offer(1, ups(2..5), &metrics), Ok(ups(3..5)));
+        drain(&queue, 2);
+        assert_eq!(signals(), [false, true]);
+        drain(&queue, 2);
+        assert_eq!(signals(), [false, false]);
+        queue.close();
+        assert_eq!(signals(), [true, true]);
+        assert_eq!(queue.offer(1, ups(3..5), &metrics), Err(Stopped));
+        assert_eq!(metrics.waiting(), 3);
     }
 
     #[test]
-    fn closing_releases_a_blocked_producer() {
-        let (queue, metrics) = queue_for(1);
-        let producer = {
-            let (queue, metrics) = (Arc::clone(&queue), Arc::clone(&metrics));
-            thread::spawn(move || queue.push(vec![up(0), up(1)], &metrics))
-        };
-        while queue.lock().samples == 0 {
-            thread::yield_now();
-        }
-        queue.close();
-        assert_eq!(producer.join().unwrap(), Err(Stopped));
-        assert_eq!(metrics.waiting(), 1);
+    fn an_empty_queue_takes_a_sample_that_is_too_large() {
+        let (queue, _, metrics) = queue_for(0);
+        assert_eq!(queue.offer(0, ups(0..2), &metrics), Ok(ups(1..2)));
+    }
+
+    #[test]
+    fn samples_are_unacknowledged_until_they_are_done() {
+        let (queue, _, metrics) = queue_for(10);
+        queue.offer(0, ups(0..5), &metrics).unwrap();
+        drain(&queue, 2);
+        drain(&queue, 1);
+        assert_eq!(queue.unacknowledged(), ups(0..5));
+        queue.done();
+        assert_eq!(queue.unacknowledged(), ups(3..5));
+    }
+
+    #[test]
+    fn what_is_restored_goes_out_in_requests_of_its_own() {
+        let (queue, _, metrics) = queue_for(1);
+        queue.restore(ups(0..3), &metrics);
+        queue.restore(ups([]), &metrics);
+        queue.restore(ups(3..4), &metrics);
+        assert_eq!(queue.offer(0, ups(4..5), &metrics), Ok(ups(4..5)));
+        let sizes: Vec<_> = (0..3)
+            .map(|_| {
+                queue.done();
+                let before = queue.unacknowledged().len();
+                let (drained, _) = drain(&queue, 100);
+                queue.done();
+                (drained, before - queue.unacknowledged().len())
+            })
+            .collect();
+        assert_eq!(
+            sizes,
+            [(Drained::Full, 3), (Drained::Full, 1), (Drained::Empty, 0)]
+        );
+        assert_eq!(queue.offer(0, ups(4..5), &metrics), Ok(vec![]));
     }
 }

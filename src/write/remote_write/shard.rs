@@ -4,19 +4,23 @@
 //! earlier one whose request is being repeated.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 use prost::bytes::Bytes;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::model::Backoff;
+use crate::model::{Backoff, Encoder};
 use crate::telemetry::LogLimit;
 use crate::write::acknowledge::Tracker;
 use crate::write::metrics::{DropReason, Metrics};
+use crate::write::samples::SampleWriter;
 
 use super::batch::{Batch, Sealed};
 use super::config::BatchConfig;
 use super::failure::Failure;
+use super::journal::{Journal, Journals};
 use super::last_sent::LastSent;
 use super::metrics::RequestMetrics;
 use super::proto::encode;
@@ -40,6 +44,7 @@ pub(super) struct Shared<T> {
     pub(super) tracker: Arc<Tracker>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) requests: RequestMetrics,
+    pub(super) journals: Option<Arc<Journals>>,
 }
 
 /// The state of one shard.
@@ -47,11 +52,14 @@ pub(super) struct Shared<T> {
 pub(super) struct Shard<T> {
     number: usize,
     queue: Arc<Queue>,
+    /// Where there are checkpoints.
+    journal: Option<Arc<Journal>>,
     shared: Arc<Shared<T>>,
     backoff: Backoff,
     last_sent: LastSent,
     retry_log: LogLimit,
     rejection_log: LogLimit,
+    journal_log: LogLimit,
 }
 
 /// Closes the queue when the task ends in whatever way, so that no owner waits for it for ever.
@@ -71,14 +79,18 @@ impl<T: Transport> Shard<T> {
         shared: Arc<Shared<T>>,
         backoff: Backoff,
     ) -> Self {
+        let journals = shared.journals.as_ref();
+        let journal = journals.and_then(|journals| journals.shard(number));
         Self {
             number,
             queue,
+            journal,
             shared,
             backoff,
             last_sent: LastSent::new(),
             retry_log: LogLimit::every(LOG_INTERVAL),
             rejection_log: LogLimit::every(LOG_INTERVAL),
+            journal_log: LogLimit::every(LOG_INTERVAL),
         }
     }
 
@@ -96,6 +108,8 @@ impl<T: Transport> Shard<T> {
                 .drop_samples(DropReason::OutOfOrder, sealed.out_of_order);
             if sealed.samples > 0 {
                 self.send(&sealed).await;
+            } else {
+                self.queue.done();
             }
             for mark in marks {
                 self.reach(mark);
@@ -137,12 +151,73 @@ impl<T: Transport> Shard<T> {
         }
     }
 
-    /// Sends a request until it goes through or is refused for good.
+    /// Sends a request until it goes through or is refused for good; first it is in the journal.
     async fn send(&mut self, sealed: &Sealed) {
         let body = match encode(&sealed.request) {
             Ok(body) => body,
-            Err(error) => return self.reject(sealed, &error.into()),
+            Err(error) => {
+                self.queue.done();
+                return self.reject(sealed, &error.into());
+            }
         };
+        let noted = self.note(sealed).await;
+        self.deliver(sealed, body).await;
+        self.queue.done();
+        if let Some((journal, number)) = noted {
+            self.settle(journal, number).await;
+        }
+    }
+
+    /// Notes a request in the journal, and waits until that is possible: a request that nobody knows
+    /// of after a crash could be followed by older samples.
+    async fn note(&mut self, sealed: &Sealed) -> Option<(Arc<Journal>, u64)> {
+        let journal = Arc::clone(self.journal.as_ref()?);
+        let mut samples = SampleWriter::default();
+        for group in &sealed.groups {
+            for (timestamp_ms, value) in &group.points {
+                samples.push(&group.series, *timestamp_ms, value);
+            }
+        }
+        let mut bytes = Encoder::new();
+        samples.encode(&mut bytes);
+        let bytes = Arc::new(bytes.into_bytes());
+        let mut attempt = 0;
+        loop {
+            let (to, bytes) = (Arc::clone(&journal), Arc::clone(&bytes));
+            let error = match on_disk(move || to.request(&bytes)).await {
+                Ok(number) => return Some((journal, number)),
+                Err(error) => error,
+            };
+            attempt += 1;
+            let wait = self.backoff.wait(attempt, None);
+            self.journal_failed(&error, "nothing is sent: the journal cannot be written");
+            sleep(wait).await;
+        }
+    }
+
+    /// Notes that a request is done. Where that is not possible, it may be sent once more after a
+    /// restart, which does no harm.
+    async fn settle(&mut self, journal: Arc<Journal>, number: u64) {
+        if let Err(error) = on_disk(move || journal.acknowledge(number)).await {
+            self.journal_failed(
+                &error,
+                "an acknowledgement cannot be written to the journal",
+            );
+        }
+    }
+
+    fn journal_failed(&mut self, error: &io::Error, what: &'static str) {
+        if let Some(journals) = &self.shared.journals {
+            journals.count_failure();
+        }
+        if let Some(held_back) = self.journal_log.admit() {
+            let shard = self.number;
+            tracing::warn!(shard, %error, held_back, "{what}");
+        }
+    }
+
+    /// Sends a request until it goes through or is refused for good.
+    async fn deliver(&mut self, sealed: &Sealed, body: Bytes) {
         let mut attempt = 0;
         loop {
             let started = Instant::now();
@@ -183,6 +258,16 @@ impl<T: Transport> Shard<T> {
             let (shard, samples) = (self.number, sealed.samples);
             tracing::error!(shard, samples, held_back, %failure, "samples are dropped");
         }
+    }
+}
+
+/// Does something that may wait for the disk, away from the tasks.
+async fn on_disk<R: Send + 'static>(
+    work: impl FnOnce() -> io::Result<R> + Send + 'static,
+) -> io::Result<R> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use super::*;
 use crate::model::{Backoff, Sample};
 use crate::telemetry::Registry;
 use crate::write::remote_write::config::BackoffConfig;
+use crate::write::remote_write::journal::JournalMetrics;
 use crate::write::remote_write::proto::WriteRequest;
+use crate::write::remote_write::recovery::recover;
+use crate::write::rooms::Rooms;
 use crate::write::testing::sample;
 
 /// A receiver that answers as told and remembers when it was asked.
@@ -52,15 +56,30 @@ fn limits(samples: usize, deadline_ms: u64) -> BatchConfig {
     BatchConfig {
         samples,
         deadline,
+        samples_per_series: 0,
         ..BatchConfig::default()
     }
 }
 
 /// A running shard.
 fn bench(limits: BatchConfig, answers: Vec<Result<u16, Failure>>) -> Bench {
+    bench_with(limits, answers, None)
+}
+
+/// The same with a journal.
+fn bench_with(
+    limits: BatchConfig,
+    answers: Vec<Result<u16, Failure>>,
+    folder: Option<&Path>,
+) -> Bench {
     let registry = Registry::new("test");
+    let journals = folder.map(|folder| {
+        let metrics = JournalMetrics::new(&registry);
+        Arc::new(Journals::open(folder, 1, false, 0, 0, metrics).unwrap())
+    });
     let metrics = Arc::new(Metrics::new(&registry));
-    let queue = Arc::new(Queue::new(1 << 20, metrics.queue("shard-0")));
+    let rooms = Arc::new(Rooms::new(1));
+    let queue = Arc::new(Queue::new(1 << 20, rooms, metrics.queue("shard-0")));
     let shared = Arc::new(Shared {
         transport: Scripted {
             answers: Mutex::new(answers.into()),
@@ -71,6 +90,7 @@ fn bench(limits: BatchConfig, answers: Vec<Result<u16, Failure>>) -> Bench {
         tracker: Arc::new(Tracker::new(1, 1)),
         metrics,
         requests: RequestMetrics::new(&registry),
+        journals,
     });
     let backoff = Backoff::new(BackoffConfig::default().limits(), 1);
     let shard = Shard::new(0, Arc::clone(&queue), Arc::clone(&shared), backoff);
@@ -88,7 +108,8 @@ impl Bench {
             .into_iter()
             .map(|timestamp| sample("up", &[], timestamp, 1.0))
             .collect();
-        self.queue.push(samples, &self.shared.metrics).unwrap();
+        let left = self.queue.offer(0, samples, &self.shared.metrics);
+        assert_eq!(left, Ok(vec![]));
     }
 
     fn mark(&self, watermark: i64) {
@@ -117,6 +138,34 @@ impl Bench {
             .lines()
             .any(|found| found == line)
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_nothing_that_is_not_in_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench_with(limits(1, 1_000), vec![], Some(folder.path()));
+    let journals = bench.shared.journals.clone().unwrap();
+    let good = journals.shard(0).unwrap().replace_file(folder.path());
+    bench.push([1]);
+    pass(60_000).await;
+    assert_eq!(bench.asked(), []);
+    assert_eq!(bench.queue.unacknowledged().len(), 1);
+    let failures = r#"weir_journal_failures_total{pipeline="test"} "#;
+    let text = Registry::text([&bench.registry]);
+    let count = text.lines().find_map(|line| line.strip_prefix(failures));
+    // The waits are at most five seconds.
+    assert!(count.unwrap().parse::<u32>().unwrap() >= 12, "{count:?}");
+    journals.shard(0).unwrap().put_back(good);
+    pass(5_001).await;
+    let [request] = &bench.asked()[..] else {
+        panic!("not one request")
+    };
+    assert_eq!((request.attempt, &request.timestamps), (0, &vec![1]));
+    bench.finish().await;
+    assert_eq!(bench.queue.unacknowledged(), []);
+    let recovered = recover(folder.path(), 0).unwrap();
+    assert_eq!(recovered.in_doubt, Vec::<Vec<Sample>>::new());
+    assert_eq!((recovered.marks.len(), recovered.next), (1, 1));
 }
 
 fn asked(at_ms: u128, attempt: u32, timestamps: &[i64]) -> Asked {

@@ -10,7 +10,7 @@ use super::receiver::{Fault, Received, Receiver};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::testing::sample;
-use crate::write::{Config, Stopped, WriteSummary, Writer};
+use crate::write::{Config, Resume, Stopped, WriteSummary, Writer};
 
 /// A writer, the runtime it runs on, and its metrics.
 struct Bench {
@@ -55,6 +55,7 @@ impl Bench {
             owners,
             &self.registry,
             self.runtime.handle().clone(),
+            Resume::default(),
         )
         .unwrap()
     }
@@ -177,7 +178,7 @@ fn refuses_a_missing_token_file_at_the_start() {
     )
     .unwrap();
     let runtime = bench.runtime.handle().clone();
-    let error = Writer::start(&config, 1, &bench.registry, runtime)
+    let error = Writer::start(&config, 1, &bench.registry, runtime, Resume::default())
         .unwrap_err()
         .to_string();
     assert!(
