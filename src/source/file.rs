@@ -5,7 +5,7 @@
 //! in one file than in another, the file that runs ahead is left alone for a while.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -72,12 +72,16 @@ impl FileSource {
                 input,
                 progress: context.progress.clone(),
             };
+            let mut blocks = BlockReader::new(counted, context.max_record_bytes);
+            if let Some(position) = context.resume.position(name) {
+                resume(&mut blocks, path, position)?;
+            }
             inputs.push_back(Input {
                 split: Split {
                     id: SplitId(id),
                     name: name.into(),
                 },
-                blocks: BlockReader::new(counted, context.max_record_bytes),
+                blocks,
                 metrics: metrics.split(name),
             });
         }
@@ -193,6 +197,26 @@ fn open<'a>(
     Ok((path, Box::new(file)))
 }
 
+/// Passes over what was read of a file before.
+fn resume(blocks: &mut BlockReader<Counted>, path: &str, position: u64) -> Result<(), SourceError> {
+    let failed = |message: String| Err(SourceError::new(source_name(path), message));
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if path == STANDARD_INPUT.0 || !is_file {
+        return failed(format!(
+            "cannot be read again from byte {position}, up to which the state has read it, \
+             because it is no regular file; start fresh, or read from a file"
+        ));
+    }
+    match blocks.skip_to(position) {
+        Ok(length) if length < position => failed(format!(
+            "is {length} bytes, the state has read up to {position}: it is not the file \
+             that was read before; start fresh or from another savepoint"
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => failed(format!("cannot be read: {error}")),
+    }
+}
+
 fn source_name(path: &str) -> String {
     format!("file {path}")
 }
@@ -200,7 +224,7 @@ fn source_name(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::config::Paths;
-    use super::super::{DEFAULT_MAX_RECORD_BYTES, SafePositions, Stopped};
+    use super::super::{DEFAULT_MAX_RECORD_BYTES, KeptPositions, Resume, SafePositions, Stopped};
     use super::*;
     use crate::model::Duration;
 
@@ -243,6 +267,9 @@ mod tests {
             needs_envelope: false,
             clock: Clock::Fixed(42),
             safe: SafePositions::default(),
+            resume: Resume::default(),
+            kept: KeptPositions::default(),
+            log: None,
             alignment: Alignment::default(),
             progress: FileProgress::default(),
         }
@@ -256,6 +283,69 @@ mod tests {
         FileConfig {
             path: Paths::Many(paths),
         }
+    }
+
+    #[test]
+    fn a_file_is_read_on_from_behind_the_last_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        // "one" stands at 0, "three" at 6, "four" at 12, all of it is 17 bytes.
+        std::fs::write(&path, "one\n\n\nthree\nfour\n").unwrap();
+        let name = path.to_str().unwrap();
+        let read = |position: u64| {
+            let context = Context {
+                resume: Resume::from_iter([(name.to_owned(), position)]),
+                ..context()
+            };
+            let progress = context.progress.clone();
+            let source = FileSource::open(&config(&[&path]), context, &Registry::new("test"))?;
+            assert_eq!(progress.read_bytes(), position, "passed over");
+            let mut log = Log(Vec::new(), usize::MAX);
+            Box::new(source).run(&mut log, &StopSignal::default())?;
+            assert_eq!(progress.read_bytes(), 17);
+            Ok::<_, SourceError>(log.0[1..].join(", "))
+        };
+        let all = "1 to events:1 = one at 42, 2 to events:5 = four at 42, finished 0";
+        let rest = "2 to events:5 = four at 42, finished 0";
+        let last = "1 to events:5 = four at 42, finished 0";
+        for (position, expected) in [
+            (0, all),
+            // Behind the first byte of the first line, and behind its end.
+            (1, rest),
+            (3, rest),
+            (4, rest),
+            (6, rest),
+            (7, last),
+            (12, last),
+            (13, "finished 0"),
+            (17, "finished 0"),
+        ] {
+            assert_eq!(read(position).unwrap(), expected, "{position}");
+        }
+        assert_eq!(
+            read(18).unwrap_err().to_string(),
+            format!(
+                "source file {name}: is 17 bytes, the state has read up to 18: it is not the file \
+                 that was read before; start fresh or from another savepoint"
+            )
+        );
+    }
+
+    #[test]
+    fn standard_input_cannot_be_read_again() {
+        let context = Context {
+            resume: Resume::from_iter([("stdin".to_owned(), 7)]),
+            ..context()
+        };
+        let config = FileConfig {
+            path: Paths::One("-".to_owned()),
+        };
+        let error = FileSource::open(&config, context, &Registry::new("test")).err();
+        assert_eq!(
+            error.unwrap().to_string(),
+            "source file -: cannot be read again from byte 7, up to which the state has read it, \
+             because it is no regular file; start fresh, or read from a file"
+        );
     }
 
     #[test]

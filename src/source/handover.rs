@@ -49,6 +49,13 @@ pub(super) fn queue<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     (Producer(Arc::clone(&shared)), Consumer(shared))
 }
 
+impl<T> State<T> {
+    /// Whether there is nothing to take, but may be later.
+    fn is_waiting(&mut self) -> bool {
+        self.items.is_empty() && !self.finished
+    }
+}
+
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,13 +115,42 @@ impl<T> Consumer<T> {
     /// the one that crosses it.
     /// Nothing means that the queue has ended.
     pub(super) fn take(&self, max_items: usize, max_bytes: usize) -> Vec<T> {
-        let empty = |state: &mut State<T>| state.items.is_empty() && !state.finished;
         let state = self.0.lock();
-        let mut state = self
+        let state = self
             .0
             .changed
-            .wait_while(state, empty)
+            .wait_while(state, State::is_waiting)
             .unwrap_or_else(PoisonError::into_inner);
+        self.take_from(state, max_items, max_bytes)
+    }
+
+    /// As [`take`](Self::take), but waits no longer than `patience`: gives nothing then. None means
+    /// that the queue has ended.
+    #[cfg(feature = "mqtt")]
+    pub(super) fn take_within(
+        &self,
+        patience: Duration,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Option<Vec<T>> {
+        let state = self.0.lock();
+        let (state, _) = self
+            .0
+            .changed
+            .wait_timeout_while(state, patience, State::is_waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.items.is_empty() && state.finished {
+            return None;
+        }
+        Some(self.take_from(state, max_items, max_bytes))
+    }
+
+    fn take_from(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Vec<T> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while taken.len() < max_items && bytes < max_bytes {
@@ -159,6 +195,20 @@ mod tests {
         drop(producer);
         assert_eq!(consumer.take(9, 1_000), [4]);
         assert!(consumer.take(9, 1_000).is_empty());
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn is_waited_for_no_longer_than_asked() {
+        let (producer, consumer) = queue(1_000);
+        assert_eq!(consumer.take_within(Duration::ZERO, 9, 9), Some(vec![]));
+        producer.push('a', 10).unwrap();
+        producer.push('b', 10).unwrap();
+        drop(producer);
+        let patience = Duration::from_secs(60);
+        assert_eq!(consumer.take_within(patience, 1, 9), Some(vec!['a']));
+        assert_eq!(consumer.take_within(patience, 9, 9), Some(vec!['b']));
+        assert_eq!(consumer.take_within(patience, 9, 9), None);
     }
 
     #[test]

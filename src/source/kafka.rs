@@ -11,6 +11,7 @@ mod metadata;
 mod offsets;
 mod reader;
 mod settings;
+mod start;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -76,7 +77,8 @@ impl Source for KafkaSource {
         let failed = |message: String| SourceError::new(&name, message);
         let silence_limit_us = settings::silence_limit_us(&self.client);
         let safe = self.context.safe.clone();
-        let group = Group::new(self.topics.clone(), safe, silence_limit_us);
+        let resume = self.context.resume.clone();
+        let group = Group::new(self.topics.clone(), safe, resume, silence_limit_us);
         let consumer = self
             .client
             .create_with_context(group)

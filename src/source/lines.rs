@@ -51,6 +51,33 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
+    /// Goes on behind what was read before: the line that has the byte before `position` is passed
+    /// over to its end. That is the last line that was read, whether `position` is behind its first
+    /// byte or behind its end. Gives how many bytes were passed over, which is less than `position`
+    /// where the text is shorter.
+    ///
+    /// # Errors
+    /// Reading fails.
+    pub(super) fn skip_to(&mut self, position: u64) -> io::Result<u64> {
+        let mut chunk = vec![0; BLOCK_BYTES];
+        while self.offset < position {
+            let room = usize::try_from(position - self.offset)
+                .map_or(BLOCK_BYTES, |missing| missing.min(BLOCK_BYTES));
+            let read = match self.input.read(chunk.get_mut(..room).unwrap_or_default()) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if read == 0 {
+                return Ok(self.offset);
+            }
+            let passed = chunk.get(..read).unwrap_or_default();
+            self.offset += read as u64;
+            self.line += memchr_iter(b'\n', passed).count() as u64;
+            self.skipping = !passed.ends_with(b"\n");
+        }
+        Ok(self.offset)
+    }
+
     /// The next lines, or none at the end. What a pipe has is returned without waiting for more.
     ///
     /// # Errors

@@ -39,6 +39,9 @@ pub struct SourceMetrics {
     pub connected: IntGauge,
     /// How often a lost connection came back.
     pub reconnects: IntCounter,
+    /// How often a split could not be read from the position of the state, because its records
+    /// are no longer there.
+    pub positions_lost: IntCounter,
     /// How often reading stopped because the pipeline took no more.
     pub buffer_full: IntCounter,
 }
@@ -69,6 +72,10 @@ impl SourceMetrics {
             reconnects: registry.counter(
                 "weir_source_reconnects_total",
                 "How often the source's lost connection came back.",
+            ),
+            positions_lost: registry.counter(
+                "weir_source_positions_lost_total",
+                "Splits that could not be read on from the state's position: the records are gone.",
             ),
             buffer_full: registry.counter(
                 "weir_source_buffer_full_total",

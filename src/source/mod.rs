@@ -14,10 +14,12 @@ mod idle;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod lines;
+mod log;
 mod metrics;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 mod progress;
+mod resume;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +33,10 @@ pub use config::{
     Config, FileConfig, KafkaConfig, MqttConfig, Paths, StartPosition, TlsConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use progress::FileProgress;
+pub use resume::{KeptPositions, Resume};
 
 /// The size from which a record is dropped, where a pipeline says nothing else: 1 MiB, in bytes.
 pub const DEFAULT_MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -215,6 +219,13 @@ pub struct Context {
     pub clock: Clock,
     /// What the pipeline has finished with.
     pub safe: SafePositions,
+    /// From where the splits are read.
+    pub resume: Resume,
+    /// From where any of them may have to be read again.
+    pub kept: KeptPositions,
+    /// The durable log, for a source that cannot be read again: without it, what was received and
+    /// not processed is lost in a crash.
+    pub log: Option<LogSettings>,
     /// Which splits are not to be read for now.
     pub alignment: Alignment,
     /// Told how far the files are read.

@@ -12,20 +12,33 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use crate::model::{Split, SplitId, TimestampMs};
 
-use super::super::SafePositions;
+use super::super::{Resume, SafePositions};
 use super::metadata;
 use super::offsets::Offsets;
+use super::start::{Found, Starts, find};
 use super::status::Status;
 use super::topics::Topics;
 
 /// How long the cluster may take to say what was committed before.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a broker may take to say which offsets a partition has.
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Something that librdkafka told.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// A partition is ours, and up to when windows were written with its events before.
     Assigned(Split, Option<TimestampMs>),
+    /// The broker has no longer the record from which a partition was to be read.
+    PositionLost {
+        /// Which partition.
+        split: Split,
+        /// From where it was to be read.
+        wanted: u64,
+        /// The first offset that there is.
+        first: u64,
+    },
     /// A partition is no longer ours.
     Revoked(SplitId),
     /// How everything stands.
@@ -48,17 +61,24 @@ pub(super) struct Group {
     safe: SafePositions,
     silence_limit_us: i64,
     offsets: Mutex<Offsets>,
+    starts: Mutex<Starts>,
     notices: Mutex<VecDeque<Notice>>,
 }
 
 impl Group {
-    /// No partitions yet.
-    pub(super) fn new(topics: Topics, safe: SafePositions, silence_limit_us: i64) -> Self {
+    /// No partitions yet; those that `resume` knows are read from there.
+    pub(super) fn new(
+        topics: Topics,
+        safe: SafePositions,
+        resume: Resume,
+        silence_limit_us: i64,
+    ) -> Self {
         Self {
             topics,
             safe,
             silence_limit_us,
             offsets: Mutex::default(),
+            starts: Mutex::new(Starts::new(resume)),
             notices: Mutex::default(),
         }
     }
@@ -118,21 +138,75 @@ impl Group {
                 tracing::warn!(%error, "it is not known which windows were written before");
             })
             .ok();
-        let written = |topic: &str, partition| {
-            let element = committed.as_ref()?.find_partition(topic, partition)?;
-            metadata::decode(element.metadata())
-        };
-        for element in list.elements() {
+        for mut element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
-            match self.topics.split(topic, partition) {
-                Some(split) => {
-                    self.safe.remove(split.id);
-                    lock(&self.offsets).assigned(split.id);
-                    self.notice(Notice::Assigned(split, written(topic, partition)));
-                }
-                None => self.notice(Notice::Refused(format!(
+            let Some(split) = self.topics.split(topic, partition) else {
+                self.notice(Notice::Refused(format!(
                     "partition {topic}/{partition} cannot be numbered; at most 65536 a topic"
-                ))),
+                )));
+                continue;
+            };
+            self.safe.remove(split.id);
+            lock(&self.offsets).assigned(split.id);
+            let committed = committed
+                .as_ref()
+                .and_then(|list| list.find_partition(topic, partition));
+            let offset = committed
+                .as_ref()
+                .and_then(|element| position(element.offset()));
+            let start = lock(&self.starts).assigned(&split, offset);
+            let Some(start) = start else {
+                let written = committed.and_then(|element| metadata::decode(element.metadata()));
+                self.notice(Notice::Assigned(split, written));
+                continue;
+            };
+            self.notice(Notice::Assigned(split.clone(), None));
+            let start = self.look_for(consumer, topic, partition, split.clone(), start);
+            let offset = i64::try_from(start).map_or(Offset::End, Offset::Offset);
+            // The client reads from the offsets of the list once this callback has returned.
+            if let Err(error) = element.set_offset(offset) {
+                let message = format!("partition {split} cannot be read from {start}: {error}");
+                self.notice(Notice::Refused(message));
+            }
+        }
+    }
+
+    /// From where to read a partition that is to be read from `wanted`: there, or from the first
+    /// record that there is.
+    fn look_for(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        topic: &str,
+        partition: i32,
+        split: Split,
+        wanted: u64,
+    ) -> u64 {
+        let offsets = match consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT) {
+            Ok((first, end)) => u64::try_from(first).ok().zip(u64::try_from(end).ok()),
+            Err(error) => {
+                tracing::warn!(%split, %error, "it is not known which offsets there are");
+                None
+            }
+        };
+        let Some((first, end)) = offsets else {
+            return wanted;
+        };
+        match find(wanted, first, end) {
+            Found::There => wanted,
+            Found::Lost => {
+                self.notice(Notice::PositionLost {
+                    split,
+                    wanted,
+                    first,
+                });
+                first
+            }
+            Found::Anew => {
+                self.notice(Notice::Refused(format!(
+                    "partition {split} ends at offset {end}, the state has read up to {wanted}: \
+                     the topic was made anew; start fresh or from another savepoint"
+                )));
+                wanted
             }
         }
     }
@@ -142,6 +216,9 @@ impl Group {
             let Some(split) = self.topics.id(element.topic(), element.partition()) else {
                 continue;
             };
+            if let Some(safe) = self.safe.all().get(&split) {
+                lock(&self.starts).revoked(split, safe.position);
+            }
             self.safe.remove(split);
             lock(&self.offsets).revoked(split);
             self.notice(Notice::Revoked(split));
@@ -201,6 +278,13 @@ impl ConsumerContext for Group {
             Rebalance::Error(error) => self.notice(Notice::Trouble(error.to_string())),
         }
     }
+}
+
+/// The position of an offset that is a number.
+fn position(offset: Offset) -> Option<u64> {
+    offset
+        .to_raw()
+        .and_then(|offset| u64::try_from(offset).ok())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -317,6 +317,20 @@ impl Reader {
         while let Some(notice) = self.consumer.context().next_notice() {
             match notice {
                 Notice::Assigned(split, written) => self.assigned(split, written)?,
+                Notice::PositionLost {
+                    split,
+                    wanted,
+                    first,
+                } => {
+                    self.source.metrics.positions_lost.inc();
+                    tracing::warn!(
+                        %split,
+                        wanted,
+                        first,
+                        "the broker has no longer what was to be read next; reading goes on at the \
+                         first record that there is"
+                    );
+                }
                 Notice::Revoked(split) => self.revoked(split)?,
                 Notice::Status(status) => self.stands(&status),
                 Notice::Disconnected(reason) => self.disconnected(&reason),

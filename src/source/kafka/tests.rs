@@ -14,7 +14,7 @@ use crate::model::Secret;
 use crate::model::{self, Clock, SplitId};
 use crate::source::config::StartPosition;
 use crate::source::metrics::DropReason;
-use crate::source::{Alignment, FileProgress, Safe, SafePositions, Stopped};
+use crate::source::{Alignment, FileProgress, KeptPositions, Safe, SafePositions, Stopped};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -52,6 +52,12 @@ struct Running {
 }
 
 fn start(cluster: &Cluster, topics: &[&str]) -> Running {
+    resume(cluster, topics, &[])
+}
+
+/// Starts from positions by the names of splits.
+fn resume(cluster: &Cluster, topics: &[&str], positions: &[(&str, u64)]) -> Running {
+    let position = |(name, position): &(&str, u64)| ((*name).to_owned(), *position);
     let config = KafkaConfig {
         brokers: cluster.bootstrap_servers(),
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
@@ -74,6 +80,9 @@ fn start(cluster: &Cluster, topics: &[&str]) -> Running {
         needs_envelope: true,
         clock: Clock::Fixed(42),
         safe: SafePositions::default(),
+        resume: positions.iter().map(position).collect(),
+        kept: KeptPositions::default(),
+        log: None,
         alignment: Alignment::default(),
         progress: FileProgress::default(),
     };
@@ -108,6 +117,16 @@ struct Heard {
 }
 
 impl Running {
+    /// Listens until a partition was taken away and so many records have come of it after that.
+    fn listen_past_revocation(&self, records: usize) -> Heard {
+        let revoked = self
+            .events
+            .iter()
+            .find(|event| matches!(event, SourceEvent::Revoked(_)));
+        assert!(revoked.is_some());
+        self.listen(records, 0)
+    }
+
     /// Listens until so many records have come and so many splits are idle.
     fn listen(&self, records: usize, idle: usize) -> Heard {
         let mut heard = Heard::default();
@@ -234,6 +253,90 @@ fn partitions_are_read_and_go_on_from_what_is_safe() {
     assert_eq!(heard.texts, [(B0, expected[60..].to_vec())].into());
     assert_eq!(heard.written, [(B0, WRITTEN), (B1, WRITTEN)].into());
     running.finish().unwrap();
+}
+
+#[test]
+fn a_position_of_the_state_counts_more_than_a_commit() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 3, 1).unwrap();
+    let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let messages = texts
+        .iter()
+        .flat_map(|text| [0, 1].map(|part| ("a", part, Some(text.as_str()))));
+    produce(&cluster, &messages.collect::<Vec<_>>());
+    let a1 = SplitId(1);
+    let running = start(&cluster, &["a"]);
+    running.listen(200, 3);
+    running.safe.set(A0, safe(60));
+    running.safe.set(a1, safe(70));
+    running.finish().unwrap();
+
+    // Of the first partition the state has less than was committed; the second one it does not
+    // know, and in the third nothing was ever committed.
+    let running = resume(&cluster, &["a"], &[("a/0", 40), ("a/2", 0)]);
+    let heard = running.listen(90, 3);
+    let expected = |from: usize| {
+        let texts = texts[from..].iter();
+        texts.map(|text| format!("a V1 {text}")).collect()
+    };
+    assert_eq!(heard.texts, [(A0, expected(40)), (a1, expected(70))].into());
+    assert_eq!(heard.written, [(a1, WRITTEN)].into());
+    let text = Registry::text([&running.registry]);
+    let line = "weir_source_positions_lost_total{pipeline=\"test\"} 0";
+    assert!(text.contains(line), "{text}");
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_partition_that_comes_back_goes_on_from_what_is_needed() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 2, 1).unwrap();
+    let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let messages = texts
+        .iter()
+        .flat_map(|text| [0, 1].map(|part| ("a", part, Some(text.as_str()))));
+    produce(&cluster, &messages.collect::<Vec<_>>());
+    // An earlier run has read everything.
+    let earlier = start(&cluster, &["a"]);
+    let heard = earlier.listen(200, 2);
+    for split in heard.names.keys() {
+        earlier.safe.set(*split, safe(100));
+    }
+    earlier.finish().unwrap();
+
+    let first = resume(&cluster, &["a"], &[("a/0", 20), ("a/1", 20)]);
+    first.listen(160, 2);
+    for split in [A0, SplitId(1)] {
+        first.safe.set(split, safe(50));
+    }
+    // It knows nothing of a state: it reads from what the first one commits when it gives up a
+    // partition.
+    let second = start(&cluster, &["a"]);
+    let heard = second.listen(50, 1);
+    let (split, texts_read) = heard.texts.first_key_value().unwrap();
+    let expected = texts[50..].iter().map(|text| format!("a V1 {text}"));
+    assert_eq!(*texts_read, expected.collect::<Vec<_>>());
+    second.safe.set(*split, safe(90));
+    second.finish().unwrap();
+    // The partition comes back, and reading goes on at the commit of the second one.
+    let heard = first.listen_past_revocation(10);
+    let expected = texts[90..].iter().map(|text| format!("a V1 {text}"));
+    assert_eq!(heard.texts, [(*split, expected.collect())].into());
+    first.finish().unwrap();
+}
+
+#[test]
+fn a_topic_that_was_made_anew_ends_the_source() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce(&cluster, &[("a", 0, Some("1"))]);
+    let running = resume(&cluster, &["a"], &[("a/0", 2)]);
+    let error = running.thread.join().unwrap().unwrap_err();
+    assert_eq!(
+        error.message,
+        "partition a/0 ends at offset 1, the state has read up to 2: the topic was made anew; \
+         start fresh or from another savepoint"
+    );
 }
 
 #[test]

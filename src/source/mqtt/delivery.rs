@@ -140,7 +140,7 @@ impl<'a> Delivery<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::super::handover::queue;
-    use super::super::super::{Alignment, FileProgress, SafePositions};
+    use super::super::super::{Alignment, FileProgress, KeptPositions, Resume, SafePositions};
     use super::*;
     use crate::model::{Duration, SplitId};
     use crate::telemetry::Registry;
@@ -196,6 +196,9 @@ mod tests {
             needs_envelope: true,
             clock: Clock::Fixed(42),
             safe: SafePositions::default(),
+            resume: Resume::default(),
+            kept: KeptPositions::default(),
+            log: None,
             alignment: Alignment::default(),
             progress: FileProgress::default(),
         };

@@ -1,0 +1,409 @@
+//! The thread that appends messages to the log and says when they may be acknowledged.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Publish;
+
+use crate::durable::LogError;
+
+use super::super::handover::Consumer;
+use super::super::log::{Appender, Entry, Progress};
+use super::super::metrics::{DropReason, SourceMetrics};
+use super::super::{Context, SourceEvent, StopSignal};
+use super::acks::{Ack, Acks};
+use super::delivery::Handed;
+use super::repeats::Repeats;
+
+/// The most that is taken from the connection at once.
+const TAKE_RECORDS: usize = 4_096;
+const TAKE_BYTES: usize = 1024 * 1024;
+
+/// How often it is looked whether the reader has given up, and for room in a full log.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How many packet ids there are: no more messages can wait for their acknowledgement.
+const PACKET_IDS: u64 = 65_535;
+
+/// How many bytes of the log are looked through at once at the start.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Appends messages.
+#[derive(Debug)]
+pub(super) struct Logging<'a> {
+    appender: Appender,
+    progress: Arc<Progress>,
+    repeats: Repeats,
+    max_record_bytes: usize,
+    metrics: SourceMetrics,
+    acks: &'a Acks,
+    /// The acknowledgements of what is appended and not yet durable.
+    unsynced: Vec<Ack>,
+}
+
+impl Drop for Logging<'_> {
+    /// However it ends, the connection must not wait for more acknowledgements.
+    fn drop(&mut self) {
+        self.acks.complete();
+    }
+}
+
+impl<'a> Logging<'a> {
+    /// Appends to a log which has the messages of `repeats`.
+    pub(super) fn new(
+        appender: Appender,
+        repeats: Repeats,
+        context: &Context,
+        metrics: &SourceMetrics,
+        acks: &'a Acks,
+    ) -> Self {
+        Self {
+            progress: Arc::clone(appender.progress()),
+            repeats,
+            appender,
+            max_record_bytes: context.max_record_bytes,
+            metrics: metrics.clone(),
+            acks,
+            unsynced: Vec::new(),
+        }
+    }
+
+    /// Appends until the connection has ended or the reader has given up. Once the signal is set, it
+    /// waits no more for room in a full log: what is not appended comes again.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub(super) fn run(
+        mut self,
+        handed: Consumer<Handed>,
+        stop: &StopSignal,
+    ) -> Result<(), LogError> {
+        while !self.progress.now().abandoned {
+            let patience = self.appender.patience(Instant::now()).min(PATIENCE);
+            let Some(taken) = handed.take_within(patience, TAKE_RECORDS, TAKE_BYTES) else {
+                return self.sync();
+            };
+            let mut waiting = VecDeque::from(taken);
+            while let Some(first) = waiting.pop_front() {
+                let Some(refused) = self.take(first)? else {
+                    continue;
+                };
+                waiting.push_front(refused);
+                self.sync()?;
+                self.keep_up()?;
+                let state = self.progress.wait(PATIENCE, |state| state.abandoned);
+                if stop.is_stopped() || state.abandoned {
+                    return Ok(());
+                }
+            }
+            self.keep_up()?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    fn keep_up(&mut self) -> Result<(), LogError> {
+        let now = Instant::now();
+        if self.appender.sync_is_due(now) {
+            self.appender.sync()?;
+        }
+        if self.appender.is_durable() {
+            self.acknowledge();
+        }
+        self.appender.keep_house(now)
+    }
+
+    /// Takes something in; gives it back where the log is full.
+    fn take(&mut self, handed: Handed) -> Result<Option<Handed>, LogError> {
+        match handed {
+            Handed::Message(message, connection) => {
+                if !self.append(&message)? {
+                    return Ok(Some(Handed::Message(message, connection)));
+                }
+                if message.qos != QoS::AtMostOnce {
+                    self.unsynced.push(Ack {
+                        packet_id: message.pkid,
+                        connection,
+                    });
+                }
+            }
+            Handed::Event(event) => {
+                let idle = matches!(event, SourceEvent::Idle(_));
+                self.progress.change(|state| state.idle = idle);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends a message that is to be; says whether there was room.
+    fn append(&mut self, message: &Publish) -> Result<bool, LogError> {
+        if message.payload.is_empty() {
+            self.metrics.dropped(DropReason::Tombstone).inc();
+            return Ok(true);
+        }
+        if message.payload.len() > self.max_record_bytes {
+            self.metrics.dropped(DropReason::TooLarge).inc();
+            return Ok(true);
+        }
+        let entry = Entry {
+            packet_id: message.pkid,
+            topic: &message.topic,
+            payload: &message.payload,
+        };
+        if message.dup && self.repeats.has(&entry) {
+            self.appender.repeated();
+            return Ok(true);
+        }
+        if !self.appender.has_room()? {
+            return Ok(false);
+        }
+        self.appender.append(&entry)?;
+        self.repeats.note(&entry);
+        Ok(true)
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        self.appender.sync()?;
+        self.acknowledge();
+        Ok(())
+    }
+
+    fn acknowledge(&mut self) {
+        if !self.unsynced.is_empty() {
+            self.acks.add(self.unsynced.drain(..));
+        }
+    }
+}
+
+/// Looks through the end of a log for what the broker may send again.
+///
+/// # Errors
+/// The log cannot be read.
+pub(super) fn known(appender: &Appender) -> Result<Repeats, LogError> {
+    let mut repeats = Repeats::default();
+    let (first, next) = appender.range();
+    let mut reader = appender.reader(first.max(next.saturating_sub(PACKET_IDS)))?;
+    let mut records = Vec::new();
+    loop {
+        match reader.read(READ_BYTES, &mut records) {
+            Ok(0) => return Ok(repeats),
+            Ok(_) => {}
+            Err(error @ LogError::Corrupt { .. }) => {
+                if reader.skip_damaged()?.is_none() {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        for record in records.drain(..) {
+            if let Ok(entry) = Entry::decode(&record.bytes) {
+                repeats.note(&entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::super::handover::queue;
+    use super::super::super::log::{Always, Fsync, LogMetrics, Opening};
+    use super::super::super::{
+        Alignment, FileProgress, KeptPositions, LogConfig, LogSettings, Resume, SafePositions,
+    };
+    use super::*;
+    use crate::model::{Clock, Duration, SplitId};
+    use crate::telemetry::Registry;
+
+    fn message(payload: &str, packet_id: u16, dup: bool, connection: u64) -> Handed {
+        let qos = if packet_id == 0 {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
+        };
+        let mut publish = Publish::new("cars/1", qos, payload.to_owned(), None);
+        publish.pkid = packet_id;
+        publish.dup = dup;
+        Handed::Message(publish, connection)
+    }
+
+    fn context() -> Context {
+        Context {
+            pipeline: "test".to_owned(),
+            idle_after: Duration::from_secs(1),
+            commit_every: Duration::from_secs(5),
+            max_record_bytes: 10,
+            needs_envelope: true,
+            clock: Clock::Fixed(42),
+            safe: SafePositions::default(),
+            resume: Resume::default(),
+            kept: KeptPositions::default(),
+            log: None,
+            alignment: Alignment::default(),
+            progress: FileProgress::default(),
+        }
+    }
+
+    fn open(folder: &Path, config: &LogConfig, registry: &Registry) -> Appender {
+        let settings = LogSettings {
+            folder: folder.to_owned(),
+            config: config.clone(),
+        };
+        let opening = Opening {
+            split_name: "log/mqtt".to_owned(),
+            resume: None,
+            kept: KeptPositions::default(),
+            keep_last: 0,
+            clock: Clock::Fixed(42),
+            metrics: LogMetrics::new(registry),
+            positions_lost: SourceMetrics::new(registry).positions_lost,
+        };
+        Appender::open(&settings, opening).unwrap().0
+    }
+
+    /// What is appended of a queue, which packets of connection 2 are acknowledged, and the log's
+    /// messages after it.
+    struct Logged {
+        acknowledged: Vec<u16>,
+        contents: Vec<String>,
+        idle: bool,
+        metrics: String,
+    }
+
+    fn log(folder: &Path, handed: Vec<Handed>, config: &LogConfig, stop: &StopSignal) -> Logged {
+        let registry = Registry::new("test");
+        let appender = open(folder, config, &registry);
+        let (producer, consumer) = queue(1_000_000);
+        for item in handed {
+            producer.push(item, 100).unwrap();
+        }
+        drop(producer);
+        let acks = Acks::default();
+        let progress = Arc::clone(appender.progress());
+        let repeats = known(&appender).unwrap();
+        let metrics = SourceMetrics::new(&registry);
+        let logging = Logging::new(appender, repeats, &context(), &metrics, &acks);
+        logging.run(consumer, stop).unwrap();
+        let mut acknowledged = Vec::new();
+        acks.send(2, |ack| {
+            acknowledged.push(ack.packet_id);
+            true
+        });
+        assert!(acks.are_done());
+        assert!(progress.now().ended);
+        let mut reader = crate::durable::LogReader::open(folder, 0).unwrap();
+        let mut records = Vec::new();
+        while reader.read(1_000_000, &mut records).unwrap() > 0 {}
+        let contents = records.iter().map(|record| {
+            let entry = Entry::decode(&record.bytes).unwrap();
+            String::from_utf8_lossy(entry.payload).into_owned()
+        });
+        Logged {
+            acknowledged,
+            contents: contents.collect(),
+            idle: progress.now().idle,
+            metrics: Registry::text([&registry]),
+        }
+    }
+
+    fn settings() -> [LogConfig; 2] {
+        let always = LogConfig {
+            fsync: Fsync::Always(Always::Always),
+            ..LogConfig::default()
+        };
+        [LogConfig::default(), always]
+    }
+
+    #[test]
+    fn all_messages_are_acknowledged_in_order_and_those_to_keep_are_appended() {
+        for config in settings() {
+            let folder = tempfile::tempdir().unwrap();
+            let handed = vec![
+                message("a", 1, false, 2),
+                message("", 2, false, 2),
+                message("b", 0, false, 2),
+                message("01234567890", 3, false, 2),
+                Handed::Event(SourceEvent::Idle(SplitId(0))),
+                message("c", 4, false, 2),
+            ];
+            let logged = log(folder.path(), handed, &config, &StopSignal::default());
+            assert_eq!(logged.contents, ["a", "b", "c"]);
+            assert_eq!(logged.acknowledged, [1, 2, 3, 4]);
+            assert!(!logged.idle, "a message came after that");
+        }
+    }
+
+    #[test]
+    fn what_comes_again_is_acknowledged_and_not_appended() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = LogConfig::default();
+        let first = vec![
+            message("a", 1, false, 1),
+            message("b", 2, false, 1),
+            message("c", 3, false, 1),
+            Handed::Event(SourceEvent::Active(SplitId(0))),
+            // The connection was lost; "a" was acknowledged and its packet id belongs to another.
+            message("b", 2, true, 2),
+            message("c", 3, true, 2),
+            message("d", 1, true, 2),
+            Handed::Event(SourceEvent::Idle(SplitId(0))),
+        ];
+        let logged = log(folder.path(), first, &config, &StopSignal::default());
+        assert_eq!(logged.contents, ["a", "b", "c", "d"]);
+        assert_eq!(logged.acknowledged, [2, 3, 1]);
+        assert!(logged.idle);
+        assert!(
+            logged
+                .metrics
+                .contains("weir_log_repeated_total{pipeline=\"test\"} 2\n"),
+            "{}",
+            logged.metrics
+        );
+
+        // The last record is torn by a crash of the machine. It was not acknowledged.
+        let segment = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .unwrap();
+        let file = fs::File::options().write(true).open(segment).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        let second = vec![
+            message("c", 3, true, 2),
+            message("d", 1, true, 2),
+            // Not sent again, but the same as before.
+            message("b", 2, false, 2),
+        ];
+        let logged = log(folder.path(), second, &config, &StopSignal::default());
+        assert_eq!(logged.contents, ["a", "b", "c", "d", "b"]);
+        assert_eq!(logged.acknowledged, [3, 1, 2]);
+    }
+
+    #[test]
+    fn what_a_full_log_does_not_take_is_not_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = LogConfig {
+            max_bytes: 400,
+            ..LogConfig::default()
+        };
+        let handed = (1..=100).map(|id| message("a", id, false, 2)).collect();
+        let stop = StopSignal::default();
+        stop.stop();
+        let logged = log(folder.path(), handed, &config, &stop);
+        let count = logged.contents.len();
+        assert!((1..20).contains(&count), "{count}");
+        let expected: Vec<u16> = (1..).take(count).collect();
+        assert_eq!(logged.acknowledged, expected);
+        assert!(
+            logged
+                .metrics
+                .contains("weir_log_full_total{pipeline=\"test\"} 1\n"),
+            "{}",
+            logged.metrics
+        );
+    }
+}
