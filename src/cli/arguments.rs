@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Duration;
+use crate::pipeline::{InvalidName, Restore, check_savepoint_name};
 use crate::telemetry::log::LogFormat;
 
 /// A fleet's events in, a few well-made Prometheus series out.
@@ -29,6 +30,8 @@ Examples:
   weir validate pipelines/*.yaml                       check pipeline files
   weir run pipelines/connected-cars.yaml               run a pipeline until it is stopped
   weir run cars.yaml --input events.ndjson --output -  see what a pipeline makes of a file
+  weir savepoint create cars.yaml before-upgrade       keep the state of a pipeline that runs
+  weir run cars.yaml --restore before-upgrade          go on from there
   weir run cars.yaml --set write.remote_write.url=http://prometheus:9090/api/v1/write";
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +44,80 @@ pub(super) enum Command {
     Schema,
     /// Simulate a fleet of connected cars into a Prometheus.
     Demo(DemoArguments),
+    /// Make savepoints of a pipeline's state while it runs, and manage them.
+    #[command(subcommand)]
+    Savepoint(SavepointCommand),
+    /// Look into a pipeline's state.
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+/// What can be done with savepoints.
+#[derive(Debug, Subcommand)]
+pub(super) enum SavepointCommand {
+    /// Make a savepoint of a pipeline that runs, without stopping it.
+    Create(SavepointArguments),
+    /// List the savepoints of a pipeline.
+    List(StateArguments),
+    /// Show what is in a savepoint.
+    Show(SavepointArguments),
+    /// Delete a savepoint.
+    Delete(SavepointArguments),
+    /// Write a savepoint to a file, for another store or machine.
+    Export(SavepointFileArguments),
+    /// Take in a savepoint that was exported.
+    Import(SavepointFileArguments),
+}
+
+/// What can be seen of state.
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Show positions, watermarks, windows and sizes of the latest checkpoint, or of a savepoint.
+    Inspect(InspectArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StateArguments {
+    /// The pipeline file.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Set a value of the pipeline file, as for run.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) set: Vec<Setting>,
+    /// Where the weir that runs the pipeline listens.
+    #[arg(long, value_name = "ADDRESS", default_value = Listen::DEFAULT)]
+    pub(super) address: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SavepointArguments {
+    #[command(flatten)]
+    pub(super) state: StateArguments,
+    /// The savepoint.
+    #[arg(value_name = "NAME", value_parser = savepoint_name)]
+    pub(super) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SavepointFileArguments {
+    #[command(flatten)]
+    pub(super) savepoint: SavepointArguments,
+    /// The savepoint's file.
+    #[arg(value_name = "SAVEPOINT-FILE")]
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArguments {
+    #[command(flatten)]
+    pub(super) state: StateArguments,
+    /// A savepoint in place of the latest checkpoint.
+    #[arg(long, value_name = "NAME", value_parser = savepoint_name)]
+    pub(super) savepoint: Option<String>,
+}
+
+fn savepoint_name(text: &str) -> Result<String, InvalidName> {
+    check_savepoint_name(text).map(|()| text.to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +146,18 @@ pub(super) struct RunArguments {
     /// How long stopping may take; samples that are not written by then are given up.
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub(super) drain: Duration,
+    /// Which state to start from: latest (the newest checkpoint, if there is one), fresh (none), or
+    /// the name of a savepoint. With state.dir only.
+    #[arg(
+        long,
+        value_name = "STATE",
+        default_value = "latest",
+        conflicts_with = "input"
+    )]
+    pub(super) restore: Restore,
+    /// Start even where the pipeline has no use for some of the state any more, and drop that.
+    #[arg(long, conflicts_with = "input")]
+    pub(super) allow_dropped_state: bool,
 }
 
 #[derive(Debug, Args)]

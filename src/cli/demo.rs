@@ -17,11 +17,11 @@ use super::FAILED;
 use super::arguments::DemoArguments;
 use super::demo_source::{FleetSource, Span};
 use super::progress::Progress;
-use super::run::{conclude, listen_at, serve, watch};
+use super::run::{conclude, handles, listen_at, serve, watch};
 use super::signals::stop_on_signal;
 use crate::config::{self, Overrides, Pipeline};
 use crate::model::Clock;
-use crate::pipeline::{Options, Running, SourceOf};
+use crate::pipeline::{Options, PipelineError, Restore, Running, SourceOf, Supervisor};
 use crate::source::{FileProgress, SourceMetrics};
 
 /// The pipeline of the demo, the same that the repository shows.
@@ -63,29 +63,38 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<ExitCode> {
         workers: Some(workers),
         clock: Clock::System,
         progress: FileProgress::default(),
+        restore: Restore::Latest,
+        allow_dropped_state: false,
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let server = listen_at(&runtime, arguments.listen.address())?;
     let handle = runtime.handle().clone();
-    let source = SourceOf::Made(Box::new(move |registry| {
-        Box::new(FleetSource::new(
-            fleet,
-            span,
-            splits,
-            SourceMetrics::new(registry),
-        ))
-    }));
-    let running = [Running::start(&pipeline, source, &options, handle)?];
+    let mut fleet = Some(fleet);
+    let start = move || {
+        // The simulation cannot be repeated, so it is not restarted either.
+        let Some(fleet) = fleet.take() else {
+            return Err(PipelineError::Invalid("the fleet is used up".to_owned()));
+        };
+        let source = SourceOf::Made(Box::new(move |registry| {
+            Box::new(FleetSource::new(
+                fleet,
+                span,
+                splits,
+                SourceMetrics::new(registry),
+            ))
+        }));
+        Running::start(&pipeline, source, &options, handle.clone())
+    };
+    let running = [Supervisor::start("connected-cars", None, DRAIN, start)?];
     let health = serve(&runtime, server, &running);
-    let stops = running.iter().map(Running::stop_signal).collect();
-    stop_on_signal(runtime.handle(), stops).context("cannot handle signals")?;
+    stop_on_signal(runtime.handle(), handles(&running)).context("cannot handle signals")?;
     watch(&running, Some(Progress::live()));
     health.set_ready(false);
     let [running] = running;
-    let finished = running.finish(DRAIN);
+    let (finished, went_well) = conclude(running);
     let (events, samples) = (finished.status.events, finished.written.written);
     // A receiver may refuse everything, and then nothing has arrived.
-    let went_well = conclude("connected-cars", finished) && (samples > 0 || events == 0);
+    let went_well = went_well && (samples > 0 || events == 0);
     runtime.shutdown_background();
     println!(
         "{} events in, {} samples out: {} events a sample",

@@ -9,7 +9,11 @@ mod demo;
 mod demo_source;
 mod progress;
 mod run;
+mod running_savepoints;
+mod savepoint;
 mod signals;
+mod state;
+mod table;
 mod validate;
 
 use std::process::ExitCode;
@@ -35,6 +39,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Validate(validate) => validate::validate(&validate),
         Command::Schema => print_schema(),
         Command::Demo(demo) => demo::demo(&demo),
+        Command::Savepoint(command) => savepoint::savepoint(&command),
+        Command::State(command) => state::state(&command),
     };
     match result {
         Ok(code) => code,

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use super::FAILED;
 use super::arguments::{Listen, RunArguments};
@@ -16,8 +16,10 @@ use super::validate::settings;
 use crate::config::{self, Overrides, Pipeline};
 use crate::control::{Health, Server};
 use crate::model::Clock;
-use crate::pipeline::{Finished, Options, Running, SourceOf};
-use crate::source::{FileProgress, StopSignal};
+use crate::pipeline::{
+    Finished, Options, PipelineError, PipelineHandle, Restore, Running, SourceOf, Supervisor,
+};
+use crate::source::FileProgress;
 
 /// Runs pipelines until their input ends or a signal comes.
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
@@ -38,6 +40,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         .iter()
         .map(|file| config::load(file, &overrides))
         .collect::<Result<Vec<_>, _>>()?;
+    for pipeline in &pipelines {
+        expect_state(arguments, pipeline)?;
+    }
     if let Some(output) = arguments.output.as_deref().filter(|output| *output != "-") {
         expect_other_than_input(output, &pipelines)?;
         // The writer appends; a run begins with an empty file.
@@ -51,44 +56,68 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let server = listen_at(&runtime, listen)?;
     let progress = FileProgress::default();
+    let drain = arguments.drain.to_std();
     let mut running = Vec::new();
-    for pipeline in &pipelines {
-        let options = options(pipeline, arguments.workers, &progress);
-        let started = Running::start(pipeline, SourceOf::File, &options, runtime.handle().clone())
-            .with_context(|| format!("pipeline {}", pipeline.name))?;
-        running.push(started);
+    for pipeline in pipelines {
+        let options = options(&pipeline, arguments, &progress);
+        let name = pipeline.name.clone();
+        running.push(
+            supervise(pipeline, options, drain, runtime.handle().clone())
+                .with_context(|| format!("pipeline {name}"))?,
+        );
     }
     let health = serve(&runtime, server, &running);
-    let stops = running.iter().map(Running::stop_signal).collect();
-    stop_on_signal(runtime.handle(), stops).context("cannot handle signals")?;
+    stop_on_signal(runtime.handle(), handles(&running)).context("cannot handle signals")?;
     let shown = (!arguments.input.is_empty()).then(|| Progress::of_files(progress));
     watch(&running, shown);
     health.set_ready(false);
-    let went_well = finish(running, arguments.drain.to_std());
+    // They drain side by side, on their own threads; all are waited for.
+    let ended: Vec<_> = running.into_iter().map(conclude).collect();
     runtime.shutdown_background();
-    Ok(if went_well {
+    Ok(if ended.into_iter().all(|(_, went_well)| went_well) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)
     })
 }
 
-/// Finishes pipelines side by side, so that all of them together take no longer than `drain`;
-/// whether all went well.
-fn finish(running: Vec<Running>, drain: Duration) -> bool {
-    thread::scope(|scope| {
-        let finish = |pipeline: Running| {
-            let name = pipeline.name().to_owned();
-            conclude(&name, pipeline.finish(drain))
-        };
-        let threads: Vec<_> = running
-            .into_iter()
-            .map(|pipeline| scope.spawn(move || finish(pipeline)))
-            .collect();
-        let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-        results
-            .into_iter()
-            .all(|went_well| went_well.unwrap_or(false))
+/// Options that are about state make sense only where some is kept.
+fn expect_state(arguments: &RunArguments, pipeline: &Pipeline) -> Result<()> {
+    let option = match &arguments.restore {
+        Restore::Latest if arguments.allow_dropped_state => "--allow-dropped-state",
+        Restore::Latest => return Ok(()),
+        Restore::Fresh | Restore::Savepoint(_) => "--restore",
+    };
+    let Some(state) = &pipeline.state else {
+        anyhow::bail!(
+            "pipeline {} keeps no state, so {option} has no meaning; set state.dir, or remove it",
+            pipeline.name
+        );
+    };
+    if arguments.restore == Restore::Fresh {
+        tracing::warn!(
+            pipeline = pipeline.name,
+            state = %state.location(),
+            "starting without state; checkpoints are kept until new ones take their place, \
+             savepoints until they are deleted"
+        );
+    }
+    Ok(())
+}
+
+/// Starts a pipeline that is started again when it fails.
+fn supervise(
+    pipeline: Pipeline,
+    mut options: Options,
+    drain: Duration,
+    runtime: Handle,
+) -> Result<Supervisor, PipelineError> {
+    let (name, restart) = (pipeline.name.clone(), pipeline.restart);
+    Supervisor::start(&name, restart, drain, move || {
+        let running = Running::start(&pipeline, SourceOf::File, &options, runtime.clone())?;
+        // Where it started is for the first time; from then on it goes on from where it was.
+        options.restore = Restore::Latest;
+        Ok(running)
     })
 }
 
@@ -107,7 +136,7 @@ fn expect_other_than_input(output: &str, pipelines: &[Pipeline]) -> Result<()> {
     Ok(())
 }
 
-fn options(pipeline: &Pipeline, workers: Option<u32>, progress: &FileProgress) -> Options {
+fn options(pipeline: &Pipeline, arguments: &RunArguments, progress: &FileProgress) -> Options {
     // A file's events are judged against the start of the run, whatever its speed. A pipe may go on
     // for as long as a fleet sends.
     let is_file = |path: &str| fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
@@ -116,9 +145,11 @@ fn options(pipeline: &Pipeline, workers: Option<u32>, progress: &FileProgress) -
         _ => Clock::System,
     };
     Options {
-        workers: workers.map(|workers| workers as usize),
+        workers: arguments.workers.map(|workers| workers as usize),
         clock,
         progress: progress.clone(),
+        restore: arguments.restore.clone(),
+        allow_dropped_state: arguments.allow_dropped_state,
     }
 }
 
@@ -135,13 +166,8 @@ pub(super) fn listen_at(
 }
 
 /// Serves the health of pipelines, where there is a server; they are ready from now on.
-pub(super) fn serve(runtime: &Runtime, server: Option<Server>, running: &[Running]) -> Health {
-    let health = Health::new(
-        running
-            .iter()
-            .map(|pipeline| pipeline.registry().clone())
-            .collect(),
-    );
+pub(super) fn serve(runtime: &Runtime, server: Option<Server>, running: &[Supervisor]) -> Health {
+    let health = Health::new(handles(running));
     health.set_ready(true);
     if let Some(server) = server {
         let address = server.address();
@@ -151,14 +177,21 @@ pub(super) fn serve(runtime: &Runtime, server: Option<Server>, running: &[Runnin
     health
 }
 
-/// Waits until every pipeline has ended or is to stop. One that fails stops itself.
-pub(super) fn watch(running: &[Running], mut progress: Option<Progress>) {
-    let stops: Vec<_> = running.iter().map(Running::stop_signal).collect();
+/// What signals and the server know of pipelines.
+pub(super) fn handles(running: &[Supervisor]) -> Vec<PipelineHandle> {
+    running
+        .iter()
+        .map(|pipeline| pipeline.handle().clone())
+        .collect()
+}
+
+/// Waits until every pipeline has ended for good or is to stop.
+pub(super) fn watch(running: &[Supervisor], mut progress: Option<Progress>) {
     let goes_on =
-        |(pipeline, stop): (&Running, &StopSignal)| !pipeline.is_finished() && !stop.is_stopped();
-    while running.iter().zip(&stops).any(goes_on) {
+        |pipeline: &Supervisor| !pipeline.is_finished() && !pipeline.handle().is_stopped();
+    while running.iter().any(goes_on) {
         if let (Some(progress), [pipeline, ..]) = (&mut progress, running) {
-            progress.update(&pipeline.status());
+            progress.update(&pipeline.handle().status());
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -167,13 +200,16 @@ pub(super) fn watch(running: &[Running], mut progress: Option<Progress>) {
     }
 }
 
-/// Says what became of a pipeline; whether it went well.
-pub(super) fn conclude(name: &str, finished: Finished) -> bool {
+/// Waits for a pipeline's end and says what became of it: that, and whether it went well.
+pub(super) fn conclude(running: Supervisor) -> (Finished, bool) {
+    let name = running.handle().name().to_owned();
+    let finished = running.finish();
     let Finished {
         status,
         written,
         error,
-    } = finished;
+    } = &finished;
+    let name = name.as_str();
     tracing::info!(
         pipeline = name,
         events = status.events,
@@ -184,7 +220,7 @@ pub(super) fn conclude(name: &str, finished: Finished) -> bool {
         unsent_samples = written.unsent,
         "finished"
     );
-    if let Some(error) = &error {
+    if let Some(error) = error {
         tracing::error!(pipeline = name, %error, "the pipeline has failed");
     }
     if let Some(error) = &written.error {
@@ -197,5 +233,6 @@ pub(super) fn conclude(name: &str, finished: Finished) -> bool {
             "samples could not be written in time and are lost"
         );
     }
-    error.is_none() && written.error.is_none() && written.unsent == 0
+    let went_well = error.is_none() && written.error.is_none() && written.unsent == 0;
+    (finished, went_well)
 }

@@ -3,16 +3,19 @@
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::source::StopSignal;
+use crate::pipeline::PipelineHandle;
 
 /// Exit code of a program that was interrupted twice.
 const INTERRUPTED: i32 = 130;
 
-/// From now on the first signal sets all stop signals, and the second ends the process.
+/// From now on the first signal stops all pipelines, and the second ends the process.
 ///
 /// # Errors
 /// The system takes no handlers.
-pub(super) fn stop_on_signal(runtime: &Handle, stops: Vec<StopSignal>) -> std::io::Result<()> {
+pub(super) fn stop_on_signal(
+    runtime: &Handle,
+    pipelines: Vec<PipelineHandle>,
+) -> std::io::Result<()> {
     let _guard = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -22,7 +25,7 @@ pub(super) fn stop_on_signal(runtime: &Handle, stops: Vec<StopSignal>) -> std::i
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping; a second signal ends at once");
-        stops.iter().for_each(StopSignal::stop);
+        pipelines.iter().for_each(PipelineHandle::stop);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

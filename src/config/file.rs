@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::decode::{EventConfig, Format};
 use crate::enrich::LookupConfig;
 use crate::model::Duration;
-use crate::source::{FileConfig, KafkaConfig, MqttConfig};
+use crate::source::{self, FileConfig, KafkaConfig, MqttConfig};
 use crate::window::{TimeConfig, WindowConfig};
 use crate::write::{self, dead_letters};
 
@@ -37,7 +37,7 @@ pub struct PipelineFile {
     /// Where records go that reached no window; without it they are counted and dropped.
     #[serde(default)]
     pub dead_letters: Option<dead_letters::Config>,
-    /// How a restart goes on. There are no checkpoints yet: Kafka keeps the positions.
+    /// What is kept on disk, so that a pipeline goes on where it was.
     #[serde(default)]
     pub state: StateConfig,
     /// How many workers decode and aggregate; one for each processor core where it is left out.
@@ -72,28 +72,75 @@ fn default_max_record_bytes() -> u32 {
     1_048_576
 }
 
-/// How a restart goes on.
+/// What is kept on disk, so that a pipeline goes on where it was.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateConfig {
-    /// The folder for checkpoints. This version writes none, and says so at the start.
+    /// The folder of the pipeline's state, for this pipeline alone. Without it there are no
+    /// checkpoints.
     pub dir: Option<String>,
-    /// When the way of a restart is brought up to date.
+    /// An object store that takes the checkpoints in place of the folder: s3://bucket/prefix or
+    /// file:///path. The folder is needed all the same.
+    pub checkpoints: Option<String>,
+    /// When a checkpoint is made, and how many are kept.
     pub checkpoint: CheckpointConfig,
+    /// The durable log of a source that cannot be read again.
+    pub log: Option<source::LogConfig>,
+    /// How a pipeline that has failed is started again.
+    pub restart: RestartConfig,
 }
 
-/// When the way of a restart is brought up to date.
+/// When a checkpoint is made, and how many are kept.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
-    /// How often Kafka's offsets are committed, with the windows that are written by then.
+    /// How often a checkpoint begins. Without a folder: how often Kafka's offsets are committed, with
+    /// the windows that are written by then.
     pub every: Duration,
+    /// How long a checkpoint may take before it is given up; 10m where it is left out.
+    pub timeout: Option<Duration>,
+    /// How long the pipeline runs between two checkpoints at least, where they take longer than
+    /// `every`; 0s where it is left out.
+    pub min_pause: Option<Duration>,
+    /// How many checkpoints are kept; 3 where it is left out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep: Option<u32>,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(5),
+            every: Duration::from_secs(10),
+            timeout: None,
+            min_pause: None,
+            keep: None,
+        }
+    }
+}
+
+/// How a pipeline that has failed is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestartConfig {
+    /// The wait before the first restart; it doubles with every further failure.
+    pub initial_delay: Duration,
+    /// The longest wait.
+    pub max_delay: Duration,
+    /// How many failures within `within` are followed by a restart; the next one ends the pipeline. 0
+    /// is none.
+    #[schemars(range(max = 10_000))]
+    pub max_failures: u32,
+    /// For how long a failure counts.
+    pub within: Duration,
+}
+
+impl Default for RestartConfig {
+    fn default() -> Self {
+        Self {
+            initial_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(60),
+            max_failures: 10,
+            within: Duration::from_secs(600),
         }
     }
 }

@@ -90,6 +90,8 @@ fn apply(overrides: &Overrides, document: &mut Document, problems: &mut Problems
         for kind in ["kafka", "mqtt", "file"] {
             document.remove(&["source".into(), kind.into()]);
         }
+        // To see what a pipeline makes of a file must not move the state of the one that runs.
+        document.remove(&["state".into()]);
         let paths = serde_json::json!({ "path": overrides.input }).to_string();
         replace(document, "--input", &["source", "file"], &paths, problems);
     }

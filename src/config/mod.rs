@@ -17,8 +17,12 @@ mod validate;
 pub use document::ReadError;
 pub use environment::process_variable;
 pub use file::{
-    CompletenessConfig, CompletenessDetail, MetricConfig, PerConfig, PipelineFile, SourceSection,
+    CompletenessConfig, CompletenessDetail, MetricConfig, PerConfig, PipelineFile, RestartConfig,
+    SourceSection,
 };
 pub use load::{LoadError, Overrides, load, load_text, schema};
-pub use pipeline::{Clocks, Completeness, Derived, Hold, Metric, Pipeline, Shape, Side, Top};
+pub use pipeline::{
+    CheckpointSettings, Clocks, Completeness, Derived, Hold, Metric, Pipeline, Shape, Side,
+    StateSettings, Top, checkpoints_below,
+};
 pub use report::{Problem, Problems};

@@ -1,12 +1,14 @@
 //! What a pipeline file means, checked and compiled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::file::RestartConfig;
 use crate::decode::{EventConfig, Format};
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::expr::{AggregateExpression, Program};
 use crate::model::{Duration, Schema};
+use crate::state::StoreLocation;
 use crate::window::aggregate::Output;
 use crate::window::{TimeConfig, Windows};
 use crate::write::dead_letters;
@@ -45,12 +47,56 @@ pub struct Pipeline {
     pub write: write::Config,
     /// Where records go that reached no window.
     pub dead_letters: Option<dead_letters::Config>,
-    /// The folder for checkpoints, of which this version has none.
-    pub state_dir: Option<String>,
+    /// What is kept on disk, where something is.
+    pub state: Option<StateSettings>,
     /// How often a source that keeps positions commits them.
     pub commit_every: Duration,
+    /// How it is started again after a failure. Nothing where it would begin anew: with files and
+    /// without state.
+    pub restart: Option<RestartConfig>,
     /// How many workers; one for each core where it is not said.
     pub workers: Option<usize>,
+}
+
+/// What is kept on disk, so that a pipeline goes on where it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The folder, for this pipeline alone, relative to the working folder.
+    pub dir: PathBuf,
+    /// The object store of the checkpoints; without it they are in the folder.
+    pub checkpoints: Option<StoreLocation>,
+    /// When a checkpoint is made, and how many are kept.
+    pub checkpoint: CheckpointSettings,
+    /// How the durable log of a source that cannot be read again is kept.
+    pub log: source::LogConfig,
+}
+
+impl StateSettings {
+    /// The store of the checkpoints and savepoints.
+    pub fn location(&self) -> StoreLocation {
+        match &self.checkpoints {
+            Some(location) => location.clone(),
+            None => StoreLocation::Rocks(checkpoints_below(&self.dir)),
+        }
+    }
+}
+
+/// The database of checkpoints and savepoints in a folder of state.
+pub fn checkpoints_below(dir: &Path) -> PathBuf {
+    dir.join("checkpoints")
+}
+
+/// When a checkpoint is made, and how many are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    /// From the beginning of a checkpoint to that of the next.
+    pub every: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// From the end of a checkpoint to the beginning of the next at least.
+    pub min_pause: Duration,
+    /// How many are kept, at least one.
+    pub keep: u32,
 }
 
 /// How the clocks of devices are judged.

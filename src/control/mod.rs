@@ -1,6 +1,9 @@
-//! The HTTP side: health and metrics.
+//! The HTTP side: health, metrics and savepoints.
 
+mod health;
 mod process;
+mod savepoints;
 mod server;
 
-pub use server::{ControlError, Health, Server};
+pub use health::Health;
+pub use server::{ControlError, Server};

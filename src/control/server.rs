@@ -1,8 +1,7 @@
-//! `/metrics`, `/-/healthy` and `/-/ready`, as Prometheus itself names them.
+//! The server: `/metrics`, `/-/healthy` and `/-/ready`, as Prometheus itself names them, and savepoints.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -11,8 +10,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use super::process;
-use crate::telemetry::Registry;
+use super::health::Health;
+use super::{process, savepoints};
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -27,28 +26,6 @@ pub enum ControlError {
         /// The system's words.
         reason: std::io::Error,
     },
-}
-
-/// What the server tells of.
-#[derive(Debug, Clone, Default)]
-pub struct Health {
-    registries: Vec<Registry>,
-    ready: Arc<AtomicBool>,
-}
-
-impl Health {
-    /// Of these pipelines; not ready yet.
-    pub fn new(registries: Vec<Registry>) -> Self {
-        Self {
-            registries,
-            ready: Arc::default(),
-        }
-    }
-
-    /// Whether the pipelines take input: from their start until they are stopped.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
-    }
 }
 
 /// A listening server.
@@ -81,7 +58,10 @@ impl Server {
             .route("/metrics", get(metrics))
             .route("/-/healthy", get(async || "weir is healthy.\n"))
             .route("/-/ready", get(ready))
-            .with_state(health);
+            .with_state(health.clone())
+            .merge(savepoints::routes(Arc::new(move |pipeline| {
+                health.savepoints(pipeline)
+            })));
         if let Err(error) = axum::serve(self.listener, routes).await {
             tracing::error!(%error, "the control server has ended");
         }
@@ -89,7 +69,7 @@ impl Server {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let mut text = Registry::text(&health.registries);
+    let mut text = health.metrics();
     text.push_str(&process::metrics());
     (
         [(
@@ -101,12 +81,8 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    if health.ready.load(Ordering::Acquire) {
-        (StatusCode::OK, "weir is ready.\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "weir is starting or stopping.\n",
-        )
+    match health.ready() {
+        Ok(()) => (StatusCode::OK, "weir is ready.\n".to_owned()),
+        Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons),
     }
 }

@@ -11,6 +11,7 @@ mod limits;
 mod lookups;
 mod metrics;
 mod sections;
+mod state;
 
 use super::check::suggest;
 use super::compile::Compiler;
@@ -44,6 +45,8 @@ pub(super) fn validate(
     validator.write(file);
     validator.dead_letters(file);
     validator.intervals(file);
+    let state = validator.state(file);
+    let restart = validator.restart(file);
     validator.event(file);
     // The clocks are judged before anything is looked up, and counted behind that.
     let device = validator.clock_device(file);
@@ -77,8 +80,9 @@ pub(super) fn validate(
         metrics,
         write: file.write.clone(),
         dead_letters: file.dead_letters.clone(),
-        state_dir: file.state.dir.clone(),
+        state,
         commit_every: file.state.checkpoint.every,
+        restart,
         workers: file.workers.map(|workers| workers as usize),
     })
 }

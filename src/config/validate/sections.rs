@@ -83,10 +83,6 @@ impl Validator<'_> {
     }
 
     pub(super) fn intervals(&mut self, file: &PipelineFile) {
-        if file.state.checkpoint.every.as_millis() == 0 {
-            let path = ["state".into(), "checkpoint".into(), "every".into()];
-            self.problem(&path, "must be longer than 0s");
-        }
         let time = &file.time;
         for (key, duration) in [
             ("idle_after", time.idle_after),
