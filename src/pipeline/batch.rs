@@ -3,11 +3,14 @@
 //! A partial lookup may have to wait for answers. So a batch on its way knows which lookup is next,
 //! and goes on from there when it is asked to.
 
+use std::sync::Arc;
+
 use crate::config::{Derived, Pipeline};
 use crate::decode::{DecodeMetrics, Decoder, InvalidPath, Rejected};
 use crate::enrich::{EventLookup, Looked, Waiting};
-use crate::model::{Batch, Clock, Interner, RecordBatch, SplitId, TimestampMs};
+use crate::model::{Batch, Clock, Interner, RecordBatch, Split, SplitId, TimestampMs};
 
+use super::clock_state::{ClockSnapshot, ClockStates};
 use super::clocks::{ClockStage, Judged, Quarantined};
 use super::splits::Splits;
 
@@ -76,7 +79,16 @@ impl Preparation {
             decoder,
             lookups,
             derived: pipeline.derived.clone(),
-            clocks,
+            clocks: clocks.map(|mut clocks| {
+                if pipeline
+                    .lookups
+                    .iter()
+                    .any(|(lookup, _)| lookup.is_partial())
+                {
+                    clocks.let_wait();
+                }
+                clocks
+            }),
             has_dead_letters: pipeline.dead_letters.is_some(),
         })
     }
@@ -170,6 +182,28 @@ impl Preparation {
 }
 
 impl Preparation {
+    /// From now on, splits that are assigned for the first time go on as a checkpoint says.
+    pub(super) fn restore(&mut self, clocks: Arc<ClockStates>) {
+        if let Some(stage) = &mut self.clocks {
+            stage.restore(clocks);
+        }
+    }
+
+    /// A split is read by this worker from now on.
+    pub(super) fn assign(&mut self, split: &Split, interner: &mut Interner) {
+        if let Some(clocks) = &mut self.clocks {
+            clocks.assign(split, interner);
+        }
+    }
+
+    /// What is known of the devices of each split, as of settled batches.
+    pub(super) fn freeze(&self) -> Vec<ClockSnapshot> {
+        self.clocks
+            .as_ref()
+            .map(ClockStage::freeze)
+            .unwrap_or_default()
+    }
+
     /// A split belongs to somebody else.
     pub(super) fn revoke(&mut self, split: SplitId) {
         if let Some(clocks) = &mut self.clocks {

@@ -1,14 +1,16 @@
 //! The budget of a metric's series: what is beyond it is put together in one group, `other`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
 use super::metrics::BudgetMetrics;
+use super::placed::Placed;
 use crate::config::Metric;
-use crate::model::{Column, Interner, Symbol, TimestampMs};
+use crate::model::{Column, Corrupt, Interner, Symbol, TimestampMs};
 use crate::telemetry::LogLimit;
 use crate::window::Groups;
 use crate::window::aggregate::AggregateKind;
@@ -31,7 +33,10 @@ pub(super) struct Budget {
     metric: String,
     labels: Vec<String>,
     limit: usize,
-    placed: HashMap<Box<[Symbol]>, TimestampMs, FixedState>,
+    /// The place of each series.
+    places: HashMap<Box<[Symbol]>, usize, FixedState>,
+    /// Shared with a checkpoint that is being written: copied where it then changes.
+    placed: Arc<Placed>,
     metrics: BudgetMetrics,
     log: LogLimit,
 }
@@ -43,10 +48,34 @@ impl Budget {
             metric: metric.name.to_string(),
             labels: metric.by.iter().map(|(name, _)| name.to_string()).collect(),
             limit: metric.max_series?,
-            placed: HashMap::with_hasher(FixedState::with_seed(0)),
+            places: HashMap::with_hasher(FixedState::with_seed(0)),
+            placed: Arc::new(Placed::new(metric.by.len())),
             metrics,
             log: LogLimit::every(TELL_EVERY),
         })
+    }
+
+    /// Which series have a place now.
+    pub(super) fn freeze(&self) -> Arc<Placed> {
+        self.placed.clone()
+    }
+
+    /// Takes over the places of a checkpoint.
+    ///
+    /// # Errors
+    /// A series has two places.
+    pub(super) fn restore(&mut self, placed: Arc<Placed>) -> Result<(), Corrupt> {
+        if placed.len() == 0 {
+            return Ok(());
+        }
+        let known = self.places.len();
+        self.places.extend(placed.series().zip(0..));
+        if known > 0 || self.places.len() != placed.len() {
+            let reason = "a series has two places".to_owned();
+            return Err(Corrupt { offset: 0, reason });
+        }
+        self.placed = placed;
+        Ok(())
     }
 
     /// The groups of a window, those beyond the budget merged into one.
@@ -118,17 +147,20 @@ impl Budget {
         interner: &Interner,
     ) -> Option<HashSet<Box<[Symbol]>, FixedState>> {
         let mut new = Vec::new();
+        let placed = Arc::make_mut(&mut self.placed);
         for key in &keys {
-            match self.placed.get_mut(key) {
+            let place = self.places.get(key).copied();
+            match place.and_then(|place| placed.last.get_mut(place)) {
                 Some(last) => *last = end,
                 None => new.push(key),
             }
         }
-        if self.placed.len() + new.len() > self.limit {
-            let is_kept = |last: &TimestampMs| end.saturating_sub(*last) < FORGET_AFTER_MS;
-            self.placed.retain(|_, last| is_kept(last));
+        if placed.len() + new.len() > self.limit {
+            placed.retain(|last| end.saturating_sub(last) < FORGET_AFTER_MS);
+            self.places.clear();
+            self.places.extend(placed.series().zip(0..));
         }
-        let free = self.limit.saturating_sub(self.placed.len());
+        let free = self.limit.saturating_sub(placed.len());
         if new.len() > free {
             let texts = |key: &[Symbol]| -> Vec<String> {
                 let text = |symbol: &Symbol| interner.text(*symbol).to_owned();
@@ -137,12 +169,10 @@ impl Budget {
             new.sort_by_cached_key(|key| texts(key));
         }
         let excess: HashSet<_, _> = new.iter().skip(free).map(|key| (*key).clone()).collect();
-        let placed: Vec<_> = new
-            .iter()
-            .take(free)
-            .map(|key| ((*key).clone(), end))
-            .collect();
-        self.placed.extend(placed);
+        for key in new.iter().take(free) {
+            self.places.insert((*key).clone(), placed.len());
+            placed.add(key, end);
+        }
         self.metrics
             .over
             .set(i64::try_from(excess.len()).unwrap_or(i64::MAX));

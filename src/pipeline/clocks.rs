@@ -1,10 +1,12 @@
 //! Which events a worker holds for those of wrong clocks, and what becomes of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::clock_metrics::{ClockMetrics, ClockShare, State};
+use super::clock_state::{ClockSnapshot, ClockStates};
 use crate::config::Clocks as Description;
-use crate::model::{Batch, Column, Interner, SplitId, Symbol, TimestampMs};
+use crate::model::{Batch, Column, Interner, Split, SplitId, Symbol, TimestampMs};
 use crate::window::clock::{self, ClockState};
 
 /// How a device's clock is wrong, and the values of the fields that it is counted by.
@@ -18,7 +20,13 @@ pub(super) struct ClockStage {
     quarantine: bool,
     device: usize,
     by: Vec<usize>,
-    splits: BTreeMap<SplitId, clock::Clocks>,
+    /// Shared with a checkpoint that is being written: copied where they then change.
+    splits: BTreeMap<SplitId, Arc<clock::Clocks>>,
+    /// The same as of settled batches only, where batches wait between judgement and settlement.
+    settled: Option<BTreeMap<SplitId, Arc<clock::Clocks>>>,
+    names: BTreeMap<SplitId, Arc<str>>,
+    /// What a checkpoint says of the splits of all workers. It takes effect when a split is assigned.
+    restored: Arc<ClockStates>,
     /// The devices whose clocks are wrong, with what they are counted by.
     skewed: BTreeMap<(SplitId, u32), Counted>,
     counts: BTreeMap<Counted, u64>,
@@ -33,6 +41,15 @@ pub(super) struct Judged {
     pub(super) marks: Vec<TimestampMs>,
     skewed: Vec<(u64, State)>,
     changed: Vec<(u64, u32, ClockState)>,
+    /// What was judged, where that is to be repeated when the batch is settled.
+    rows: Option<JudgedRows>,
+}
+
+#[derive(Debug)]
+struct JudgedRows {
+    devices: Vec<Symbol>,
+    times: Vec<TimestampMs>,
+    received: Vec<TimestampMs>,
 }
 
 /// An event that was dropped because of its clock.
@@ -53,6 +70,9 @@ impl ClockStage {
             device: description.device,
             by: description.by.iter().map(|(_, column)| *column).collect(),
             splits: BTreeMap::new(),
+            settled: None,
+            names: BTreeMap::new(),
+            restored: Arc::default(),
             skewed: BTreeMap::new(),
             counts: BTreeMap::new(),
             changed: true,
@@ -60,14 +80,55 @@ impl ClockStage {
         }
     }
 
+    /// From now on, batches may wait between their judgement and their settlement, and what is saved
+    /// is of settled ones only.
+    pub(super) fn let_wait(&mut self) {
+        self.settled = Some(BTreeMap::new());
+    }
+
+    /// From now on, splits that are assigned for the first time go on as a checkpoint says.
+    pub(super) fn restore(&mut self, states: Arc<ClockStates>) {
+        self.restored = states;
+    }
+
+    /// A split is read by this worker from now on.
+    pub(super) fn assign(&mut self, split: &Split, interner: &mut Interner) {
+        let known = self.names.insert(split.id, split.name.clone());
+        if known.is_some() {
+            return;
+        }
+        let Some(clocks) = self
+            .restored
+            .clocks(&split.name, self.max_skew_ms, interner)
+        else {
+            return;
+        };
+        let clocks = Arc::new(clocks);
+        if let Some(settled) = &mut self.settled {
+            settled.insert(split.id, clocks.clone());
+        }
+        self.splits.insert(split.id, clocks);
+        self.changed = true;
+    }
+
+    /// What is known of the devices of each split that was assigned, as of settled batches.
+    pub(super) fn freeze(&self) -> Vec<ClockSnapshot> {
+        let splits = self.settled.as_ref().unwrap_or(&self.splits).iter();
+        let snapshot = splits.filter_map(|(split, clocks)| {
+            Some(ClockSnapshot {
+                split: self.names.get(split)?.clone(),
+                clocks: clocks.clone(),
+            })
+        });
+        snapshot.collect()
+    }
+
     /// Judges a batch as it was decoded.
     pub(super) fn judge(&mut self, batch: &Batch) -> Judged {
         let devices = batch.columns.get(self.device).map(Column::symbols);
-        let clocks = self
-            .splits
-            .entry(batch.split)
-            .or_insert_with(|| clock::Clocks::new(self.max_skew_ms));
-        let judgement = clocks.judge(devices.unwrap_or_default(), &batch.times, &batch.received);
+        let devices = devices.unwrap_or_default();
+        let clocks = clocks_of(batch.split, &mut self.splits, self.max_skew_ms);
+        let judgement = clocks.judge(devices, &batch.times, &batch.received);
         self.metrics
             .ahead_of_others
             .inc_by(judgement.ahead_of_others);
@@ -80,6 +141,11 @@ impl ClockStage {
         };
         let mut judged = Judged {
             marks: judgement.marks,
+            rows: self.settled.is_some().then(|| JudgedRows {
+                devices: devices.to_vec(),
+                times: batch.times.clone(),
+                received: batch.received.clone(),
+            }),
             ..Judged::default()
         };
         for (row, state) in judgement.skewed {
@@ -99,6 +165,10 @@ impl ClockStage {
     /// Counts the devices whose clocks were found to be wrong, or right again, and drops the events
     /// of wrong clocks where that is wanted. The batch has all its columns.
     pub(super) fn settle(&mut self, judged: &Judged, batch: &mut Batch) -> Vec<Quarantined> {
+        if let (Some(settled), Some(rows)) = (&mut self.settled, &judged.rows) {
+            let clocks = clocks_of(batch.split, settled, self.max_skew_ms);
+            clocks.judge(&rows.devices, &rows.times, &rows.received);
+        }
         for (position, device, state) in &judged.changed {
             self.uncount((batch.split, *device));
             if let Some(state) = State::of(*state) {
@@ -156,6 +226,9 @@ impl ClockStage {
     /// A split belongs to somebody else: what is known of its devices is forgotten.
     pub(super) fn revoke(&mut self, split: SplitId) {
         self.splits.remove(&split);
+        if let Some(settled) = &mut self.settled {
+            settled.remove(&split);
+        }
         let devices = self.skewed.range((split, 0)..=(split, u32::MAX));
         let devices: Vec<_> = devices.map(|(device, _)| *device).collect();
         for device in devices {
@@ -182,4 +255,14 @@ impl ClockStage {
         }
         self.metrics.publish(self.worker, share);
     }
+}
+
+/// The clocks of a split, to be changed.
+fn clocks_of(
+    split: SplitId,
+    splits: &mut BTreeMap<SplitId, Arc<clock::Clocks>>,
+    max_skew_ms: i64,
+) -> &mut clock::Clocks {
+    let new = || Arc::new(clock::Clocks::new(max_skew_ms));
+    Arc::make_mut(splits.entry(split).or_insert_with(new))
 }

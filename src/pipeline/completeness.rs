@@ -65,6 +65,16 @@ impl Fleet {
         })
     }
 
+    /// The end of the last window with events of any device.
+    pub(super) fn last_events(&self) -> TimestampMs {
+        self.last_events
+    }
+
+    /// There were events up to then.
+    pub(super) fn restore(&mut self, last_events: TimestampMs) {
+        self.last_events = self.last_events.max(last_events);
+    }
+
     /// Whether the window behind the one that ended at `formed` is told of, also where nothing came.
     pub(super) fn goes_on(&self, formed: TimestampMs) -> bool {
         formed.saturating_sub(self.last_events) < TOLD_SILENCE_MS

@@ -8,21 +8,30 @@ use crossbeam_channel::Sender;
 use crate::model::{Interner, Symbol, TimestampMs};
 use crate::window::{Groups, PaneKey};
 
-/// What workers say to owners. The messages of one worker arrive in order.
+/// Something that a worker says to an owner. What one worker says arrives in order.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// The worker.
+    pub(super) worker: usize,
+    /// What it says.
+    pub(super) message: Message,
+}
+
+/// What workers say to owners.
 #[derive(Debug)]
 pub(super) enum Message {
     /// Groups of a pane that a window needs now.
     Partials(Box<Partials>),
     /// The worker has sent all windows that end at or before this.
     Flushed {
-        /// The worker.
-        worker: usize,
         /// Up to when, ms since the epoch.
         watermark: TimestampMs,
         /// The furthest watermark of the worker's own splits: where all input has ended, `watermark`
         /// is the end of time, and this is when the last event was.
         reached: TimestampMs,
     },
+    /// What comes before belongs to this checkpoint, what comes after does not.
+    Barrier(u64),
     /// The worker sends nothing more.
     Done,
 }
@@ -79,12 +88,19 @@ pub(super) fn texts_of(groups: &Groups, interner: &Interner) -> Vec<(Symbol, Box
 /// A worker's ways to all owners.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
-    owners: Vec<Sender<Message>>,
+    worker: usize,
+    owners: Vec<Sender<Sent>>,
 }
 
 impl Exchange {
-    pub(super) fn new(owners: Vec<Sender<Message>>) -> Self {
-        Self { owners }
+    /// The ways of a worker to the owners, by their numbers.
+    pub(super) fn new(worker: usize, owners: Vec<Sender<Sent>>) -> Self {
+        Self { worker, owners }
+    }
+
+    /// The worker whose ways these are.
+    pub(super) fn worker(&self) -> usize {
+        self.worker
     }
 
     /// How many owners there are.
@@ -95,8 +111,9 @@ impl Exchange {
     /// Sends to one owner. An owner that has ended early has failed, and the pipeline with it, so
     /// the message is of no use to anybody.
     pub(super) fn send(&self, owner: usize, message: Message) {
+        let worker = self.worker;
         if let Some(sender) = self.owners.get(owner)
-            && sender.send(message).is_err()
+            && sender.send(Sent { worker, message }).is_err()
         {
             tracing::debug!(owner, "the owner has ended already");
         }

@@ -8,11 +8,12 @@ use super::emitter::Emitter;
 use super::held::Held;
 use super::metrics::MetricCounters;
 use super::series::SeriesCache;
+use super::snapshot::Forming;
 use super::stage::{kind_of, kinds_of};
 use crate::config::{Metric, Shape};
 use crate::enrich::SharedTable;
 use crate::expr::AggregateExpression;
-use crate::model::{Column, Interner, Sample, SplitId, Symbol, TimestampMs};
+use crate::model::{Column, Corrupt, Interner, Sample, SplitId, Symbol, TimestampMs};
 use crate::window::aggregate::{AggregateKind, Input, Origin};
 use crate::window::{Bounds, Ended, Extent, Groups};
 
@@ -152,6 +153,33 @@ impl Former {
         let fleet = self.fleet.as_ref();
         self.held.as_ref().is_some_and(|held| !held.is_empty())
             || fleet.is_some_and(|fleet| fleet.goes_on(formed))
+    }
+
+    /// What decides later samples, as it is now; the window that was formed last is not known here.
+    pub(super) fn freeze(&self) -> Forming {
+        Forming {
+            formed: TimestampMs::MIN,
+            held: self.held.as_ref().map(Held::freeze),
+            placed: self.budget.as_ref().map(Budget::freeze),
+            last_events: self.fleet.as_ref().map(Fleet::last_events),
+        }
+    }
+
+    /// Takes over what a checkpoint has of it.
+    ///
+    /// # Errors
+    /// Two owners had something of it, where there is only one.
+    pub(super) fn restore(&mut self, forming: Forming) -> Result<(), Corrupt> {
+        if let (Some(held), Some(memory)) = (&mut self.held, forming.held) {
+            held.restore(memory)?;
+        }
+        if let (Some(budget), Some(placed)) = (&mut self.budget, forming.placed) {
+            budget.restore(placed)?;
+        }
+        if let (Some(fleet), Some(last_events)) = (&mut self.fleet, forming.last_events) {
+            fleet.restore(last_events);
+        }
+        Ok(())
     }
 
     /// How many bytes are held of silent keys, about.

@@ -1,14 +1,17 @@
 //! The memory of `per … hold`: what each key said last, for windows in which it says nothing.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use prometheus::IntCounter;
 
 use super::forming::Rows;
+use super::held_memory::HeldMemory;
 use crate::config::{Metric, Shape};
-use crate::model::{Column, Interner, Symbol, TimestampMs, Trilean};
+use crate::expr::AggregateExpression;
+use crate::model::{Column, Corrupt, Interner, Symbol, TimestampMs, Trilean};
 
 /// The last rows of all keys, a slot each, of one metric.
 #[derive(Debug)]
@@ -16,14 +19,10 @@ pub(super) struct Held {
     hold_ms: i64,
     max_keys: usize,
     labels: usize,
+    /// The slot of each key.
     slots: HashMap<Symbol, usize, FixedState>,
-    keys: Vec<Symbol>,
-    /// `labels` symbols a slot.
-    label_symbols: Vec<Symbol>,
-    /// The named values, and the ends of the windows that they come from.
-    values: Vec<(Column, Vec<TimestampMs>)>,
-    /// The end of the last window in which each key had an event.
-    last: Vec<TimestampMs>,
+    /// Shared with a checkpoint that is being written: copied where it then changes.
+    memory: Arc<HeldMemory>,
     /// Keys that were not remembered because there were too many.
     refused: IntCounter,
 }
@@ -35,25 +34,44 @@ impl Held {
             return None;
         };
         let hold = hold.as_ref()?;
-        let empty = |value: &crate::expr::AggregateExpression| {
-            (Column::empty(value.data_type()), Vec::new())
-        };
+        let types = values.iter().map(AggregateExpression::data_type);
         Some(Self {
             hold_ms: hold.duration.as_signed_millis(),
             max_keys: hold.max_keys,
             labels: metric.by.len(),
             slots: HashMap::with_hasher(FixedState::with_seed(0)),
-            keys: Vec::new(),
-            label_symbols: Vec::new(),
-            values: values.iter().map(empty).collect(),
-            last: Vec::new(),
+            memory: Arc::new(HeldMemory::new(metric.by.len(), types)),
             refused,
         })
     }
 
     /// Whether there is nothing to hold.
     pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.memory.keys.is_empty()
+    }
+
+    /// What is held now.
+    pub(super) fn freeze(&self) -> Arc<HeldMemory> {
+        self.memory.clone()
+    }
+
+    /// Takes over what a checkpoint holds.
+    ///
+    /// # Errors
+    /// A key is held twice.
+    pub(super) fn restore(&mut self, memory: Arc<HeldMemory>) -> Result<(), Corrupt> {
+        if memory.keys.is_empty() {
+            return Ok(());
+        }
+        let known = self.slots.len();
+        let places = memory.keys.iter().copied().zip(0..);
+        self.slots.extend(places);
+        if known > 0 || self.slots.len() != memory.keys.len() {
+            let reason = "a key is held twice".to_owned();
+            return Err(Corrupt { offset: 0, reason });
+        }
+        self.memory = memory;
+        Ok(())
     }
 
     /// How many bytes it takes, about.
@@ -61,7 +79,7 @@ impl Held {
         let slot = size_of::<(Symbol, usize)>() + size_of::<Symbol>() + size_of::<TimestampMs>();
         let labels = self.labels * size_of::<Symbol>();
         let value = size_of::<f64>() + size_of::<TimestampMs>();
-        self.keys.capacity() * (slot + labels + self.values.len() * value)
+        self.memory.keys.capacity() * (slot + labels + self.memory.values.len() * value)
     }
 
     /// Remembers the rows of the window that ends at `end`, fills their NULLs with what is held, and
@@ -94,7 +112,7 @@ impl Held {
         });
         let new = keys.iter().filter(|key| !self.slots.contains_key(*key));
         // Where not all will be remembered, which ones must not depend on the order of arrival.
-        let too_many = self.keys.len() + new.count() > self.max_keys;
+        let too_many = self.memory.keys.len() + new.count() > self.max_keys;
         if too_many || twice {
             order.sort_by(|one, other| {
                 let labels = |row: usize| -> Vec<&str> {
@@ -129,24 +147,25 @@ impl Held {
         };
         let slot = match self.slots.get(&key) {
             Some(slot) => *slot,
-            None if self.keys.len() >= self.max_keys => return self.refused.inc(),
+            None if self.memory.keys.len() >= self.max_keys => return self.refused.inc(),
             None => self.add(key),
         };
+        let memory = Arc::make_mut(&mut self.memory);
         for index in 0..self.labels {
             let column = rows.columns.get(index).map(Column::symbols);
             let symbol = column.and_then(|column| column.get(row)).copied();
             if let (Some(label), Some(symbol)) = (
-                self.label_symbols.get_mut(slot * self.labels + index),
+                memory.label_symbols.get_mut(slot * self.labels + index),
                 symbol,
             ) {
                 *label = symbol;
             }
         }
-        if let Some(last) = self.last.get_mut(slot) {
+        if let Some(last) = memory.last.get_mut(slot) {
             *last = end;
         }
         let new = rows.columns.iter().skip(self.labels + 1);
-        for ((known, seen), new) in self.values.iter_mut().zip(new) {
+        for ((known, seen), new) in memory.values.iter_mut().zip(new) {
             if copy(new, row, known, slot)
                 && let Some(seen) = seen.get_mut(slot)
             {
@@ -156,16 +175,9 @@ impl Held {
     }
 
     fn add(&mut self, key: Symbol) -> usize {
-        let slot = self.keys.len();
+        let slot = self.memory.keys.len();
         self.slots.insert(key, slot);
-        self.keys.push(key);
-        self.label_symbols
-            .extend(std::iter::repeat_n(Symbol::NULL, self.labels));
-        self.last.push(TimestampMs::MIN);
-        for (column, seen) in &mut self.values {
-            column.push_null();
-            seen.push(TimestampMs::MIN);
-        }
+        Arc::make_mut(&mut self.memory).add(key);
         slot
     }
 
@@ -178,7 +190,7 @@ impl Held {
             .map(|key| self.slots.get(key).copied())
             .collect();
         let columns = rows.columns.iter_mut().skip(self.labels + 1);
-        for ((known, seen), column) in self.values.iter().zip(columns) {
+        for ((known, seen), column) in self.memory.values.iter().zip(columns) {
             for (row, slot) in slots.iter().enumerate() {
                 if let Some(slot) = slot
                     && is_null(column, row)
@@ -196,13 +208,13 @@ impl Held {
     }
 
     fn append_silent(&self, end: TimestampMs, rows: &mut Rows) {
-        for (slot, key) in self.keys.iter().enumerate() {
-            let silent = self.last.get(slot).is_some_and(|last| *last < end);
-            if !silent || !self.holds(&self.last, slot, end) {
+        for (slot, key) in self.memory.keys.iter().enumerate() {
+            let silent = self.memory.last.get(slot).is_some_and(|last| *last < end);
+            if !silent || !self.holds(&self.memory.last, slot, end) {
                 continue;
             }
             let start = slot * self.labels;
-            let labels = self.label_symbols.get(start..start + self.labels);
+            let labels = self.memory.label_symbols.get(start..start + self.labels);
             let symbols = labels.unwrap_or_default().iter().chain([key]);
             for (column, symbol) in rows.columns.iter_mut().zip(symbols) {
                 if let Column::Text(values) = column {
@@ -210,7 +222,7 @@ impl Held {
                 }
             }
             let columns = rows.columns.iter_mut().skip(self.labels + 1);
-            for ((known, seen), column) in self.values.iter().zip(columns) {
+            for ((known, seen), column) in self.memory.values.iter().zip(columns) {
                 let row = column.len();
                 column.push_null();
                 if self.holds(seen, slot, end) {
@@ -224,36 +236,16 @@ impl Held {
     /// Forgets the keys that the next window would not hold any more.
     fn forget(&mut self, end: TimestampMs) {
         let keeps = |last: &TimestampMs| end.saturating_sub(*last) < self.hold_ms;
-        if self.last.iter().all(keeps) {
+        if self.memory.last.iter().all(keeps) {
             return;
         }
-        let kept: Vec<usize> = (0..self.keys.len())
-            .filter(|slot| self.last.get(*slot).is_some_and(keeps))
+        let kept: Vec<usize> = (0..self.memory.keys.len())
+            .filter(|slot| self.memory.last.get(*slot).is_some_and(keeps))
             .collect();
-        self.keys = pick(&self.keys, &kept);
-        self.last = pick(&self.last, &kept);
-        let labels = self.labels;
-        let places: Vec<usize> = kept
-            .iter()
-            .flat_map(|slot| slot * labels..(slot + 1) * labels)
-            .collect();
-        self.label_symbols = pick(&self.label_symbols, &places);
-        for (column, seen) in &mut self.values {
-            *seen = pick(seen, &kept);
-            *column = match column {
-                Column::Number(values) => Column::Number(pick(values, &kept)),
-                Column::Boolean(values) => Column::Boolean(pick(values, &kept)),
-                Column::Text(values) => Column::Text(pick(values, &kept)),
-            };
-        }
+        self.memory = Arc::new(self.memory.pick(&kept));
         self.slots.clear();
-        self.slots.extend(self.keys.iter().copied().zip(0..));
+        self.slots.extend(self.memory.keys.iter().copied().zip(0..));
     }
-}
-
-fn pick<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
-    let value = |place: &usize| values.get(*place).copied();
-    places.iter().filter_map(value).collect()
 }
 
 fn is_null(column: &Column, row: usize) -> bool {

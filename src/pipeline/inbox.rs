@@ -1,11 +1,12 @@
 //! A worker's input: bounded, so that a slow worker holds back the source.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus::IntGauge;
 
+use super::split_state::SplitStates;
 use crate::model::{Split, SplitId};
 use crate::source::{self, SourceEvent, SourceOutput};
 use crate::window::Watermarks;
@@ -41,19 +42,46 @@ impl Inbox {
     }
 }
 
+/// Whether the input has ended, and how; clones tell the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InputEnd(Arc<AtomicU8>);
+
+impl InputEnd {
+    const INCOMPLETE: u8 = 1;
+    const COMPLETE: u8 = 2;
+
+    /// Whether it has ended while there was more to read.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::INCOMPLETE
+    }
+
+    fn set(&self, complete: bool) {
+        let end = if complete {
+            Self::COMPLETE
+        } else {
+            Self::INCOMPLETE
+        };
+        self.0.store(end, Ordering::Release);
+    }
+}
+
 /// The source's side: routes each split to its worker.
 #[derive(Debug, Clone)]
 pub(super) struct Router {
     workers: Vec<(Sender<Input>, IntGauge)>,
     watermarks: Arc<std::sync::Mutex<Watermarks>>,
+    /// How far splits were when the checkpoint was taken that the pipeline goes on from.
+    restored: Arc<SplitStates>,
     stopped: Arc<AtomicBool>,
     ended: bool,
+    end: InputEnd,
 }
 
 /// A router and the inboxes behind it, one for each gauge of waiting bytes.
 pub(super) fn inboxes(
     gauges: Vec<IntGauge>,
     watermarks: Arc<std::sync::Mutex<Watermarks>>,
+    restored: Arc<SplitStates>,
 ) -> (Router, Vec<Inbox>) {
     let mut workers = Vec::new();
     let mut inboxes = Vec::new();
@@ -66,8 +94,10 @@ pub(super) fn inboxes(
         Router {
             workers,
             watermarks,
+            restored,
             stopped: Arc::default(),
             ended: false,
+            end: InputEnd::default(),
         },
         inboxes,
     )
@@ -79,11 +109,17 @@ impl Router {
         self.stopped.store(true, Ordering::Release);
     }
 
+    /// Whether the input has ended.
+    pub(super) fn input_end(&self) -> InputEnd {
+        self.end.clone()
+    }
+
     /// Tells all workers that the input has ended, unless they know already.
     pub(super) fn close(&mut self, complete: bool) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.end.set(complete);
         for (sender, _) in &self.workers {
             if sender.send(Input::End { complete }).is_err() {
                 tracing::debug!("a worker has ended already");
@@ -104,11 +140,15 @@ impl SourceOutput for Router {
         }
         // A split holds back the watermark from the moment that it is known, not only once its
         // worker gets to it: another worker must not close windows in between.
-        if let SourceEvent::Assigned(Split { id, .. }) = &event {
+        if let SourceEvent::Assigned(Split { id, name }) = &event {
             let mut watermarks = self
                 .watermarks
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let restored = self.restored.get(name).and_then(|split| split.highest);
+            if let Some(highest) = restored {
+                watermarks.seed(*id, highest);
+            }
             watermarks.assign(*id);
         }
         let Some((sender, bytes)) = self.worker_of(event.split()) else {

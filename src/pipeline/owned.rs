@@ -7,10 +7,12 @@ use prometheus::IntCounter;
 
 use super::forming::{Former, Part};
 use super::metrics::MetricCounters;
+use super::pane::Pane;
+use super::snapshot::{Forming, Layout, OwnedPart, OwnedSnapshot};
 use super::stage::kinds_of;
 use crate::config::{Metric, Shape};
 use crate::enrich::SharedTable;
-use crate::model::{Interner, Sample, TimestampMs};
+use crate::model::{Corrupt, Interner, Sample, TimestampMs};
 use crate::window::aggregate::{AggregateKind, SymbolMap};
 use crate::window::{
     Bounds, END_OF_TIME, Ended, Groups, PaneKey, Sessions, SlidingPanes, WindowKind, Windows,
@@ -29,7 +31,7 @@ pub(super) struct OwnedMetric {
     /// Whether samples have the times of events.
     is_raw: bool,
     /// Panes that some workers may still have partials for.
-    pending: BTreeMap<PaneKey, Groups>,
+    pending: BTreeMap<PaneKey, Pane>,
     assembly: Assembly,
     former: Former,
     /// The end of the last window that was formed.
@@ -46,7 +48,7 @@ enum Assembly {
         sessions: Sessions,
         gap_ms: i64,
         /// Where they are gathered: sessions that have ended, by the end of their gathering.
-        gathered: Option<BTreeMap<TimestampMs, Vec<Ended>>>,
+        gathered: Option<BTreeMap<TimestampMs, Vec<Arc<Ended>>>>,
     },
 }
 
@@ -87,14 +89,123 @@ impl OwnedMetric {
 
     /// Takes in a worker's groups of a pane.
     pub(super) fn merge(&mut self, key: PaneKey, groups: Groups, symbols: &SymbolMap<'_>) {
-        match (self.pending.get_mut(&key), symbols) {
-            (Some(known), symbols) => known.merge(&groups, symbols),
-            (None, SymbolMap::Same) => drop(self.pending.insert(key, groups)),
-            (None, symbols) => {
-                let mut translated = Groups::new(self.key_width, &self.kinds);
-                translated.merge(&groups, symbols);
-                self.pending.insert(key, translated);
+        let pane = self.pending.entry(key).or_default();
+        pane.merge(groups, symbols, self.key_width, &self.kinds);
+    }
+
+    /// Everything that decides later samples, as it is now.
+    pub(super) fn freeze(&mut self) -> OwnedSnapshot {
+        let forming = self.forming();
+        let pending = self.pending.iter_mut();
+        let pending = pending.map(|(key, pane)| (*key, pane.freeze()));
+        let mut snapshot = OwnedSnapshot {
+            forming,
+            pending: pending.collect(),
+            sliding: Vec::new(),
+            sessions: None,
+            gathered: Vec::new(),
+        };
+        match &mut self.assembly {
+            Assembly::Tumbling => {}
+            Assembly::Sliding(panes) => snapshot.sliding = panes.freeze(),
+            Assembly::Session {
+                sessions, gathered, ..
+            } => {
+                snapshot.sessions = Some(sessions.freeze());
+                let gathered = gathered.iter().flatten();
+                let shared = gathered.map(|(end, ended)| (*end, ended.clone()));
+                snapshot.gathered = shared.collect();
             }
+        }
+        snapshot
+    }
+
+    /// What its parts in a checkpoint look like.
+    pub(super) fn layout(&self) -> Layout {
+        Layout {
+            key_width: self.key_width,
+            kinds: self.kinds.clone(),
+            forming: self.forming(),
+        }
+    }
+
+    fn forming(&self) -> Forming {
+        Forming {
+            formed: self.formed,
+            ..self.former.freeze()
+        }
+    }
+
+    /// Takes over a part of a checkpoint, whose groups are all this owner's.
+    ///
+    /// # Errors
+    /// It is no part of such a metric, or contradicts another one.
+    pub(super) fn restore(&mut self, part: OwnedPart) -> Result<(), Corrupt> {
+        let (width, kinds) = (self.key_width, &self.kinds);
+        let wrong = |reason: String| Err(Corrupt { offset: 0, reason });
+        match (part, &mut self.assembly) {
+            (OwnedPart::Forming(forming), _) => {
+                self.formed = self.formed.max(forming.formed);
+                return self.former.restore(forming);
+            }
+            (OwnedPart::Pane(key, groups), _) => {
+                let pane = self.pending.entry(key).or_default();
+                pane.merge(groups, &SymbolMap::Same, width, kinds);
+            }
+            (OwnedPart::Sliding(start, groups), Assembly::Sliding(panes)) => {
+                let pane = self.windows.pane(start);
+                if pane.start != start {
+                    return wrong(format!("no pane begins at {start}"));
+                }
+                panes.restore(start, groups);
+            }
+            (OwnedPart::Sessions(groups), Assembly::Session { sessions, .. }) => {
+                sessions.restore(groups);
+            }
+            (
+                OwnedPart::Gathered(end, ended),
+                Assembly::Session {
+                    gathered: Some(gathered),
+                    ..
+                },
+            ) => {
+                let known = gathered.entry(end).or_default();
+                known.extend(ended.into_iter().map(Arc::new));
+            }
+            (OwnedPart::Sliding(..), _) => {
+                return wrong("panes of sliding windows, of which there are none".to_owned());
+            }
+            (OwnedPart::Sessions(_) | OwnedPart::Gathered(..), _) => {
+                return wrong("sessions of a metric that has none such".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// That what was restored can be gone on with.
+    ///
+    /// # Errors
+    /// A window that was formed has events still to come in, or sessions are left that were gathered.
+    pub(super) fn check_restored(&self) -> Result<(), Corrupt> {
+        let mut ends = Vec::new();
+        ends.extend(self.pending.first_key_value().map(|(key, _)| key.due));
+        if let Assembly::Session {
+            gathered: Some(gathered),
+            ..
+        } = &self.assembly
+        {
+            ends.extend(gathered.first_key_value().map(|(end, _)| *end));
+        }
+        match ends.into_iter().min() {
+            Some(end) if end <= self.formed => Err(Corrupt {
+                offset: 0,
+                reason: format!(
+                    "something is left of the window that ends at {end}, and windows were formed up \
+                     to {}",
+                    self.formed
+                ),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -148,8 +259,8 @@ impl OwnedMetric {
 
     /// How many panes, groups and bytes are kept here, about.
     pub(super) fn state(&self) -> (usize, usize, usize) {
-        let groups: usize = self.pending.values().map(Groups::len).sum();
-        let bytes: usize = self.pending.values().map(Groups::byte_len).sum();
+        let groups: usize = self.pending.values().map(Pane::len).sum();
+        let bytes: usize = self.pending.values().map(Pane::byte_len).sum();
         let (panes, more_groups, more_bytes) = match &self.assembly {
             Assembly::Tumbling => (0, 0, 0),
             Assembly::Sliding(panes) => (panes.len(), panes.groups(), panes.byte_len()),
@@ -201,6 +312,9 @@ impl OwnedMetric {
             let Some((key, pane)) = self.pending.pop_first() else {
                 break;
             };
+            let Some(pane) = pane.into_groups() else {
+                continue;
+            };
             match &mut self.assembly {
                 Assembly::Sliding(panes) => panes.add(key.pane, &pane),
                 _ => groups = Some(pane),
@@ -235,7 +349,8 @@ impl OwnedMetric {
             && key.due <= until
             && let Some((_, pane)) = self.pending.pop_first()
         {
-            ended.extend(sessions.add(&pane));
+            let ending = pane.into_groups().and_then(|pane| sessions.add(&pane));
+            ended.extend(ending);
         }
         ended.extend(sessions.end(until));
         let Some(gathered) = gathered else {
@@ -248,7 +363,7 @@ impl OwnedMetric {
         };
         for ended in ended {
             for (end, part) in by_gathering(&ended, *gap_ms, &self.windows) {
-                gathered.entry(end).or_default().push(part);
+                gathered.entry(end).or_default().push(Arc::new(part));
             }
         }
         while let Some(entry) = gathered.first_entry()
@@ -257,11 +372,28 @@ impl OwnedMetric {
             let (end, ended) = entry.remove_entry();
             let parts: Vec<_> = ended
                 .into_iter()
-                .map(|ended| Part::of_sessions(ended, *gap_ms))
+                .map(|ended| Part::of_sessions(unshared(ended), *gap_ms))
                 .collect();
             self.former
                 .form(self.windows.window(end), parts, interner, samples);
         }
+    }
+}
+
+/// Sessions, copied where a checkpoint that is being written has them too.
+fn unshared(ended: Arc<Ended>) -> Ended {
+    Arc::try_unwrap(ended).unwrap_or_else(|shared| Ended {
+        groups: shared.groups.clone(),
+        spans: shared.spans.clone(),
+    })
+}
+
+/// Some of some sessions.
+pub(super) fn pick_ended(ended: &Ended, slots: &[u32]) -> Ended {
+    let span = |slot: &u32| ended.spans.get(*slot as usize).copied();
+    Ended {
+        groups: ended.groups.pick(slots),
+        spans: slots.iter().filter_map(span).collect(),
     }
 }
 
@@ -273,15 +405,8 @@ fn by_gathering(ended: &Ended, gap_ms: i64, windows: &Windows) -> Vec<(Timestamp
         let gathering = windows.next_end(end.saturating_sub(1));
         slots.entry(gathering).or_default().push(slot);
     }
-    let part = |slots: &[u32]| Ended {
-        groups: ended.groups.pick(slots),
-        spans: slots
-            .iter()
-            .filter_map(|slot| ended.spans.get(*slot as usize).copied())
-            .collect(),
-    };
     slots
         .into_iter()
-        .map(|(end, slots)| (end, part(&slots)))
+        .map(|(end, slots)| (end, pick_ended(ended, &slots)))
         .collect()
 }

@@ -1,8 +1,11 @@
 //! The owner of some series: merges their partial aggregates and forms their samples.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::exchange::{Message, Partials};
+use super::barrier_alignment::{Aligned, BarrierAlignment};
+use super::checkpoint::FrozenOwner;
+use super::exchange::{Message, Partials, Sent};
 use super::metrics::MetricCounters;
 use super::owned::OwnedMetric;
 use crate::config::Metric;
@@ -14,6 +17,7 @@ use crate::window::aggregate::SymbolMap;
 #[derive(Debug)]
 pub(super) struct Owner {
     metrics: Vec<OwnedMetric>,
+    alignment: BarrierAlignment,
     /// Up to when each worker has sent everything.
     flushed: Vec<TimestampMs>,
     /// The furthest watermark of any split.
@@ -46,6 +50,7 @@ impl Owner {
             metrics: metrics
                 .map(|(metric, counters)| OwnedMetric::new(metric, counters, tables))
                 .collect(),
+            alignment: BarrierAlignment::new(workers),
             flushed: vec![TimestampMs::MIN; workers],
             reached: TimestampMs::MIN,
             formed: TimestampMs::MIN,
@@ -53,34 +58,49 @@ impl Owner {
         }
     }
 
-    /// Whether no worker sends any more.
+    /// Whether no worker sends any more, and nothing waits.
     pub(super) fn is_done(&self) -> bool {
-        self.sending == 0
+        self.sending == 0 && self.alignment.held() == 0
     }
 
-    /// Takes a message; gives samples where it was the last one that windows waited for.
-    pub(super) fn receive(&mut self, message: Message, interner: &mut Interner) -> Option<Formed> {
+    /// Takes what a worker says. Gives the number of a checkpoint whose barriers are all there now: what
+    /// is known belongs to it, and has to be frozen before what [`release`](Self::release) gives is
+    /// received.
+    pub(super) fn receive(&mut self, sent: Sent, interner: &mut Interner) -> Option<u64> {
+        let Sent { worker, message } = match self.alignment.receive(sent) {
+            Aligned::Now(sent) => sent,
+            Aligned::Complete(checkpoint) => return Some(checkpoint),
+            Aligned::Waits => return None,
+        };
         match message {
             Message::Partials(partials) => self.merge(*partials, interner),
-            Message::Done => self.sending -= 1,
-            Message::Flushed {
-                worker,
-                watermark,
-                reached,
-            } => {
+            Message::Done => self.sending = self.sending.saturating_sub(1),
+            Message::Flushed { watermark, reached } => {
                 self.reached = self.reached.max(reached);
                 if let Some(flushed) = self.flushed.get_mut(worker) {
                     *flushed = watermark;
                 }
-                let slowest = self.flushed.iter().copied().min();
-                let watermark = slowest.unwrap_or(TimestampMs::MIN);
-                if watermark > self.formed {
-                    self.formed = watermark;
-                    return Some(self.form(interner));
-                }
             }
+            // The alignment keeps them.
+            Message::Barrier(_) => {}
         }
         None
+    }
+
+    /// What has waited for a checkpoint, in its order.
+    pub(super) fn release(&mut self) -> VecDeque<Sent> {
+        self.alignment.release()
+    }
+
+    /// Up to when all workers have sent everything.
+    fn flushed(&self) -> TimestampMs {
+        let slowest = self.flushed.iter().copied().min();
+        slowest.unwrap_or(TimestampMs::MIN)
+    }
+
+    /// Whether windows are to be formed.
+    pub(super) fn is_due(&self) -> bool {
+        self.flushed() > self.formed
     }
 
     fn merge(&mut self, partials: Partials, interner: &mut Interner) {
@@ -97,7 +117,7 @@ impl Owner {
     /// Forms the samples of all windows that are closed, or many of them; then it is to be called
     /// again.
     pub(super) fn form(&mut self, interner: &mut Interner) -> Formed {
-        let watermark = self.formed;
+        let watermark = self.flushed();
         let mut samples = Vec::new();
         let mut complete_until = watermark;
         for metric in &mut self.metrics {
@@ -107,10 +127,33 @@ impl Owner {
             }
             complete_until = complete_until.min(metric.complete_until(watermark));
         }
+        self.formed = watermark;
         Formed {
             samples,
             watermark: Some(complete_until),
         }
+    }
+
+    /// What is known here, frozen.
+    pub(super) fn freeze(&mut self) -> FrozenOwner {
+        FrozenOwner {
+            flushed: self.flushed(),
+            reached: self.reached,
+            metrics: self.metrics.iter_mut().map(OwnedMetric::freeze).collect(),
+        }
+    }
+
+    /// Begins where a checkpoint ends: all workers have sent everything up to `flushed` and windows
+    /// are formed up to there; the furthest watermark of any split was `reached`.
+    pub(super) fn restore(&mut self, flushed: TimestampMs, reached: TimestampMs) {
+        self.flushed.fill(flushed);
+        self.formed = flushed;
+        self.reached = reached;
+    }
+
+    /// A metric by its number.
+    pub(super) fn metric_mut(&mut self, number: usize) -> Option<&mut OwnedMetric> {
+        self.metrics.get_mut(number)
     }
 
     /// How many panes, groups and bytes are kept here for each metric, about.

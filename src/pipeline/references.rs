@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use tokio::runtime::Handle;
 
+use super::lookup_state::LookupState;
 use super::running::PipelineError;
 use crate::config::Pipeline;
 use crate::enrich::{
@@ -73,6 +74,20 @@ impl References {
             Reference::Service(_) | Reference::None => None,
         });
         tables.collect()
+    }
+
+    /// What a checkpoint says of the tables, in the order of their lookups. Services have none.
+    pub(super) fn states(&self, pipeline: &Pipeline) -> Vec<LookupState> {
+        let lookups = pipeline.lookups.iter().zip(self.tables());
+        let state = lookups.filter_map(|((config, _), shared)| {
+            let shared = shared?;
+            Some(LookupState {
+                lookup: config.lookup.clone(),
+                version: shared.version(),
+                rows: shared.table().rows() as u64,
+            })
+        });
+        state.collect()
     }
 
     /// The services that are asked for keys.

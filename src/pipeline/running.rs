@@ -6,41 +6,39 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tokio::runtime::Handle;
 
-use super::batch::Preparation;
+use super::assembly::{self, Parts};
+use super::checkpoint::{
+    self, CheckpointError, CheckpointMetrics, CheckpointerThread, OpenState, Restored,
+    RunningSavepoints, Saving, WorkerPort,
+};
 use super::clock_metrics::ClockMetrics;
-use super::clocks::ClockStage;
-use super::dead_letters::{self, Mailroom};
-use super::exchange::{Exchange, Message};
-use super::inbox::{Inbox, Router, inboxes};
+use super::dead_letters;
+use super::inbox::{Router, inboxes};
 use super::metrics::{MetricCounters, PipelineMetrics};
-use super::owner::Owner;
-use super::parked::Parked;
-use super::pending::Pending;
+use super::options::Options;
 use super::references::References;
+use super::savepoints::Savepoints;
 use super::splits::Splits;
-use super::stage::MetricStage;
-use super::worker::{Route, Shared, Worker};
+use super::worker::{Shared, restore};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::enrich::{LookupMetrics, PartialService, RefresherThread};
-use crate::model::{Clock, Interner, TimestampMs};
+use crate::model::TimestampMs;
 use crate::source::{
-    self, Alignment, FileProgress, SafePositions, Source, SourceError, StopSignal,
+    self, Alignment, KeptPositions, SafePositions, Source, SourceError, StopSignal,
 };
 use crate::telemetry::Registry;
-use crate::window::{END_OF_TIME, LatePolicy, Watermarks};
-use crate::write::{
-    self, DeadLetterHandle, DeadLetters, DeadLettersError, WriteError, WriteSummary, Writer,
-};
-
-/// The stack of a worker, bytes: records and expressions may be nested to their limits.
-const WORKER_STACK: usize = 8 << 20;
+use crate::window::{END_OF_TIME, Watermarks};
+use crate::write::{self, DeadLetters, DeadLettersError, WriteError, WriteSummary, Writer};
 
 /// How long a source may take to commit for the last time.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the store of the checkpoints may take to finish what it is doing.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a pipeline's events come from.
 #[expect(
@@ -55,19 +53,7 @@ pub enum SourceOf {
 }
 
 /// Makes a source, given the pipeline's registry.
-pub type MakeSource = Box<dyn FnOnce(&Registry) -> Box<dyn Source>>;
-
-/// How a pipeline is run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How many workers; the pipeline file's number, or one for each core, where it is not said.
-    pub workers: Option<usize>,
-    /// The clock of everything that judges events by the time of day. Bounded input takes one that
-    /// stands still.
-    pub clock: Clock,
-    /// Told how far files are read.
-    pub progress: FileProgress,
-}
+pub type MakeSource = Box<dyn FnOnce(&Registry) -> Box<dyn Source> + Send>;
 
 /// Why a pipeline could not start, or ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +67,9 @@ pub enum PipelineError {
     /// The dead letters.
     #[error(transparent)]
     DeadLetters(#[from] DeadLettersError),
+    /// The saved state.
+    #[error(transparent)]
+    State(#[from] CheckpointError),
     /// A lookup's table.
     #[error("lookup {lookup}: {reason}")]
     Lookup {
@@ -149,6 +138,9 @@ pub struct Running {
     outcomes: Receiver<Outcome>,
     writer: Writer,
     dead_letters: Option<DeadLetters>,
+    /// Where the pipeline has state.
+    checkpointer: Option<CheckpointerThread>,
+    savepoints: Option<Arc<RunningSavepoints>>,
     safe: SafePositions,
     refreshers: Vec<RefresherThread>,
     /// The services that are asked for keys.
@@ -161,7 +153,7 @@ pub struct Running {
 
 /// How a thread of the pipeline ended.
 #[derive(Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     Source(Result<(), SourceError>),
     Worker(Result<Splits, write::Stopped>),
     SourcePanicked,
@@ -192,13 +184,6 @@ impl Running {
         runtime: Handle,
     ) -> Result<Self, PipelineError> {
         let registry = Registry::new(&pipeline.name);
-        if let Some(dir) = &pipeline.state_dir {
-            tracing::warn!(
-                pipeline = pipeline.name,
-                dir,
-                "this version writes no checkpoints: a restart reads open windows again from Kafka"
-            );
-        }
         let workers = worker_count(pipeline, options);
         let metrics = PipelineMetrics::new(&registry);
         let decode = DecodeMetrics::new(&registry);
@@ -207,9 +192,15 @@ impl Running {
         let lookup_metrics = LookupMetrics::new(&registry);
         let (references, refreshers) =
             References::load(pipeline, lookup_metrics, &options.clock, &runtime)?;
+        // Before anything is read or written: what is there decides from where.
+        let mut state = OpenState::open(pipeline, options)?;
+        let resume = state.as_mut().map(OpenState::resume).unwrap_or_default();
+        let restored = state.as_mut().and_then(|state| state.restored.take());
+        let kept = KeptPositions::default();
         let source = match source {
             SourceOf::Made(make) => make(&registry),
             SourceOf::File => {
+                let positions = restored.iter().flat_map(Restored::positions);
                 let context = source::Context {
                     pipeline: pipeline.name.clone(),
                     idle_after: pipeline.time.idle_after,
@@ -218,18 +209,25 @@ impl Running {
                     needs_envelope: pipeline.needs_envelope,
                     clock: options.clock.clone(),
                     safe: safe.clone(),
+                    resume: positions.collect(),
+                    kept: kept.clone(),
+                    log: state.as_ref().map(OpenState::log),
                     alignment: alignment.clone(),
                     progress: options.progress.clone(),
                 };
                 source::build(&pipeline.source, context, &registry)?
             }
         };
-        let writer = Writer::start(&pipeline.write, workers, &registry, runtime)?;
+        let writer = Writer::start(&pipeline.write, workers, &registry, runtime, resume)?;
         let dead_letters = dead_letters::start(pipeline, &registry)?;
 
         let out_of_order_ms = pipeline.time.out_of_order.as_signed_millis();
         let max_drift_ms = pipeline.time.max_drift.as_signed_millis();
-        let watermarks = Watermarks::new(out_of_order_ms).with_max_drift(max_drift_ms);
+        let mut watermarks = Watermarks::new(out_of_order_ms).with_max_drift(max_drift_ms);
+        if let Some(restored) = &restored {
+            restored.restore_watermarks(&mut watermarks);
+            restored.tell_changed_tables(&references.states(pipeline));
+        }
         let watermarks = Arc::new(Mutex::new(watermarks));
         let watermark = Arc::new(AtomicI64::new(TimestampMs::MIN));
         let shared = Shared {
@@ -249,7 +247,9 @@ impl Running {
         let gauges = (0..workers)
             .map(|worker| metrics.inbox_bytes(worker))
             .collect();
-        let (router, inboxes) = inboxes(gauges, watermarks);
+        let splits = restored.as_ref().map(|restored| restored.splits.clone());
+        let splits = splits.unwrap_or_default();
+        let (router, inboxes) = inboxes(gauges, watermarks, splits);
         let parts = Parts {
             pipeline,
             references: &references,
@@ -264,7 +264,31 @@ impl Running {
         };
         let (outcome, outcomes) = unbounded();
         let stop = StopSignal::default();
-        let mut threads = parts.start_workers(inboxes, &writer, &outcome, &stop)?;
+        let mut savepoints = None;
+        let (checkpointer, ports) = match state {
+            None => (None, (0..workers).map(|_| WorkerPort::closed()).collect()),
+            Some(state) => {
+                let parts = checkpoint::Parts {
+                    saving: Saving::new(pipeline, references.states(pipeline), restored.as_ref()),
+                    writer: writer.handle(),
+                    kept,
+                    clock: options.clock.clone(),
+                    metrics: CheckpointMetrics::new(&registry),
+                    input: router.input_end(),
+                    stop: stop.clone(),
+                    state,
+                };
+                let stored = parts.state.stored_savepoints();
+                let (thread, ports) = CheckpointerThread::start(parts, workers)?;
+                savepoints = Some(Arc::new(RunningSavepoints::new(&thread, stored)));
+                (Some(thread), ports)
+            }
+        };
+        let mut built = parts.workers(inboxes, ports, &writer)?;
+        if let Some(restored) = &restored {
+            restore(&mut built, restored)?;
+        }
+        let mut threads = assembly::start(built, &outcome, &stop)?;
         let replayable = source.is_replayable();
         let source = start_source(source, router.clone(), stop.clone(), outcome)?;
         threads.push((source, "source"));
@@ -279,6 +303,8 @@ impl Running {
             outcomes,
             writer,
             dead_letters,
+            checkpointer,
+            savepoints,
             safe,
             refreshers,
             services: references.services(),
@@ -305,6 +331,12 @@ impl Running {
         self.stop.clone()
     }
 
+    /// The pipeline's savepoints, where it keeps state.
+    pub fn savepoints(&self) -> Option<Arc<dyn Savepoints>> {
+        let savepoints = self.savepoints.clone()?;
+        Some(savepoints)
+    }
+
     /// Whether all threads but the writer's have ended.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(|(thread, _)| thread.is_finished())
@@ -327,7 +359,7 @@ impl Running {
     /// Waits until the input has ended or the signal was set, and everything is written. Once the
     /// signal is set, this takes no longer than `drain`; samples that are not written by then are
     /// given up, and counted.
-    pub fn finish(self, drain: Duration) -> Finished {
+    pub fn finish(mut self, drain: Duration) -> Finished {
         let mut error = None;
         let mut deadline = None;
         let mut workers = self.workers;
@@ -336,6 +368,13 @@ impl Running {
         while workers > 0 && !worker_failed && deadline.is_none_or(|end| Instant::now() < end) {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
+            }
+            // The last checkpoint follows the end of the input, but does not wait for it for ever: a
+            // worker whose samples have no room takes no input.
+            if deadline.is_some_and(|end| Instant::now() + drain * 3 / 4 >= end)
+                && let Some(checkpointer) = &self.checkpointer
+            {
+                checkpointer.last();
             }
             // Half of the time is for answers, the other half for what is made of them.
             if deadline.is_some_and(|end| Instant::now() + drain / 2 >= end) {
@@ -360,6 +399,13 @@ impl Running {
                 Outcome::Source(_) | Outcome::SourcePanicked => error = outcome.source_error(),
             }
             workers -= usize::from(is_worker);
+        }
+        if let Some(mut checkpointer) = self.checkpointer.take()
+            && let Some(lost) = checkpointer.end(CHECKPOINT_PATIENCE)
+        {
+            // The state is somebody else's, and so are the series.
+            error = Some(PipelineError::State(lost.into()));
+            deadline = Some(Instant::now());
         }
         // Nothing is taken any more: a worker or source that still waits is set free.
         self.router.stop();
@@ -434,116 +480,6 @@ impl Running {
     }
 }
 
-/// What is needed to make workers.
-struct Parts<'a> {
-    pipeline: &'a Pipeline,
-    references: &'a References,
-    decode: &'a DecodeMetrics,
-    counters: &'a [MetricCounters],
-    dead_letters: Option<DeadLetterHandle>,
-    clocks: Option<ClockMetrics>,
-    shared: Shared,
-}
-
-impl Parts<'_> {
-    fn start_workers(
-        &self,
-        inboxes: Vec<Inbox>,
-        writer: &Writer,
-        outcome: &Sender<Outcome>,
-        stop: &StopSignal,
-    ) -> Result<Vec<(JoinHandle<()>, &'static str)>, PipelineError> {
-        let (senders, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|_| unbounded()).unzip();
-        let exchange = Exchange::new(senders);
-        let mut threads = Vec::new();
-        for (number, (inbox, partials)) in inboxes.into_iter().zip(receivers).enumerate() {
-            let worker = self.worker(number, inbox, partials, exchange.clone(), writer)?;
-            let (outcome, stop) = (outcome.clone(), stop.clone());
-            let thread = thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .stack_size(WORKER_STACK)
-                .spawn(move || {
-                    let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
-                    if !matches!(ended, Ok(Ok(_))) && !stop.is_stopped() {
-                        // The other workers would wait for this one's partials for ever.
-                        tracing::error!(worker = number, "the pipeline stops: a worker has failed");
-                        stop.stop();
-                    }
-                    report(
-                        &outcome,
-                        ended.map_or(Outcome::WorkerPanicked, Outcome::Worker),
-                    );
-                })?;
-            threads.push((thread, "worker"));
-        }
-        Ok(threads)
-    }
-
-    fn worker(
-        &self,
-        number: usize,
-        inbox: Inbox,
-        partials: Receiver<Message>,
-        exchange: Exchange,
-        writer: &Writer,
-    ) -> Result<Worker, PipelineError> {
-        let Pipeline { metrics, time, .. } = self.pipeline;
-        let (wake, answers) = bounded(1);
-        let lookups = self.references.lookups(self.pipeline, &wake)?;
-        // Without partial lookups nobody holds the other end.
-        let answers = match self.references.services().is_empty() {
-            true => never(),
-            false => answers,
-        };
-        let clocks = self.pipeline.clocks.as_ref().zip(self.clocks.clone());
-        let clocks = clocks.map(|(clocks, metrics)| ClockStage::new(number, clocks, metrics));
-        let (decode, clock) = (self.decode.clone(), &self.shared.clock);
-        let preparation = Preparation::build(self.pipeline, lookups, decode, clocks, clock)
-            .map_err(|error| PipelineError::Invalid(error.to_string()))?;
-        let stages = metrics.iter().zip(self.counters);
-        let shared = self.shared.clone();
-        let mut stages: Vec<_> = stages
-            .map(|(metric, counters)| MetricStage::new(metric, counters))
-            .collect();
-        if time.late == LatePolicy::Divert {
-            stages.iter_mut().for_each(MetricStage::divert_late);
-        }
-        let mailroom = |handle: &DeadLetterHandle| Mailroom::new(metrics, handle.clone());
-        Ok(Worker {
-            number,
-            inbox,
-            partials,
-            owner: Owner::new(
-                metrics,
-                exchange.owners(),
-                self.counters,
-                &self.references.tables(),
-            ),
-            exchange,
-            writer: writer.handle(),
-            preparation,
-            stages,
-            dead_letters: self.dead_letters.as_ref().map(mailroom),
-            routes: metrics.iter().map(Route::of).collect(),
-            state_gauges: metrics
-                .iter()
-                .map(|metric| shared.metrics.state_of(&metric.name))
-                .collect(),
-            interner_gauges: shared.metrics.interner(number),
-            splits: Splits::new(time.out_of_order.as_signed_millis()),
-            parked: Parked::default(),
-            shared,
-            interner: Interner::new(),
-            flushed: TimestampMs::MIN,
-            ending: false,
-            input_ended: false,
-            pending: Pending::default(),
-            answers,
-            is_full: false,
-        })
-    }
-}
-
 /// Bounded input is read by as many workers as there are files at most: a split is not divided.
 fn worker_count(pipeline: &Pipeline, options: &Options) -> usize {
     let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -581,7 +517,7 @@ fn start_source(
         })
 }
 
-fn report(to: &Sender<Outcome>, outcome: Outcome) {
+pub(super) fn report(to: &Sender<Outcome>, outcome: Outcome) {
     if to.send(outcome).is_err() {
         tracing::debug!("nobody waits for the pipeline any more");
     }

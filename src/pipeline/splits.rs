@@ -2,8 +2,10 @@
 //! again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use crate::model::{Batch, SplitId, TimestampMs};
+use super::split_state::{SplitState, SplitStates, Unwritten};
+use crate::model::{self, Batch, SplitId, TimestampMs};
 use crate::source::{Safe, SafePositions};
 
 /// The splits of one worker.
@@ -11,10 +13,18 @@ use crate::source::{Safe, SafePositions};
 pub(super) struct Splits {
     out_of_order_ms: i64,
     splits: BTreeMap<SplitId, Split>,
+    /// What a checkpoint says of the splits of all workers. A split's state takes effect when it is
+    /// assigned.
+    restored: Arc<SplitStates>,
 }
 
 #[derive(Debug, Default)]
 struct Split {
+    /// Its name, from its assignment on.
+    name: Option<Arc<str>>,
+    /// Whether its position is a checkpoint's, so that what an earlier run has committed elsewhere
+    /// says nothing.
+    is_restored: bool,
     /// Whether it is somebody else's now. What is known of it stays: where it comes back, its
     /// records are read again from the last commit on, and their events are in windows already.
     revoked: bool,
@@ -24,21 +34,47 @@ struct Split {
     origin: Option<u64>,
     /// The highest event time so far.
     highest: Option<TimestampMs>,
+    /// The highest event time of the records before `next`: others are decoded and wait for answers.
+    processed_highest: Option<TimestampMs>,
     /// Windows that end at or before this were written with the split's events by an earlier run.
     written: Option<TimestampMs>,
     /// Batches whose windows are not all written, oldest first.
     unwritten: VecDeque<Unwritten>,
-    /// The position after the last record.
-    next: u64,
+    /// The position after the last record that was processed, once one was.
+    next: Option<u64>,
 }
 
-/// A batch whose windows are not all written.
-#[derive(Debug)]
-struct Unwritten {
-    /// Its first position.
-    first: u64,
-    /// The latest end of its windows.
-    end: TimestampMs,
+impl Split {
+    /// A split goes on as a checkpoint says.
+    fn restored(state: &SplitState) -> Self {
+        Self {
+            name: Some(state.name.clone()),
+            is_restored: !state.revoked,
+            revoked: state.revoked,
+            // A source that begins too early must not make records count twice.
+            processed_before: state.processed_before.max(state.next),
+            origin: state.origin,
+            highest: state.highest,
+            processed_highest: state.highest,
+            written: state.written,
+            unwritten: state.unwritten.iter().copied().collect(),
+            next: state.next,
+        }
+    }
+
+    /// What a checkpoint says of it; nothing where it was never assigned.
+    fn state(&self) -> Option<SplitState> {
+        Some(SplitState {
+            name: self.name.clone()?,
+            revoked: self.revoked,
+            processed_before: self.processed_before,
+            origin: self.origin,
+            highest: self.processed_highest,
+            written: self.written,
+            unwritten: self.unwritten.iter().copied().collect(),
+            next: self.next,
+        })
+    }
 }
 
 impl Splits {
@@ -46,7 +82,32 @@ impl Splits {
         Self {
             out_of_order_ms,
             splits: BTreeMap::new(),
+            restored: Arc::default(),
         }
+    }
+
+    /// From now on, splits that are assigned for the first time go on as a checkpoint says. All
+    /// workers are given the same states: which of them a split is assigned to is not known before.
+    pub(super) fn restore(&mut self, states: Arc<SplitStates>) {
+        self.restored = states;
+    }
+
+    /// A split is read by this worker from now on.
+    pub(super) fn assign(&mut self, split: &model::Split) {
+        let restored = self.restored.get(&split.name);
+        let known = self.splits.entry(split.id).or_default();
+        if let Some(restored) = restored
+            && known.name.is_none()
+            && known.origin.is_none()
+        {
+            *known = Split::restored(restored);
+        }
+        known.name = Some(split.name.clone());
+    }
+
+    /// The splits that were assigned so far as they are now, of processed records only.
+    pub(super) fn snapshot(&self) -> Vec<SplitState> {
+        self.splits.values().filter_map(Split::state).collect()
     }
 
     /// Records of a split begin at `first`. Gives the position before which they were processed in
@@ -55,7 +116,10 @@ impl Splits {
         let split = self.splits.entry(split).or_default();
         if split.revoked && split.origin.is_some_and(|origin| first < origin) {
             // No commit of ours leads there: these are other records, of a topic made anew.
-            *split = Split::default();
+            *split = Split {
+                name: split.name.take(),
+                ..Split::default()
+            };
         }
         split.revoked = false;
         split.origin.get_or_insert(first);
@@ -105,26 +169,32 @@ impl Splits {
     }
 
     /// A batch of positions `first..next` was processed; its latest window ends at `end`, where it
-    /// had events.
+    /// had events. `highest` is what [`observe`](Self::observe) gave for it.
     pub(super) fn processed(
         &mut self,
         split: SplitId,
         first: u64,
         next: u64,
         end: Option<TimestampMs>,
+        highest: Option<TimestampMs>,
     ) {
         let split = self.splits.entry(split).or_default();
         // Records that are read again are accounted for by their first reading.
         let first = first.max(split.processed_before.unwrap_or_default());
-        split.next = split.next.max(next);
+        split.next = split.next.max(Some(next));
+        split.processed_highest = split.processed_highest.max(highest);
         if let Some(end) = end {
             split.unwritten.push_back(Unwritten { first, end });
         }
     }
 
-    /// An earlier run has written all windows up to `until` with a split's events.
+    /// An earlier run has written all windows up to `until` with a split's events. That run's state is
+    /// not this one's: where there is a checkpoint, it knows better.
     pub(super) fn set_written(&mut self, split: SplitId, until: TimestampMs) {
-        self.splits.entry(split).or_default().written = Some(until);
+        let split = self.splits.entry(split).or_default();
+        if !split.is_restored {
+            split.written = Some(until);
+        }
     }
 
     /// Up to when windows were written with a split's events by an earlier run.
@@ -150,7 +220,8 @@ impl Splits {
         acknowledged: TimestampMs,
     ) -> impl Iterator<Item = (SplitId, u64)> {
         let ours = self.splits.iter_mut().filter(|(_, split)| !split.revoked);
-        ours.map(move |(id, split)| {
+        // Of a split of which nothing was processed there is nothing to tell.
+        ours.filter_map(move |(id, split)| {
             while split
                 .unwritten
                 .front()
@@ -158,13 +229,8 @@ impl Splits {
             {
                 split.unwritten.pop_front();
             }
-            (
-                *id,
-                split
-                    .unwritten
-                    .front()
-                    .map_or(split.next, |batch| batch.first),
-            )
+            let first = split.unwritten.front().map(|batch| batch.first);
+            Some((*id, first.or(split.next)?))
         })
     }
 
@@ -172,13 +238,15 @@ impl Splits {
     pub(super) fn revoke(&mut self, split: SplitId) {
         if let Some(split) = self.splits.get_mut(&split) {
             split.revoked = true;
-            split.processed_before = Some(split.next);
+            split.is_restored = false;
+            split.processed_before = split.processed_before.max(split.next);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::split_state::all_of;
     use super::*;
 
     const A: SplitId = SplitId(3);
@@ -220,8 +288,8 @@ mod tests {
     fn records_that_are_read_again_after_a_revocation_do_not_count_again() {
         let mut splits = Splits::new(0);
         assert_eq!(splits.begin(A, 100), None);
-        splits.processed(A, 100, 110, Some(10_000));
-        splits.processed(A, 110, 120, Some(20_000));
+        splits.processed(A, 100, 110, Some(10_000), None);
+        splits.processed(A, 110, 120, Some(20_000), None);
         assert_eq!(
             splits.begin(A, 120),
             None,
@@ -231,7 +299,7 @@ mod tests {
         assert_eq!(splits.safe_positions(0).count(), 0);
 
         assert_eq!(splits.begin(A, 105), Some(120));
-        splits.processed(A, 105, 112, None);
+        splits.processed(A, 105, 112, None, None);
         let safe = |splits: &mut Splits, at| splits.safe_positions(at).collect::<Vec<_>>();
         assert_eq!(
             safe(&mut splits, 10_000),
@@ -239,26 +307,109 @@ mod tests {
             "as at the first reading"
         );
         assert_eq!(splits.begin(A, 112), Some(120));
-        splits.processed(A, 112, 125, Some(20_000));
+        splits.processed(A, 112, 125, Some(20_000), None);
         assert_eq!(splits.begin(A, 125), None);
         assert_eq!(safe(&mut splits, 20_000), [(A, 125)]);
 
         splits.revoke(A);
         assert_eq!(splits.begin(A, 0), None, "another topic of the same name");
-        splits.processed(A, 0, 10, Some(30_000));
+        splits.processed(A, 0, 10, Some(30_000), None);
         assert_eq!(safe(&mut splits, 20_000), [(A, 0)]);
     }
 
     #[test]
     fn a_position_is_safe_once_all_windows_before_it_are_written() {
         let mut splits = Splits::new(0);
-        splits.processed(A, 100, 110, Some(10_000));
-        splits.processed(A, 110, 120, Some(5_000));
-        splits.processed(A, 120, 130, Some(15_000));
-        splits.processed(A, 130, 140, None);
+        splits.processed(A, 100, 110, Some(10_000), None);
+        splits.processed(A, 110, 120, Some(5_000), None);
+        splits.processed(A, 120, 130, Some(15_000), None);
+        splits.processed(A, 130, 140, None, None);
         let mut safe = |at| splits.safe_positions(at).collect::<Vec<_>>();
         assert_eq!(safe(9_999), [(A, 100)]);
         assert_eq!(safe(10_000), [(A, 120)]);
         assert_eq!(safe(15_000), [(A, 140)]);
+    }
+
+    fn assigned(name: &str) -> model::Split {
+        let name = name.into();
+        model::Split { id: A, name }
+    }
+
+    /// Splits that go on as others were.
+    fn restored(from: &Splits) -> Splits {
+        let mut splits = Splits::new(2_000);
+        splits.restore(Arc::new(all_of([from.snapshot()], &SplitStates::new())));
+        splits
+    }
+
+    #[test]
+    fn a_snapshot_is_of_processed_records_only() {
+        let mut splits = Splits::new(2_000);
+        splits.assign(&assigned("a"));
+        assert_eq!(splits.snapshot()[0].position(), None);
+        assert_eq!(splits.safe_positions(0).count(), 0);
+        splits.begin(A, 100);
+        let first = splits.observe(&mut batch(&[10_000]), None);
+        splits.begin(A, 101);
+        let second = splits.observe(&mut batch(&[30_000]), None);
+        splits.processed(A, 100, 101, Some(15_000), first);
+        let state = &splits.snapshot()[0];
+        assert_eq!((state.position(), state.highest), (Some(101), Some(10_000)));
+        assert_eq!(splits.watermark(A), 28_000, "decoded records count here");
+        splits.processed(A, 101, 102, Some(35_000), second);
+        let state = &splits.snapshot()[0];
+        assert_eq!((state.position(), state.highest), (Some(102), Some(30_000)));
+        let unwritten: Vec<_> = state.unwritten.iter().map(|batch| batch.end).collect();
+        assert_eq!(unwritten, [15_000, 35_000]);
+    }
+
+    #[test]
+    fn a_restored_split_goes_on_and_counts_no_record_again() {
+        let mut before = Splits::new(2_000);
+        before.assign(&assigned("a"));
+        before.begin(A, 100);
+        let highest = before.observe(&mut batch(&[10_000]), None);
+        before.processed(A, 100, 110, Some(15_000), highest);
+
+        let mut splits = restored(&before);
+        splits.set_written(A, 7);
+        splits.assign(&assigned("a"));
+        splits.set_written(A, 8);
+        assert_eq!(
+            splits.written(A),
+            TimestampMs::MIN,
+            "the checkpoint decides"
+        );
+        let expected = SplitState {
+            processed_before: Some(110),
+            ..before.snapshot()[0].clone()
+        };
+        assert_eq!(splits.snapshot(), [expected]);
+        assert_eq!(splits.watermark(A), 8_000);
+        let safe: Vec<_> = splits.safe_positions(14_999).collect();
+        assert_eq!(safe, [(A, 100)], "its windows are not written yet");
+        assert_eq!(splits.begin(A, 50), Some(110), "the source began too early");
+        assert_eq!(splits.begin(A, 110), None);
+
+        let mut other = restored(&before);
+        other.assign(&assigned("b"));
+        assert_eq!(other.watermark(A), TimestampMs::MIN);
+        assert_eq!(other.begin(A, 3), None);
+    }
+
+    #[test]
+    fn a_split_that_was_somebody_elses_is_not_taken_back() {
+        let mut before = Splits::new(0);
+        before.assign(&assigned("a"));
+        before.begin(A, 100);
+        before.processed(A, 100, 110, None, None);
+        before.revoke(A);
+        assert_eq!(before.snapshot()[0].position(), None);
+        let mut splits = restored(&before);
+        splits.assign(&assigned("a"));
+        splits.set_written(A, 8);
+        assert_eq!(splits.written(A), 8, "somebody else has read on");
+        assert_eq!(splits.safe_positions(0).count(), 0);
+        assert_eq!(splits.begin(A, 105), Some(110));
     }
 }

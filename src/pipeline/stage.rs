@@ -9,7 +9,7 @@ use crate::config::{Completeness, Metric, Shape};
 use crate::expr::{AggregateCall, AggregateExpression, Program};
 use crate::model::{Batch, Column, DataType, Interner, Symbol, TimestampMs, Trilean};
 use crate::window::aggregate::{AggregateKind, Function, Origin};
-use crate::window::{Argument, Groups, LateRow, PaneKey, Rows, WindowKind, WindowStore};
+use crate::window::{Argument, Groups, LateRow, PaneKey, Piece, Rows, WindowKind, WindowStore};
 
 /// The aggregates that a metric keeps while its windows are open: those that its expressions name,
 /// in their order, and then the times of the first and last event where these are needed.
@@ -254,6 +254,17 @@ impl MetricStage {
     /// Takes out what windows that close at the watermark need.
     pub(super) fn close(&mut self, watermark: TimestampMs) -> Vec<(PaneKey, Groups)> {
         self.store.close(watermark)
+    }
+
+    /// The open panes as they are now, without copying them.
+    pub(super) fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {
+        self.store.freeze()
+    }
+
+    /// Begins anew behind the watermark up to which an earlier run has handed on its panes; what it had
+    /// open is its owners' now.
+    pub(super) fn restore(&mut self, closed: TimestampMs) {
+        self.store.restore(closed);
     }
 
     /// The end of the last window that a batch counts for whose latest event is at `latest` and behind

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::super::{Finished, Options, Running, SourceOf};
-use crate::config::{self, Overrides};
+use super::super::{Finished, Options, Restore, Running, SourceOf};
+use crate::config::{self, Overrides, Pipeline};
 use crate::model::{Clock, RecordBatch, Split, SplitId};
 use crate::source::{FileProgress, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
 use crate::telemetry::Registry;
@@ -96,24 +96,9 @@ impl Setup {
             ),
             false => ("drop", String::new()),
         };
-        let text = format!(
-            "pipeline: test
-source: {{ kafka: {{ brokers: none, topics: [none], group: none }}, decode: json }}
-event:
-  time: {{ from: t, unit: ms }}
-  fields: {{ vehicle: text, region: text, x: number }}
-time: {{ {}, late: {late} }}
-enrich: {}
-metrics:{}
-write: {{ {write} }}
-{dead_letters}
-",
-            self.time, self.enrich, self.metrics
-        );
-        let nothing = |_: &str| None;
-        let overrides = Overrides::default();
-        let pipeline = config::load_text("test.yaml", &text, PathBuf::new(), &overrides, &nothing)
-            .unwrap_or_else(|problems| panic!("{problems:#}"));
+        let time = format!("{}, late: {late}", self.time);
+        let text = pipeline_text(&time, &self.enrich, self.metrics, &write);
+        let pipeline = pipeline_of(&format!("{text}{dead_letters}\n"));
         let clock = Arc::new(AtomicI64::new(START_MS));
         let options = Options {
             workers: Some(self.workers),
@@ -123,6 +108,8 @@ write: {{ {write} }}
                 Clock::Manual(clock.clone())
             },
             progress: FileProgress::default(),
+            restore: Restore::Latest,
+            allow_dropped_state: false,
         };
         let runtime = Runtime::new().unwrap();
         let source = SourceOf::Made(Box::new(move |_| source));
@@ -138,6 +125,35 @@ write: {{ {write} }}
             _runtime: runtime,
         }
     }
+}
+
+/// A pipeline file over the events of [`event`].
+fn pipeline_text(time: &str, enrich: &str, metrics: &str, write: &str) -> String {
+    format!(
+        "pipeline: test
+source: {{ kafka: {{ brokers: none, topics: [none], group: none }}, decode: json }}
+event:
+  time: {{ from: t, unit: ms }}
+  fields: {{ vehicle: text, region: text, x: number }}
+time: {{ {time} }}
+enrich: {enrich}
+metrics:{metrics}
+write: {{ {write} }}
+"
+    )
+}
+
+fn pipeline_of(text: &str) -> Pipeline {
+    let nothing = |_: &str| None;
+    let overrides = Overrides::default();
+    config::load_text("test.yaml", text, PathBuf::new(), &overrides, &nothing)
+        .unwrap_or_else(|problems| panic!("{problems:#}"))
+}
+
+/// A pipeline with these lookups and metrics that is not to be run as a whole.
+pub(in crate::pipeline) fn pipeline(enrich: &str, metrics: &str) -> Pipeline {
+    let write = "file: { path: none.ndjson }";
+    pipeline_of(&pipeline_text(TIME, enrich, metrics, write))
 }
 
 impl Bench {

@@ -6,5 +6,9 @@ mod clocks;
 mod failures;
 mod parallel;
 mod partial;
+mod restore;
 mod service;
+mod supervisor;
 mod watermarks;
+
+pub(super) use bench::pipeline;

@@ -1,0 +1,390 @@
+//! The thread that takes checkpoints: it sends the barriers, gathers what comes of them, and stores it
+//! while the workers go on.
+
+use std::collections::BTreeMap;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
+
+use super::coordinator::{Action, Coordinator, Event};
+use super::frozen::{Barrier, Frozen, FrozenState, OwnerState, WorkerPort, WorkerState};
+use super::metrics::CheckpointMetrics;
+use super::open::OpenState;
+use super::save::{Collected, Saving};
+use crate::model::Clock;
+use crate::pipeline::inbox::InputEnd;
+use crate::pipeline::savepoints::{SavepointError, SavepointErrorKind};
+use crate::source::{KeptPositions, StopSignal};
+use crate::state::{About, Committed, Savepoint, StateError};
+use crate::telemetry::LogLimit;
+use crate::write::WriterHandle;
+
+/// How often a failure of the same kind is told of.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the input has ended, and the age of the last checkpoint is told.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What a checkpointer works with.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Parts {
+    pub(in crate::pipeline) state: OpenState,
+    pub(in crate::pipeline) saving: Saving,
+    pub(in crate::pipeline) writer: WriterHandle,
+    /// Told which positions of the source are still needed.
+    pub(in crate::pipeline) kept: KeptPositions,
+    pub(in crate::pipeline) clock: Clock,
+    pub(in crate::pipeline) metrics: CheckpointMetrics,
+    /// Whether the input has ended.
+    pub(in crate::pipeline) input: InputEnd,
+    /// Stops the pipeline, where its state is somebody else's.
+    pub(in crate::pipeline) stop: StopSignal,
+}
+
+/// Something that is asked of a checkpointer.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A savepoint: a checkpoint as soon as possible, kept under a name.
+    Savepoint { name: String, answer: Answer },
+    /// One more checkpoint, behind which workers take no input, and then the end.
+    Last,
+    /// The end at once.
+    Stop,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub(in crate::pipeline) struct CheckpointerThread {
+    requests: Sender<Request>,
+    thread: Option<JoinHandle<Option<StateError>>>,
+}
+
+impl CheckpointerThread {
+    /// Starts it for as many workers as ports are given out.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(in crate::pipeline) fn start(
+        parts: Parts,
+        workers: usize,
+    ) -> std::io::Result<(Self, Vec<WorkerPort>)> {
+        let (froze, frozen) = unbounded();
+        let (barriers, ports): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (barriers, received) = unbounded();
+                (barriers, WorkerPort::new(received, froze.clone()))
+            })
+            .unzip();
+        let (requests, asked) = unbounded();
+        let first = parts.state.checkpoints.next_number();
+        let schedule = parts.state.schedule();
+        let coordinator = Coordinator::new(schedule, workers, first, Duration::ZERO);
+        let checkpointer = Checkpointer {
+            parts,
+            coordinator,
+            barriers,
+            frozen,
+            asked,
+            underway: None,
+            waiting: Vec::new(),
+            positions: BTreeMap::new(),
+            log: LogLimit::every(LOG_EVERY),
+        };
+        let thread = thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || checkpointer.run().err())?;
+        let thread = Some(thread);
+        Ok((Self { requests, thread }, ports))
+    }
+
+    /// The way to ask it for something.
+    pub(super) fn requests(&self) -> Sender<Request> {
+        self.requests.clone()
+    }
+
+    /// Asks for the last checkpoint, behind which the workers stop.
+    pub(in crate::pipeline) fn last(&self) {
+        self.requests.send(Request::Last).ok();
+    }
+
+    /// Ends it, with what has made it end before, if anything. What does not end within `patience`
+    /// is left behind: a store that does not answer.
+    pub(in crate::pipeline) fn end(&mut self, patience: Duration) -> Option<StateError> {
+        self.requests.send(Request::Stop).ok();
+        let thread = self.thread.take()?;
+        let end = Instant::now() + patience;
+        while !thread.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if !thread.is_finished() {
+            tracing::warn!("the store of the checkpoints does not answer; it is left alone");
+            return None;
+        }
+        thread.join().ok().flatten()
+    }
+}
+
+/// What the thread works with.
+struct Checkpointer {
+    parts: Parts,
+    coordinator: Coordinator,
+    barriers: Vec<Sender<Barrier>>,
+    frozen: Receiver<Frozen>,
+    asked: Receiver<Request>,
+    underway: Option<Gathering>,
+    /// Who waits for savepoints.
+    waiting: Vec<Wanted>,
+    /// The positions in each kept checkpoint.
+    positions: BTreeMap<u64, BTreeMap<String, u64>>,
+    log: LogLimit,
+}
+
+/// Somebody waits for a savepoint.
+struct Wanted {
+    name: String,
+    /// It is to be of the checkpoint with this number or a later one.
+    after: u64,
+    answer: Answer,
+}
+
+/// Where to say what has become of a savepoint.
+type Answer = Sender<Result<Savepoint, SavepointError>>;
+
+/// Every cause of work.
+enum Cause {
+    Asked(Request),
+    Frozen(Frozen),
+    Time,
+}
+
+/// What has come of a checkpoint.
+struct Gathering {
+    number: u64,
+    began: Duration,
+    /// How long it took until the last part was there.
+    alignment: Duration,
+    workers: BTreeMap<usize, WorkerState>,
+    owners: BTreeMap<usize, OwnerState>,
+}
+
+impl Checkpointer {
+    /// Runs until it is told to end, or no checkpoint can follow.
+    fn run(mut self) -> Result<(), StateError> {
+        let began = Instant::now();
+        loop {
+            let patience = self.coordinator.patience(began.elapsed()).min(LOOK_EVERY);
+            let cause = select_biased! {
+                recv(self.asked) -> request => Cause::Asked(request.unwrap_or(Request::Stop)),
+                // Workers that have ended freeze nothing more; others have their ways here.
+                recv(self.frozen) -> frozen => frozen.map_or(Cause::Time, Cause::Frozen),
+                default(patience) => Cause::Time,
+            };
+            if self.turn(cause, began.elapsed())? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does what a cause of work asks for, `now` after the start; says whether that was all.
+    ///
+    /// # Errors
+    /// The state is somebody else's.
+    fn turn(&mut self, cause: Cause, now: Duration) -> Result<bool, StateError> {
+        let event = match cause {
+            Cause::Asked(Request::Stop) => return Ok(true),
+            Cause::Asked(request) => self.request(request),
+            Cause::Frozen(frozen) => self.take(frozen, now),
+            Cause::Time => Event::Tick,
+        };
+        self.step(event, now)?;
+        if self.parts.input.is_incomplete() {
+            self.step(Event::Last, now)?;
+        }
+        Ok(self.coordinator.is_over())
+    }
+
+    /// Lets the coordinator decide, and does what it says, until there is nothing more to do.
+    fn step(&mut self, event: Event, now: Duration) -> Result<(), StateError> {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            match self.coordinator.on(event, now) {
+                None => {}
+                Some(Action::Begin { number, is_last }) => next = self.begin(number, is_last, now),
+                Some(Action::Store { number }) => {
+                    self.store(number)?;
+                    next = Some(Event::Ended { number });
+                }
+                Some(Action::GiveUp { number, missing }) => {
+                    self.underway = None;
+                    let seconds = self.parts.state.schedule().timeout.as_secs();
+                    self.failed(
+                        number,
+                        &format!("{missing} parts of it were not there after {seconds} s"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, request: Request) -> Event {
+        match request {
+            Request::Savepoint { name, answer } => {
+                // Of one that begins later than now: what is under way is of the past.
+                let after = self.underway.as_ref().map_or(0, |one| one.number + 1);
+                self.waiting.push(Wanted {
+                    name,
+                    after,
+                    answer,
+                });
+                return Event::Requested;
+            }
+            Request::Last => return Event::Last,
+            Request::Stop => {}
+        }
+        Event::Tick
+    }
+
+    fn begin(&mut self, number: u64, is_last: bool, now: Duration) -> Option<Event> {
+        // Before any barrier: what is sent from now on is written down for this checkpoint.
+        if let Err(error) = self.parts.writer.begin_checkpoint(number) {
+            self.failed(number, &error.to_string());
+            if !is_last {
+                return Some(Event::Ended { number });
+            }
+        }
+        for barriers in &self.barriers {
+            // A worker that has ended has said so to everybody.
+            barriers.send(Barrier { number, is_last }).ok();
+        }
+        self.underway = Some(Gathering {
+            number,
+            began: now,
+            alignment: Duration::ZERO,
+            workers: BTreeMap::new(),
+            owners: BTreeMap::new(),
+        });
+        None
+    }
+
+    fn take(&mut self, frozen: Frozen, now: Duration) -> Event {
+        let number = frozen.checkpoint;
+        let Some(underway) = self.underway.as_mut().filter(|one| one.number == number) else {
+            return Event::Tick;
+        };
+        self.parts.metrics.froze(frozen.took);
+        underway.alignment = now.saturating_sub(underway.began);
+        match frozen.state {
+            FrozenState::Worker(state) => {
+                underway.workers.insert(frozen.worker, state);
+                Event::WorkerFroze { number }
+            }
+            FrozenState::Owner(state) => {
+                underway.owners.insert(frozen.worker, state);
+                Event::OwnerFroze { number }
+            }
+        }
+    }
+
+    /// Stores what has come. Only where the state is somebody else's by now, there is no way on.
+    fn store(&mut self, number: u64) -> Result<(), StateError> {
+        let Some(Gathering {
+            alignment,
+            workers,
+            owners,
+            ..
+        }) = self.underway.take()
+        else {
+            return Ok(());
+        };
+        self.parts.metrics.aligned(alignment);
+        let storing = Instant::now();
+        let writer = match self.parts.writer.snapshot() {
+            Ok(writer) => writer,
+            Err(stopped) => {
+                self.failed(number, &stopped.to_string());
+                return Ok(());
+            }
+        };
+        let collected = Collected {
+            workers,
+            owners,
+            writer,
+        };
+        let positions = self.parts.saving.positions(&collected);
+        let committed = self.commit(number, collected);
+        match committed {
+            Ok(committed) => {
+                let now_ms = self.parts.clock.now_ms();
+                let metrics = &self.parts.metrics;
+                metrics.stored(&committed, storing.elapsed(), now_ms);
+                self.completed(&committed, positions);
+                Ok(())
+            }
+            Err(error @ StateError::Fenced { .. }) => {
+                tracing::error!(%error, "the pipeline stops");
+                self.parts.metrics.failures.inc();
+                self.parts.stop.stop();
+                Err(error)
+            }
+            Err(error) => {
+                self.failed(number, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&mut self, number: u64, collected: Collected) -> Result<Committed, StateError> {
+        let mut draft = self.parts.state.checkpoints.begin(number);
+        self.parts.saving.save(collected, &mut draft)?;
+        draft.commit(About {
+            created_ms: self.parts.clock.now_ms(),
+            weir_version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// A checkpoint is durable: what only earlier ones needed may go.
+    fn completed(&mut self, committed: &Committed, positions: BTreeMap<String, u64>) {
+        self.parts.writer.completed(committed.oldest_kept);
+        self.positions.insert(committed.number, positions);
+        self.positions = self.positions.split_off(&committed.oldest_kept);
+        let mut lowest: BTreeMap<&str, u64> = BTreeMap::new();
+        for (split, position) in self.positions.values().flatten() {
+            let entry = lowest.entry(split).or_insert(*position);
+            *entry = (*entry).min(*position);
+        }
+        for (split, position) in lowest {
+            self.parts.kept.set(split, position);
+        }
+        let number = committed.number;
+        let (due, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|wanted: &Wanted| wanted.after <= number);
+        self.waiting = waiting;
+        for Wanted { name, answer, .. } in due {
+            let saved = self.parts.state.checkpoints.load(number);
+            let saved =
+                saved.and_then(|checkpoint| self.parts.state.savepoints.save(&name, &checkpoint));
+            answer.send(saved.map_err(SavepointError::from)).ok();
+        }
+    }
+
+    fn failed(&mut self, number: u64, reason: &str) {
+        self.parts.metrics.failures.inc();
+        for Wanted { name, answer, .. } in self.waiting.drain(..) {
+            let message =
+                format!("there is no savepoint {name}: checkpoint {number} failed: {reason}");
+            let error = SavepointError::new(SavepointErrorKind::Failed, message);
+            answer.send(Err(error)).ok();
+        }
+        if let Some(held_back) = self.log.admit() {
+            tracing::warn!(
+                checkpoint = number,
+                reason,
+                held_back,
+                "a checkpoint has failed; the one before stays the latest"
+            );
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A pipeline's state, opened for a run.
+
+use std::fs;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::coordinator::Schedule;
+use super::error::CheckpointError;
+use super::restored::Restored;
+use crate::config::{Pipeline, StateSettings};
+use crate::durable::FolderLock;
+use crate::pipeline::options::{Options, Restore};
+use crate::source::LogSettings;
+use crate::state::{self, Checkpoints, Identity, S3Options, StateError, Store, StoreLocation};
+use crate::write;
+
+/// A pipeline's state, opened for a run. Nobody else has it meanwhile.
+#[derive(Debug)]
+pub(in crate::pipeline) struct OpenState {
+    settings: StateSettings,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) identity: Identity,
+    pub(in crate::pipeline) checkpoints: Checkpoints,
+    pub(in crate::pipeline) savepoints: state::Savepoints,
+    /// Whether nothing is to be gone on with, not even what was sent before.
+    is_fresh: bool,
+    /// What is gone on with.
+    pub(in crate::pipeline) restored: Option<Restored>,
+    /// Held until the pipeline has ended.
+    _lock: FolderLock,
+}
+
+impl OpenState {
+    /// Opens it and reads what the pipeline goes on with; nothing where it has no state.
+    ///
+    /// # Errors
+    /// The folder or the store is in use or cannot be opened, or what is there cannot be gone on
+    /// with.
+    pub(in crate::pipeline) fn open(
+        pipeline: &Pipeline,
+        options: &Options,
+    ) -> Result<Option<Self>, CheckpointError> {
+        let Some(settings) = pipeline.state.clone() else {
+            return Ok(None);
+        };
+        let folder = &settings.dir;
+        fs::create_dir_all(folder).map_err(|error| CheckpointError::Folder {
+            path: folder.clone(),
+            error,
+        })?;
+        let lock = FolderLock::acquire(folder)?;
+        let store = open_store(&settings)?;
+        let identity = Identity {
+            pipeline: pipeline.name.clone(),
+            writer: format!("process {} on {}", process::id(), host_name()),
+            epoch: fastrand::u64(..),
+        };
+        let keep = usize::try_from(settings.checkpoint.keep).unwrap_or(usize::MAX);
+        let mut checkpoints = Checkpoints::open(store.clone(), identity.clone())?.keep(keep);
+        let savepoints = state::Savepoints::new(store.clone(), identity.clone());
+        let checkpoint = match &options.restore {
+            Restore::Latest => checkpoints.latest()?,
+            Restore::Fresh => None,
+            Restore::Savepoint(name) => Some(savepoints.load(name)?),
+        };
+        let read = |checkpoint| Restored::read(checkpoint, pipeline, options.allow_dropped_state);
+        let restored = checkpoint.as_ref().map(read).transpose()?;
+        match &restored {
+            Some(restored) => tracing::info!(
+                pipeline = pipeline.name,
+                checkpoint = restored.number(),
+                splits = restored.splits.len(),
+                "goes on from a checkpoint"
+            ),
+            None => tracing::info!(
+                pipeline = pipeline.name,
+                dir = %folder.display(),
+                "begins anew: there is no checkpoint that it is to go on from"
+            ),
+        }
+        Ok(Some(Self {
+            settings,
+            store,
+            identity,
+            checkpoints,
+            savepoints,
+            is_fresh: options.restore == Restore::Fresh,
+            restored,
+            _lock: lock,
+        }))
+    }
+
+    /// When checkpoints are taken.
+    pub(in crate::pipeline) fn schedule(&self) -> Schedule {
+        let settings = &self.settings.checkpoint;
+        let every: Duration = settings.every.to_std();
+        Schedule {
+            every,
+            min_pause: settings.min_pause.to_std(),
+            timeout: settings.timeout.to_std(),
+        }
+    }
+
+    /// What the writer goes on with.
+    pub(in crate::pipeline) fn resume(&mut self) -> write::Resume {
+        let restored = self.restored.as_mut();
+        write::Resume {
+            journal: Some(self.settings.dir.join("journal")),
+            // Before the first checkpoint, requests are written down under 0.
+            checkpoint: match (&restored, self.is_fresh) {
+                (Some(restored), _) => Some(restored.number()),
+                (None, false) => Some(0),
+                (None, true) => None,
+            },
+            state: restored.and_then(Restored::take_writer),
+        }
+    }
+
+    /// The log of a source that cannot be read again.
+    pub(in crate::pipeline) fn log(&self) -> LogSettings {
+        LogSettings {
+            folder: self.settings.dir.join("log"),
+            config: self.settings.log.clone(),
+        }
+    }
+}
+
+/// The store of a pipeline's checkpoints.
+///
+/// # Errors
+/// It cannot be opened.
+fn open_store(settings: &StateSettings) -> Result<Arc<dyn Store>, CheckpointError> {
+    let location = match &settings.checkpoints {
+        Some(location) => location.clone(),
+        None => StoreLocation::Rocks(settings.dir.join("checkpoints")),
+    };
+    let store = location.open(&S3Options::of_environment());
+    Ok(store.map_err(StateError::from)?)
+}
+
+/// The name of this machine, for messages.
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "this machine".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,278 @@
+//! What comes in: the records of splits, in their order, through all stages into windows.
+
+use super::Worker;
+use crate::model::{RecordBatch, SplitId};
+use crate::pipeline::batch::{Prepared, Undelivered};
+use crate::pipeline::exchange::Message;
+use crate::pipeline::inbox::Input;
+use crate::pipeline::pending::Item;
+use crate::pipeline::stage::BatchProgress;
+use crate::source::SourceEvent;
+use crate::window::END_OF_TIME;
+
+use std::sync::PoisonError;
+
+impl Worker {
+    /// Handles what came, unless it is of a split that runs ahead: that has to wait.
+    pub(super) fn receive_input(&mut self, input: Input) {
+        let event = match input {
+            Input::Source(event) => event,
+            Input::End { complete } => {
+                self.ending = complete;
+                if complete || !self.checkpoints.is_open() {
+                    return self.end();
+                }
+                // What is in the windows goes into the last checkpoint, which is on its way.
+                self.takes_input = false;
+                return;
+            }
+        };
+        let split = event.split();
+        if matches!(event, SourceEvent::Revoked(_)) {
+            for forgotten in self.parked.forget(split) {
+                self.inbox.taken(&forgotten);
+            }
+        }
+        let runs_ahead = matches!(event, SourceEvent::Records(_))
+            && self.watermarks(|watermarks| watermarks.is_paused(split));
+        if runs_ahead || self.parked.holds(split) {
+            self.parked.push(event);
+        } else {
+            self.handle(event);
+        }
+    }
+
+    /// Handles one of the events that have waited for the other splits; says whether there was one.
+    pub(super) fn release(&mut self) -> bool {
+        if self.parked.is_empty() || self.pending.is_full() || self.is_blocked() {
+            return false;
+        }
+        let watermarks = self.shared.watermarks.clone();
+        let released = {
+            let watermarks = watermarks.lock().unwrap_or_else(PoisonError::into_inner);
+            self.parked.take(|split| !watermarks.is_paused(split))
+        };
+        let Some(event) = released else {
+            return false;
+        };
+        self.handle(event);
+        if self.ending {
+            self.end();
+        }
+        true
+    }
+
+    /// There is no more input. Where windows are to close, what waits for other splits or for answers
+    /// is processed first, and still in step with the others; what would be read again is left.
+    pub(super) fn end(&mut self) {
+        if !self.ending {
+            // It is read again.
+            self.pending.drop_all();
+        } else {
+            let owners = self.exchange.owners();
+            self.watermarks(|watermarks| {
+                watermarks.end(|split| {
+                    split.0 as usize % owners.max(1) == self.number
+                        && !self.parked.holds(split)
+                        && !self.pending.holds(split)
+                });
+            });
+            if !self.parked.is_empty() || !self.pending.is_empty() {
+                self.advance();
+                return;
+            }
+            self.ending = false;
+            self.flush(END_OF_TIME);
+        }
+        // Nothing waits any more, so the watermark is not held for this worker.
+        self.is_full();
+        self.exchange.broadcast(|| Message::Done);
+        self.input_ended = true;
+    }
+
+    /// Handles an event, or puts it behind what waits of its split for answers.
+    fn handle(&mut self, event: SourceEvent) {
+        self.inbox.taken(&event);
+        let split = event.split();
+        if self.pending.holds(split) {
+            self.park(split, event);
+        } else {
+            self.take(event);
+        }
+        self.advance();
+    }
+
+    fn take(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Records(records) => {
+                let (mut prepared, is_ready) = self.prepare(records);
+                if is_ready {
+                    self.process(&mut prepared);
+                } else {
+                    self.park_batch(prepared, is_ready);
+                }
+            }
+            SourceEvent::Assigned(split) => {
+                tracing::debug!(worker = self.number, split = %split, "split assigned");
+                self.splits.assign(&split);
+                self.preparation.assign(&split, &mut self.interner);
+            }
+            SourceEvent::Written { split, until } => self.splits.set_written(split, until),
+            SourceEvent::Idle(split) => self.watermarks(|watermarks| watermarks.idle(split)),
+            SourceEvent::Active(split) => self.watermarks(|watermarks| watermarks.wake(split)),
+            SourceEvent::Finished(split) => self.watermarks(|watermarks| watermarks.finish(split)),
+            SourceEvent::Revoked(split) => {
+                self.watermarks(|watermarks| watermarks.revoke(split));
+                self.splits.revoke(split);
+                self.preparation.revoke(split);
+                self.shared.safe.remove(split);
+            }
+        }
+    }
+
+    /// Puts something behind what waits of its split.
+    fn park(&mut self, split: SplitId, event: SourceEvent) {
+        match event {
+            SourceEvent::Records(records) if self.pending.may_begin(split) => {
+                let (prepared, is_ready) = self.prepare(records);
+                self.park_batch(prepared, is_ready);
+            }
+            SourceEvent::Records(records) => self.pending.push(split, Item::Records(records)),
+            event => self.pending.push(split, Item::Event(event)),
+        }
+    }
+
+    /// Lets a batch wait. Its split holds back the watermark until then, also where it was idle
+    /// before: its events must not become late by waiting.
+    fn park_batch(&mut self, prepared: Prepared, is_ready: bool) {
+        let split = prepared.batch.split;
+        self.watermarks(|watermarks| watermarks.wake(split));
+        let prepared = Box::new(prepared);
+        self.pending.push(split, Item::Batch { prepared, is_ready });
+    }
+
+    /// Answers have come: goes on with all that waited for them, split by split.
+    pub(super) fn go_on(&mut self) {
+        for split in self.pending.splits() {
+            let mut lane = self.pending.take(split);
+            for item in &mut lane {
+                // Also behind one that still waits, because it may have more to ask.
+                if let Item::Batch { prepared, is_ready } = item
+                    && !*is_ready
+                {
+                    *is_ready = self.preparation.go_on(prepared, &mut self.interner);
+                }
+            }
+            while let Some(item) = lane.pop_front() {
+                match item {
+                    Item::Batch {
+                        mut prepared,
+                        is_ready,
+                    } if is_ready => self.process(&mut prepared),
+                    Item::Records(records) => {
+                        let (prepared, is_ready) = self.prepare(records);
+                        let prepared = Box::new(prepared);
+                        lane.push_front(Item::Batch { prepared, is_ready });
+                    }
+                    // Records behind it say that the silence is over already.
+                    Item::Event(SourceEvent::Idle(_)) if lane.iter().any(Item::is_batch) => {}
+                    Item::Event(event) => self.take(event),
+                    Item::Batch { .. } => {
+                        lane.push_front(item);
+                        self.watermarks(|watermarks| watermarks.wake(split));
+                        break;
+                    }
+                }
+            }
+            self.pending.put_back(split, lane);
+        }
+        self.advance();
+        if self.ending {
+            self.end();
+        }
+    }
+
+    /// Whether so much waits that no input is to be taken. What waits in the inbox then may be of
+    /// splits that are idle as yet, so the watermark stays where it is.
+    pub(super) fn is_full(&mut self) -> bool {
+        let is_full = self.pending.is_full();
+        if is_full != std::mem::replace(&mut self.is_full, is_full) {
+            self.watermarks(|watermarks| match is_full {
+                true => watermarks.hold(),
+                false => watermarks.release(),
+            });
+        }
+        is_full
+    }
+
+    /// A batch of records with its columns, and whether all of them are there.
+    fn prepare(&mut self, records: RecordBatch) -> (Prepared, bool) {
+        let (splits, interner) = (&mut self.splits, &mut self.interner);
+        let mut prepared = self.preparation.begin(records, splits, interner);
+        let is_ready = self.preparation.go_on(&mut prepared, interner);
+        (prepared, is_ready)
+    }
+
+    fn process(&mut self, prepared: &mut Prepared) {
+        let quarantined = self.preparation.settle(prepared);
+        if let Some(first) = quarantined.first() {
+            tracing::debug!(
+                events = quarantined.len(),
+                ?first,
+                "events of wrong clocks are dropped"
+            );
+        }
+        let batch = &prepared.batch;
+        let split = batch.split;
+        let (earliest, latest) = (batch.times.iter().min(), batch.times.iter().max());
+        let progress = BatchProgress {
+            span: earliest
+                .zip(latest)
+                .map_or((0, 0), |(from, to)| (*from, *to)),
+            last_watermark: prepared.watermark,
+            written: self.splits.written(split),
+        };
+        for (metric, stage) in self.stages.iter_mut().enumerate() {
+            let late = stage.ingest(batch, &progress, &mut self.interner);
+            if let Some(mailroom) = &mut self.dead_letters {
+                mailroom.note_late(metric, late);
+            }
+        }
+        if let (Some(mailroom), Some(undelivered)) = (&mut self.dead_letters, &prepared.undelivered)
+        {
+            let now_ms = self.shared.clock.now_ms();
+            let Undelivered {
+                records,
+                rejected,
+                processed_before,
+            } = undelivered;
+            mailroom.reject(records, rejected, *processed_before, now_ms);
+            mailroom.quarantine(records, &quarantined, now_ms);
+            mailroom.divert(records, batch, self.flushed, now_ms);
+            mailroom.send();
+        }
+        for (stage, gauges) in self.stages.iter().zip(&mut self.state_gauges) {
+            gauges.saw(stage.store().open_windows());
+        }
+        let end = latest.copied().and_then(|latest| {
+            self.stages
+                .iter()
+                .map(|stage| stage.last_end(latest, prepared.watermark))
+                .max()
+        });
+        if let Some((first, last)) = prepared.positions {
+            let highest = prepared.highest;
+            self.splits.processed(split, first, last + 1, end, highest);
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let idle_after_ms = self.shared.idle_after_ms;
+        self.watermarks(|watermarks| {
+            // Events that may move no watermark must not hold it back for ever, either.
+            if prepared.decoded == 0 || prepared.all_doubted {
+                watermarks.eventless(split, now_ms, idle_after_ms);
+            } else {
+                watermarks.events(split, prepared.highest, now_ms);
+            }
+        });
+    }
+}
