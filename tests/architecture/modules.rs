@@ -127,7 +127,7 @@ impl<I: Iterator<Item = usize>> LastBefore for I {
 fn candidates(module: &Module, declaration: &Declaration) -> Vec<String> {
     let (folder, file) = module.file.rsplit_once('/').unwrap_or(("", &module.file));
     if let Some(path) = &declaration.path {
-        return vec![format!("{folder}/{path}")];
+        return vec![beside(folder, path)];
     }
     let stem = file.trim_end_matches(".rs");
     let is_folder = module.names.is_empty() || stem == "mod";
@@ -143,6 +143,18 @@ fn candidates(module: &Module, declaration: &Declaration) -> Vec<String> {
     ]
 }
 
+/// A path as seen from a folder, each `../` one folder further out.
+fn beside(mut folder: &str, mut path: &str) -> String {
+    while let Some(rest) = path.strip_prefix("../") {
+        path = rest;
+        folder = folder.rsplit_once('/').map_or("", |(outer, _)| outer);
+    }
+    if folder.is_empty() {
+        return path.to_owned();
+    }
+    format!("{folder}/{path}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +167,10 @@ mod tests {
                 "mod inner; #[cfg(test)] #[path = \"a_tests.rs\"] mod tests;",
             ),
             ("src/a/inner.rs", ""),
-            ("src/a_tests.rs", "mod deep;"),
+            (
+                "src/a_tests.rs",
+                "mod deep; #[path = \"../other/x.rs\"] mod shared;",
+            ),
             ("src/b/mod.rs", "mod c;\nmod missing;"),
             ("src/b/c.rs", ""),
             ("src/a_tests/deep.rs", ""),
@@ -175,6 +190,7 @@ mod tests {
             .collect();
         found.sort();
         let expected = [
+            ("other/x.rs", "a::tests::shared", true),
             ("src/a.rs", "a", false),
             ("src/a/inner.rs", "a::inner", false),
             ("src/a_tests.rs", "a::tests", true),

@@ -10,7 +10,9 @@ mod partial;
 mod pipelines;
 mod prometheus;
 mod reference;
+mod savepoints;
 mod servers;
+mod state;
 mod support;
 mod tables;
 mod values;
@@ -20,3 +22,7 @@ mod windows_guide;
 mod kafka;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(feature = "mqtt")]
+mod mqtt_log;
+#[cfg(feature = "kafka")]
+mod resume;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 use weir::model::{NativeHistogram, Sample, Series};
 use weir::telemetry::Registry;
-use weir::write::{self, Writer};
+use weir::write::{self, Resume, Writer};
 
 use crate::reference::fleet::{
     CONNECTED_CARS, Fleet, LIMIT, START_MS, by_vehicle, expect_same, succeed,
@@ -128,7 +128,14 @@ fn native_histograms_answer_for_the_values_in_them() -> Result<()> {
         "remote_write": { "url": prometheus.remote_write_url() },
     }))?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let writer = Writer::start(&config, 1, &Registry::new("test"), runtime.handle().clone())?;
+    let registry = Registry::new("test");
+    let writer = Writer::start(
+        &config,
+        1,
+        &registry,
+        runtime.handle().clone(),
+        Resume::default(),
+    )?;
     let samples = vec![sample(first_ms, histogram()), sample(second_ms, second)];
     writer.handle().send(0, samples)?;
     let summary = writer.finish(Some(LIMIT));

@@ -16,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 use super::files::{find_program, run, temporary_folder, write};
@@ -122,6 +123,23 @@ impl Kafka {
                 "{topic}/{partition}: {} not acknowledged: {first}",
                 failures.len()
             );
+        }
+        Ok(())
+    }
+
+    /// Deletes the records of a partition before an offset, as retention would.
+    ///
+    /// # Errors
+    /// The broker refuses or does not answer.
+    pub(crate) fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(before))?;
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let deleted = runtime.block_on(admin.delete_records(&offsets, &options))?;
+        for element in deleted.elements() {
+            element.error()?;
         }
         Ok(())
     }

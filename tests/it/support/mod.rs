@@ -16,5 +16,8 @@ pub(crate) mod samples;
 #[cfg(feature = "mqtt")]
 pub(crate) mod mosquitto;
 
+#[cfg(any(feature = "kafka", feature = "mqtt"))]
+pub(crate) mod source;
+
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;

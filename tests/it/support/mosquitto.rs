@@ -1,7 +1,7 @@
 //! A real Mosquitto, an MQTT broker.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tempfile::TempDir;
@@ -13,6 +13,9 @@ use super::process::Process;
 
 /// The longest wait for a start or a stop.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Its loop looks for unsaved changes ten times a second.
+const SAVE_QUIET: Duration = Duration::from_millis(300);
 
 /// What differs from test to test.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +37,7 @@ pub(crate) struct Mosquitto {
     process: Process,
     port: u16,
     certificates: Option<Certificates>,
+    saves_every_change: bool,
     folder: TempDir,
 }
 
@@ -68,6 +72,7 @@ impl Mosquitto {
                 process,
                 port,
                 certificates,
+                saves_every_change: options.save_every_change,
                 folder,
             })
         })
@@ -93,12 +98,34 @@ impl Mosquitto {
         self.certificates.as_ref()
     }
 
-    /// Kills it, as a crash would: what it has not saved is lost.
+    /// Kills it, as a crash would: what it has not saved is lost. Where it saves every change, it is
+    /// given the time for that, because it acknowledges a moment before.
     ///
     /// # Errors
     /// It had ended before.
     pub(crate) fn kill(&mut self) -> Result<()> {
+        if self.saves_every_change {
+            self.await_saved()?;
+        }
         self.process.kill()
+    }
+
+    /// Waits until it has written nothing for some turns of its loop: until then, something that has
+    /// changed may be unsaved.
+    fn await_saved(&mut self) -> Result<()> {
+        let file = self.folder.path().join("mosquitto.db");
+        let saved = || {
+            let metadata = std::fs::metadata(&file).ok();
+            metadata.and_then(|metadata| metadata.modified().ok())
+        };
+        let (mut last, mut since) = (saved(), Instant::now());
+        self.process.wait_until("quiet moment", LIMIT, || {
+            let now = saved();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            since.elapsed() >= SAVE_QUIET
+        })
     }
 
     /// Stops it in good order: it saves sessions and messages.

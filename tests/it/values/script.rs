@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use weir::config::{Overrides, load_text};
 use weir::model::{Clock, RecordBatch, Split, SplitId};
-use weir::pipeline::{Options, Running, SourceOf};
+use weir::pipeline::{Options, Restore, Running, SourceOf};
 use weir::source::{
     FileProgress, Source, SourceError, SourceEvent, SourceOutput, StopSignal, Stopped,
 };
@@ -208,6 +208,8 @@ pub(crate) fn run(
         workers: Some(workers),
         clock: Clock::Fixed(NOW_MS),
         progress: FileProgress::default(),
+        restore: Restore::Latest,
+        allow_dropped_state: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let make = move |_: &Registry| -> Box<dyn Source> { Box::new(script) };

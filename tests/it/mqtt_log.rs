@@ -1,0 +1,133 @@
+//! The durable log between a real MQTT broker and a pipeline that is busy, stops, or crashes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Result, bail};
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+use weir::source::{Config, MqttConfig};
+
+use crate::support::files::temporary_folder;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::source::{Positioned, RunningSource};
+
+const SPLIT: &str = "log/mqtt";
+
+fn config(mosquitto: &Mosquitto) -> Result<Config> {
+    let mqtt: MqttConfig = serde_json::from_value(serde_json::json!({
+        "url": mosquitto.url(),
+        "topics": ["fleet/#"],
+    }))?;
+    Ok(Config {
+        mqtt: Some(mqtt),
+        ..Config::default()
+    })
+}
+
+fn start(mosquitto: &Mosquitto, log: &Path, position: Option<u64>) -> Result<RunningSource> {
+    let positions: Vec<_> = position
+        .map(|position| (SPLIT, position))
+        .into_iter()
+        .collect();
+    RunningSource::start(&config(mosquitto)?, &positions, Some(log))
+}
+
+fn text(number: u64) -> String {
+    format!("message {number}")
+}
+
+/// Publishes messages with QoS 1 and waits until the broker has acknowledged them all.
+fn publish(mosquitto: &Mosquitto, from: u64, to: u64) -> Result<()> {
+    let mut options = MqttOptions::new("car", "127.0.0.1", mosquitto.port());
+    options.set_inflight(100);
+    let (client, mut connection) = Client::new(options, 10);
+    let sender = thread::spawn(move || -> Result<Client> {
+        for number in from..to {
+            client.publish("fleet/car", QoS::AtLeastOnce, false, text(number))?;
+        }
+        Ok(client)
+    });
+    let mut missing = to - from;
+    for event in connection.iter() {
+        if matches!(event?, Event::Incoming(Packet::PubAck(_))) {
+            missing -= 1;
+        }
+        if missing == 0 {
+            // The connection goes when its client does.
+            drop(sender.join());
+            return Ok(());
+        }
+    }
+    bail!("the connection has ended without {missing} acknowledgements")
+}
+
+/// Until the broker knows what weir subscribes to, messages go nowhere: with a session that it
+/// keeps, this is once and for all.
+fn subscribe(mosquitto: &Mosquitto, log: &Path) -> Result<()> {
+    let source = start(mosquitto, log, None)?;
+    source.await_idle()?;
+    source.stop()
+}
+
+/// All messages from the first to the last, each at one position, in the order of positions.
+fn assert_each_once(records: &[Positioned], count: u64) {
+    let positions: Vec<_> = records.iter().map(|(position, _)| *position).collect();
+    assert!(
+        positions.is_sorted_by(|earlier, later| earlier < later),
+        "{positions:?}"
+    );
+    let texts: Vec<_> = records.iter().map(|(_, text)| text.clone()).collect();
+    assert_eq!(texts, (0..count).map(text).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_broker_was_told_is_in_the_log_though_the_pipeline_takes_nothing() -> Result<()> {
+    let (mosquitto, folder) = (Mosquitto::start()?, temporary_folder()?);
+    let log = folder.path().join("log");
+    subscribe(&mosquitto, &log)?;
+    let source = start(&mosquitto, &log, None)?;
+    // The pipeline does not take a single record, not even the split.
+    publish(&mosquitto, 0, 500)?;
+    source.await_metric("weir_log_appended_total{pipeline=\"test\"} 500\n")?;
+    source.stop()?;
+    // The broker has nothing more; it could be gone for good.
+    let source = start(&mosquitto, &log, None)?;
+    assert_each_once(&source.take(500)?, 500);
+    source.await_idle()?;
+    source.kept().set(SPLIT, 500);
+    source.stop()
+}
+
+#[test]
+fn every_message_is_read_once_by_its_position_however_often_the_pipeline_crashes() -> Result<()> {
+    let (mut mosquitto, folder) = (Mosquitto::start()?, temporary_folder()?);
+    let log = folder.path().join("log");
+    subscribe(&mosquitto, &log)?;
+    let mut records: Vec<Positioned> = Vec::new();
+    let mut published = 0;
+    for round in 0..6_u64 {
+        // What is in the state has been processed; what was processed after it is processed again.
+        records.truncate(records.len() - records.len() / 10);
+        let position = records.last().map(|(position, _)| position + 1);
+        let source = start(&mosquitto, &log, position)?;
+        publish(&mosquitto, published, published + 300)?;
+        published += 300;
+        if round == 3 {
+            mosquitto.stop()?;
+            mosquitto.restart()?;
+        }
+        records.extend(source.take(100)?);
+        source.abandon()?;
+    }
+    let position = records.last().map(|(position, _)| position + 1);
+    let source = start(&mosquitto, &log, position)?;
+    let missing = usize::try_from(published)? - records.len();
+    records.extend(source.take(missing)?);
+    source.await_idle()?;
+    source.stop()?;
+    assert_each_once(&records, published);
+    let distinct: BTreeSet<_> = records.iter().map(|(_, text)| text).collect();
+    assert_eq!(distinct.len() as u64, published);
+    Ok(())
+}
