@@ -7,7 +7,7 @@ CARGO ?= cargo
 export ROCKSDB_LIB_DIR := $(shell scripts/rocksdb.sh folder)
 export ROCKSDB_STATIC := 1
 
-.PHONY: help demo test bench bench-growth lint fuzz build
+.PHONY: help demo test chaos bench bench-growth lint fuzz build
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ test: ## all tests, with a real Prometheus, Mosquitto and Apache Kafka
 	@$(CARGO) build --release --workspace --bins
 	@echo "== Running all tests"
 	@$(CARGO) test --release --workspace
+
+chaos: ## kill weir and its servers 200 times (CHAOS_KILLS, CHAOS_SEED); nothing may be lost or doubled
+	@scripts/setup.sh test
+	@CHAOS_KILLS=$${CHAOS_KILLS:-200} $(CARGO) test --release --test chaos -- \
+		--nocapture every_sample every_acknowledged
 
 bench: ## events/s beside a hand-written loop, and memory
 	@scripts/setup.sh build

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, ensure};
 use tokio::runtime::Runtime;
 use weir::config::{self, Overrides};
 use weir::model::Clock;
-use weir::pipeline::{Options, Running, SourceOf, Status};
+use weir::pipeline::{Options, Restore, Running, SourceOf, Status};
 use weir::source::FileProgress;
 
 /// A pipeline and what it is to take in.
@@ -41,6 +41,8 @@ pub(crate) fn run(job: &Job, mut look: impl FnMut(&Running)) -> Result<(Duration
         workers: Some(job.workers),
         clock: Clock::frozen_now(),
         progress: FileProgress::default(),
+        restore: Restore::Latest,
+        allow_dropped_state: false,
     };
     let runtime = Runtime::new()?;
     let running = Running::start(
