@@ -304,6 +304,7 @@ fn live(
     let resume = Resume {
         journal: None,
         checkpoint: state.is_some().then_some(1),
+        newest: 1,
         state,
     };
     let registry = Registry::new("test");

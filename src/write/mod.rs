@@ -77,6 +77,9 @@ pub struct Resume {
     pub journal: Option<PathBuf>,
     /// The checkpoint that the pipeline goes on from; without one the journal is emptied.
     pub checkpoint: Option<u64>,
+    /// The newest checkpoint that there is, also where an older one or none is gone on from: what is
+    /// sent from now on is news to it as well.
+    pub newest: u64,
     /// What [`WriterSnapshot::encode`] has given for that checkpoint.
     pub state: Option<Vec<u8>>,
 }
@@ -208,6 +211,7 @@ impl Writer {
                 let past = Past {
                     journal: resume.journal.as_deref(),
                     checkpoint: resume.checkpoint,
+                    newest: resume.newest,
                     state,
                 };
                 let (writer, marks) = RemoteWriter::start(config, &context, past, runtime)?;
@@ -376,6 +380,15 @@ impl WriterHandle {
             Way::File(inbox) => inbox.flushed(owner, watermark),
         }
         self.already_sent.flushed(owner, watermark);
+    }
+
+    /// The lowest number for the first checkpoint of this run: attempts of earlier runs, which have
+    /// come to nothing, have left something under the numbers before.
+    pub fn next_checkpoint(&self) -> u64 {
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.next_checkpoint(),
+            Way::File(_) => 0,
+        }
     }
 
     /// A checkpoint begins; to be called before any owner is asked for its state, with numbers that

@@ -37,17 +37,23 @@ pub(super) struct FilePosition {
 
 impl WriterSnapshot {
     /// Adds samples that an owner had formed and the writer no room for when the owner was asked, which
-    /// was earlier: those that it has taken since are there already. Of a series, all of an owner's are
-    /// in the order of time.
+    /// was earlier: those that it has taken since are there already, and those that it would not have
+    /// taken, because an earlier run has sent them, are left out. Of a series, all of an owner's are in
+    /// the order of time.
     pub fn append(&mut self, unsent: Vec<Sample>) {
         if unsent.is_empty() {
             return;
         }
         let mut known = Marks::default();
+        if let Some(file) = &self.file {
+            // Taken and written since.
+            known.lift_all(file.written_before);
+        }
         for sample in &self.samples {
             known.lift(&sample.series, sample.timestamp_ms);
         }
-        let new = unsent.into_iter().filter(|sample| !known.covers(sample));
+        let is_new = |sample: &Sample| !known.covers(sample) && !self.marks.covers(sample);
+        let new: Vec<_> = unsent.into_iter().filter(is_new).collect();
         self.samples.extend(new);
     }
 
@@ -84,7 +90,7 @@ impl WriterSnapshot {
     ///
     /// # Errors
     /// The bytes end before, are too many, contradict themselves, or are of another version.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut from = Decoder::new(bytes);
         let version = from.u8()?;
         if version != VERSION {
@@ -154,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn what_had_no_room_is_added_unless_it_waits_or_was_sent_before() {
+        let mut snapshot = snapshot();
+        let sent = |at| sample("up", &[("job", "weir")], at, 1.0);
+        let waits = |at| sample("up", &[], at, 1.0);
+        snapshot.append(vec![waits(10), waits(11), sent(40), sent(41)]);
+        assert_eq!(snapshot.samples[2..], [waits(11), sent(41)]);
+    }
+
+    #[test]
     fn reads_what_was_written() {
         let before = snapshot();
         let after = WriterSnapshot::decode(&before.encode()).unwrap();
@@ -165,6 +180,17 @@ mod tests {
         assert_eq!(after.marks().before(), 30);
         let empty = WriterSnapshot::decode(&WriterSnapshot::default().encode()).unwrap();
         assert!(empty.is_empty() && empty.marks().is_empty() && empty.file.is_none());
+    }
+
+    #[test]
+    fn what_an_owner_could_not_hand_over_is_added_where_it_is_still_unwritten() {
+        let mut snapshot = snapshot();
+        let unsent = [("cpu", 29), ("cpu", 30), ("load", 20), ("load", 40)];
+        let unsent = unsent.map(|(name, time)| sample(name, &[], time, 1.0));
+        snapshot.append(unsent.to_vec());
+        let added = snapshot.samples.iter().skip(2);
+        let times: Vec<_> = added.map(|sample| sample.timestamp_ms).collect();
+        assert_eq!(times, [30, 40], "29 is in the file, 20 is held");
     }
 
     #[test]

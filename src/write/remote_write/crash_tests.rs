@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use prost::Message;
 use prost::bytes::Bytes;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
@@ -16,7 +15,7 @@ use tokio::time::sleep;
 use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
 use super::failure::Failure;
 use super::journal_file::{self, Record};
-use super::proto::WriteRequest;
+use super::oracle::{Oracle, SeriesName};
 use super::shard::Transport;
 use super::{Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
@@ -32,39 +31,6 @@ const LIVES: u32 = 4;
 /// How many windows each owner closes.
 const WINDOWS: usize = 15;
 
-type SeriesName = String;
-
-/// A receiver that takes an exact repetition of a series' newest sample, and nothing older.
-#[derive(Debug, Default)]
-struct Oracle {
-    samples: BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>,
-    /// What was taken since the last crash.
-    this_life: BTreeSet<(SeriesName, TimestampMs)>,
-    refused: Vec<String>,
-}
-
-impl Oracle {
-    fn take(&mut self, request: &WriteRequest) {
-        for series in &request.timeseries {
-            let labels = series.labels.iter();
-            let name: SeriesName = labels.map(|label| format!("{}/", label.value)).collect();
-            let known = self.samples.entry(name.clone()).or_default();
-            for point in &series.samples {
-                let new = (point.timestamp, point.value.to_bits());
-                match known.last() {
-                    Some(newest) if *newest == new => {}
-                    Some(newest) if newest.0 >= new.0 => {
-                        self.refused
-                            .push(format!("{name} {new:?} after {newest:?}"));
-                    }
-                    _ => known.push(new),
-                }
-                self.this_life.insert((name.clone(), point.timestamp));
-            }
-        }
-    }
-}
-
 /// The way to the oracle: slow, and with failures before and after the request was taken.
 struct Faulty {
     oracle: Arc<Mutex<Oracle>>,
@@ -74,8 +40,6 @@ struct Faulty {
 
 impl Transport for Faulty {
     async fn post(&self, body: Bytes, _: u32) -> Result<u16, Failure> {
-        let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-        let request = WriteRequest::decode(&*plain).unwrap();
         let (before, after, luck) = {
             let mut random = self.random.lock().unwrap();
             (random.u64(0..40), random.u64(0..40), random.u8(0..10))
@@ -84,7 +48,7 @@ impl Transport for Faulty {
         if luck < 2 || self.is_down {
             return Err(Failure::Network("refused".into()));
         }
-        self.oracle.lock().unwrap().take(&request);
+        self.oracle.lock().unwrap().take(&body);
         sleep(Duration::from_millis(after)).await;
         if luck < 4 {
             return Err(Failure::Network("reset".into()));
@@ -193,6 +157,7 @@ impl World {
         let past = Past {
             journal: Some(self.folder.path()),
             checkpoint: from.map(|from| from.number),
+            newest: 0,
             state: state.map_or_else(WriterSnapshot::default, |state| {
                 WriterSnapshot::decode(state).unwrap()
             }),

@@ -45,6 +45,8 @@ impl JournalMetrics {
 pub(super) struct Journals {
     folder: PathBuf,
     shards: Vec<Arc<Journal>>,
+    /// Above the checkpoints of all files that there were at the start.
+    next_checkpoint: u64,
     metrics: JournalMetrics,
 }
 
@@ -81,6 +83,8 @@ impl Journals {
         next: u64,
         metrics: JournalMetrics,
     ) -> Result<Self, WriteError> {
+        let files = find(folder)?.into_iter().flatten();
+        let newest = files.map(|found| found.checkpoint).max();
         let open = |shard: usize| {
             let folder = folder.join(format!("shard-{shard}"));
             let file = Journal::file(&folder, checkpoint, sync).map_err(failed(&folder))?;
@@ -98,6 +102,7 @@ impl Journals {
         };
         Ok(Self {
             shards: (0..shards).map(open).collect::<Result<_, WriteError>>()?,
+            next_checkpoint: newest.unwrap_or_default().max(checkpoint).saturating_add(1),
             folder: folder.to_owned(),
             metrics,
         })
@@ -106,6 +111,12 @@ impl Journals {
     /// The journal of a shard.
     pub(super) fn shard(&self, number: usize) -> Option<Arc<Journal>> {
         self.shards.get(number).cloned()
+    }
+
+    /// The lowest number for the next checkpoint: its files must hold nothing of an earlier attempt,
+    /// whose open requests may have been settled since, in the files of an earlier checkpoint.
+    pub(super) fn next_checkpoint(&self) -> u64 {
+        self.next_checkpoint
     }
 
     /// A journal could not be written.

@@ -14,11 +14,15 @@ mod journal;
 mod journal_file;
 mod last_sent;
 mod metrics;
+#[cfg(test)]
+pub(crate) mod oracle;
 mod proto;
 mod queue;
 #[cfg(test)]
 mod receiver;
 mod recovery;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -73,6 +77,8 @@ pub(super) struct Past<'a> {
     pub(super) journal: Option<&'a Path>,
     /// The checkpoint to go on from; without one the journal is emptied.
     pub(super) checkpoint: Option<u64>,
+    /// The newest checkpoint that there is.
+    pub(super) newest: u64,
     /// What the checkpoint says.
     pub(super) state: WriterSnapshot,
 }
@@ -116,7 +122,7 @@ impl RemoteWriter {
             }
             (None, _) => Recovered::default(),
         };
-        let checkpoint = past.checkpoint.unwrap_or_default();
+        let checkpoint = past.checkpoint.unwrap_or_default().max(past.newest);
         let journals = past.journal.map(|folder| {
             Journals::open(
                 folder,
@@ -279,6 +285,12 @@ impl Queues {
             }
         }
         marks
+    }
+
+    /// See [`Journals::next_checkpoint`]; 0 without a journal.
+    pub(super) fn next_checkpoint(&self) -> u64 {
+        let journals = self.journals.as_ref();
+        journals.map_or(0, |journals| journals.next_checkpoint())
     }
 
     /// From now on everything is journaled for this checkpoint.

@@ -1,0 +1,138 @@
+//! A writer whose receiver is a script, for tests of the whole pipeline.
+
+use std::hash::BuildHasher;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use foldhash::fast::FixedState;
+use prost::bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
+
+use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
+use super::failure::Failure;
+use super::oracle::Oracle;
+use super::shard::Transport;
+use super::{Past, RemoteWriter};
+use crate::telemetry::Registry;
+use crate::write::guard::Guard;
+use crate::write::snapshot::WriterSnapshot;
+use crate::write::{Context, Destination, Resume, Writer};
+
+/// How a writer is made, and how its receiver behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) seed: u64,
+    pub(crate) shards: usize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) batch_samples: usize,
+    /// How long a request and its answer take at most, ms.
+    pub(crate) latency: u64,
+    /// How many of 256 requests are answered with 503, and not taken.
+    pub(crate) unavailable: u8,
+    /// How many of 256 are lost on their way.
+    pub(crate) lost: u8,
+    /// How many of 256 are taken, and the answer is lost.
+    pub(crate) answer_lost: u8,
+    /// For how long nobody is there, from the start on.
+    pub(crate) away: Duration,
+}
+
+impl Script {
+    /// A receiver that is there and takes everything.
+    pub(crate) fn plain() -> Self {
+        Self {
+            seed: 0,
+            shards: 1,
+            queue_bytes: 1 << 20,
+            batch_samples: 1_000,
+            latency: 0,
+            unavailable: 0,
+            lost: 0,
+            answer_lost: 0,
+            away: Duration::ZERO,
+        }
+    }
+
+    /// Starts a writer to an oracle, on a runtime that runs now.
+    pub(crate) fn start(
+        self,
+        owners: usize,
+        oracle: &Arc<Mutex<Oracle>>,
+        registry: &Registry,
+        resume: &Resume,
+    ) -> Writer {
+        let config = RemoteWriteConfig {
+            shards: self.shards,
+            queue_bytes: self.queue_bytes,
+            journal_sync: false,
+            batch: BatchConfig {
+                samples: self.batch_samples,
+                deadline: crate::model::Duration::from_millis(5),
+                ..BatchConfig::default()
+            },
+            backoff: BackoffConfig {
+                min: crate::model::Duration::from_millis(5),
+                max: crate::model::Duration::from_millis(60),
+            },
+            ..serde_json::from_str(r#"{"url": "http://oracle"}"#).unwrap()
+        };
+        let context = Context::new(owners, registry, self.seed);
+        let state = resume.state.as_deref();
+        let past = Past {
+            journal: resume.journal.as_deref().map(Path::new),
+            checkpoint: resume.checkpoint,
+            newest: resume.newest,
+            state: state.map_or_else(WriterSnapshot::default, |state| {
+                WriterSnapshot::decode(state).unwrap()
+            }),
+        };
+        let transport = Way {
+            began: Instant::now(),
+            oracle: Arc::clone(oracle),
+            script: self,
+        };
+        let (writer, marks) =
+            RemoteWriter::over(transport, &config, &context, past, Handle::current()).unwrap();
+        let guard = Guard::new(2_048, Arc::clone(&context.metrics));
+        Writer::of(Destination::RemoteWrite(writer), guard, marks, context)
+    }
+}
+
+/// The way to the oracle.
+struct Way {
+    began: Instant,
+    oracle: Arc<Mutex<Oracle>>,
+    script: Script,
+}
+
+impl Transport for Way {
+    async fn post(&self, body: Bytes, attempt: u32) -> Result<u16, Failure> {
+        let script = &self.script;
+        // Of the request and not of the order of requests: which shard is first to have its journal
+        // written is decided by threads.
+        let seed = FixedState::default().hash_one((script.seed, &*body, attempt));
+        let mut random = Rng::with_seed(seed);
+        let luck = random.u8(..);
+        sleep(Duration::from_millis(random.u64(0..=script.latency))).await;
+        if luck < script.lost || self.began.elapsed() < script.away {
+            return Err(Failure::Network("refused".into()));
+        }
+        let luck = random.u8(..);
+        if luck < script.unavailable {
+            return Err(Failure::Unavailable {
+                status: 503,
+                body: String::new(),
+                retry_after: None,
+            });
+        }
+        self.oracle.lock().unwrap().take(&body);
+        sleep(Duration::from_millis(random.u64(0..=script.latency))).await;
+        if random.u8(..) < script.answer_lost {
+            return Err(Failure::Network("reset".into()));
+        }
+        Ok(204)
+    }
+}
