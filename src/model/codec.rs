@@ -333,6 +333,17 @@ impl SymbolReader {
         Ok(Self { symbols })
     }
 
+    /// Passes over the texts, for one who wants to know nothing of them.
+    ///
+    /// # Errors
+    /// The bytes end before.
+    pub fn skip(decoder: &mut Decoder<'_>) -> Result<(), Corrupt> {
+        for length in decoder.u32s()? {
+            decoder.take(length as usize, "a text")?;
+        }
+        Ok(())
+    }
+
     /// The symbol of a number.
     ///
     /// # Errors
@@ -423,6 +434,9 @@ mod tests {
             .map(|_| reader.symbol(from.u32().unwrap()).unwrap())
             .collect();
         from.end().unwrap();
+        let mut from = Decoder::new(&bytes);
+        SymbolReader::skip(&mut from).unwrap();
+        assert_eq!((from.u32(), from.u32()), (Ok(1), Ok(0)));
         let expected = [Some("US"), None, Some("UK"), Some("US"), Some("")]
             .map(|text| text.map_or(Symbol::NULL, |text| other.find(text).unwrap()));
         assert_eq!(read, expected);

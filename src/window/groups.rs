@@ -230,6 +230,26 @@ impl Groups {
         }
     }
 
+    /// How many groups [`encode`](Self::encode) has written. What they hold is not read.
+    ///
+    /// # Errors
+    /// The bytes end before, or are of another version.
+    pub fn decode_len(from: &mut Decoder<'_>) -> Result<u64, Corrupt> {
+        Self::decode_version(from)?;
+        let _width = from.u64()?;
+        from.u64()
+    }
+
+    fn decode_version(from: &mut Decoder<'_>) -> Result<(), Corrupt> {
+        let version = from.u8()?;
+        if version != VERSION {
+            return Err(from.corrupt(format!(
+                "groups are of version {version}, this weir reads version {VERSION}"
+            )));
+        }
+        Ok(())
+    }
+
     /// Reads what [`encode`](Self::encode) has written of groups with as many symbols in a key and
     /// aggregates of the same kinds. Slots are numbered as they were.
     ///
@@ -241,12 +261,7 @@ impl Groups {
         width: usize,
         kinds: &[AggregateKind],
     ) -> Result<Self, Corrupt> {
-        let version = from.u8()?;
-        if version != VERSION {
-            return Err(from.corrupt(format!(
-                "groups are of version {version}, this weir reads version {VERSION}"
-            )));
-        }
+        Self::decode_version(from)?;
         let announced = [width, kinds.len()].map(|count| count as u64);
         let [found_width, slots] = [from.u64()?, from.u64()?];
         let keys = from.u32s()?;

@@ -424,7 +424,6 @@ impl WindowStore {
     /// All that is open, without copying it: what has come since the last time becomes a piece, and
     /// goes on in another one. Pieces are the same as long as their numbers are.
     pub fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {
-        self.merge_pieces();
         let freeze = |(key, pane): (&PaneKey, &mut OpenPane)| {
             if !pane.live.is_empty() {
                 let empty = Groups::new(self.key_width, &self.kinds);
@@ -437,8 +436,9 @@ impl WindowStore {
     }
 
     /// Merges the pieces of each pane that are of similar size and held by nobody else any more, so
-    /// that a pane takes no more than about twice the memory of its keys. [`freeze`](Self::freeze)
-    /// does so first; done before, when there is time, it leaves nothing to do for that.
+    /// that a pane takes no more than about twice the memory of its keys. To be done between two
+    /// [freezes](Self::freeze), not by them: everybody waits for a freeze, and for a million keys
+    /// this takes some tenths of a second.
     pub fn merge_pieces(&mut self) {
         for pane in self.open.values_mut() {
             merge_similar(&mut pane.frozen);

@@ -78,6 +78,8 @@ pub struct Watermarks {
     /// Up to where splits were read before they are assigned here.
     seeds: BTreeMap<SplitId, TimestampMs>,
     current: TimestampMs,
+    /// What was reached before a restart, until there are events: silence goes on from there.
+    restored: TimestampMs,
     /// When the last events were processed, by the clock.
     last_events_ms: TimestampMs,
     /// How many workers take no input for now.
@@ -93,6 +95,7 @@ impl Watermarks {
             splits: BTreeMap::new(),
             seeds: BTreeMap::new(),
             current: TimestampMs::MIN,
+            restored: TimestampMs::MIN,
             last_events_ms: TimestampMs::MIN,
             held: 0,
         }
@@ -108,6 +111,7 @@ impl Watermarks {
     /// Goes on from a watermark that was reached before.
     pub fn restore(&mut self, current: TimestampMs) {
         self.current = self.current.max(current);
+        self.restored = self.current;
     }
 
     /// A split is to go on from where its highest event time was `highest`: its next
@@ -136,6 +140,7 @@ impl Watermarks {
         entry.first = entry.first.or(entry.highest);
         entry.eventless_since_ms = None;
         self.last_events_ms = self.last_events_ms.max(now_ms);
+        self.restored = TimestampMs::MIN;
     }
 
     /// Records of a split were processed at `now_ms` by the clock, none of which gave an event. To
@@ -241,7 +246,8 @@ impl Watermarks {
         let highest = self.splits.values().filter_map(|split| split.highest).max();
         let silent_ms = now_ms.saturating_sub(self.last_events_ms).max(0);
         highest.map_or(TimestampMs::MIN, |highest| {
-            watermark(highest).saturating_add(silent_ms)
+            let reached = watermark(highest).max(self.restored);
+            reached.saturating_add(silent_ms)
         })
     }
 

@@ -130,8 +130,10 @@ proptest! {
                         held.push((results(&piece.groups), piece.clone()));
                     }
                 }
+                drop(panes);
                 if !holds {
                     held.clear();
+                    frozen.merge_pieces();
                 }
             }
             let dropped = ingest(&mut plain, &batch.events, start);
@@ -212,6 +214,7 @@ fn a_pane_has_few_pieces_and_each_group_about_twice() {
             text: None,
         };
         ingest(&mut store, &(1..=keys).map(event).collect::<Vec<_>>(), 0);
+        store.merge_pieces();
         for (_, pieces) in store.freeze() {
             most = most.max(pieces.len());
         }

@@ -48,6 +48,22 @@ fn silence_before_the_first_events_of_a_run_counts_from_its_beginning() {
 }
 
 #[test]
+fn silence_goes_on_from_where_it_was() {
+    let mut watermarks = Watermarks::new(2_000);
+    // A quarter of an hour of silence behind the last event.
+    watermarks.restore(900_000);
+    watermarks.seed(A, 2_000);
+    watermarks.assign(A);
+    assert_eq!(watermarks.advance(5_000_000), 900_000);
+    watermarks.idle(A);
+    assert_eq!(watermarks.advance(5_010_000), 910_000);
+    watermarks.events(A, Some(950_000), 5_020_000);
+    assert_eq!(watermarks.advance(5_020_000), 948_000);
+    watermarks.idle(A);
+    assert_eq!(watermarks.advance(5_025_000), 953_000);
+}
+
+#[test]
 fn a_split_that_was_ahead_is_paused_at_once() {
     let mut watermarks = Watermarks::new(0).with_max_drift(1_000);
     watermarks.restore(10_000);
