@@ -129,7 +129,8 @@ pub(super) struct RunArguments {
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<Setting>,
     /// Read events from this file (- for standard input) in place of the source, and end with it.
-    /// May be given several times; every file is a split of its own.
+    /// May be given several times; every file is a split of its own. Such a run keeps no state, and
+    /// leaves that of state.dir alone.
     #[arg(long, value_name = "EVENTS.ndjson")]
     pub(super) input: Vec<String>,
     /// Write samples to this file (- for standard output) in place of the receiver, a JSON object a

@@ -39,7 +39,9 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<ExitCode> {
     let file = File::create(&reference).context("cannot write the reference table")?;
     weirgen::write_reference(&mut BufWriter::new(file), arguments.vehicles)
         .context("cannot write the reference table")?;
-    let pipeline = load(&arguments.remote_write, &reference)?;
+    let mut pipeline = load(&arguments.remote_write, &reference)?;
+    // A simulation that has ended is not gone on with.
+    pipeline.state = None;
 
     let start_ms = Clock::System.now_ms() / WINDOW_MS * WINDOW_MS;
     let mut fleet = FleetConfig::new(arguments.vehicles);

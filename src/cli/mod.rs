@@ -57,8 +57,20 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn report(error: &anyhow::Error) {
     match error.downcast_ref::<crate::config::LoadError>() {
         Some(problems) => eprintln!("{problems}"),
-        None => eprintln!("weir: {error:#}"),
+        None => eprintln!("weir: {}", with_causes(error)),
     }
+}
+
+/// The words of an error and of its causes, but for those that are in the words before.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.ends_with(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+    }
+    words
 }
 
 fn print_schema() -> anyhow::Result<ExitCode> {
@@ -67,4 +79,28 @@ fn print_schema() -> anyhow::Result<ExitCode> {
         serde_json::to_string_pretty(&crate::config::schema())?
     );
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::write::WriteError;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = WriteError::Open {
+            path: PathBuf::from("a"),
+            error: io::Error::other("disk on fire"),
+        };
+        let error = anyhow::Error::from(error).context("pipeline cars");
+        let words = "pipeline cars: cannot open a for writing: disk on fire";
+        assert_eq!(with_causes(&error), words);
+        let error = anyhow!("disk on fire").context("cannot start");
+        assert_eq!(with_causes(&error), "cannot start: disk on fire");
+    }
 }

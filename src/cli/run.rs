@@ -17,7 +17,8 @@ use crate::config::{self, Overrides, Pipeline};
 use crate::control::{Health, Server};
 use crate::model::Clock;
 use crate::pipeline::{
-    Finished, Options, PipelineError, PipelineHandle, Restore, Running, SourceOf, Supervisor,
+    Finished, HasCheckpoint, Options, PipelineError, PipelineHandle, Restore, Running, SourceOf,
+    Supervisor,
 };
 use crate::source::FileProgress;
 
@@ -86,7 +87,7 @@ fn expect_state(arguments: &RunArguments, pipeline: &Pipeline) -> Result<()> {
     let option = match &arguments.restore {
         Restore::Latest if arguments.allow_dropped_state => "--allow-dropped-state",
         Restore::Latest => return Ok(()),
-        Restore::Fresh | Restore::Savepoint(_) => "--restore",
+        Restore::Fresh | Restore::StillFresh | Restore::Savepoint(_) => "--restore",
     };
     let Some(state) = &pipeline.state else {
         anyhow::bail!(
@@ -113,10 +114,13 @@ fn supervise(
     runtime: Handle,
 ) -> Result<Supervisor, PipelineError> {
     let (name, restart) = (pipeline.name.clone(), pipeline.restart);
+    let mut before: Option<HasCheckpoint> = None;
     Supervisor::start(&name, restart, drain, move || {
+        if let Some(has_checkpoint) = &before {
+            options.restore = options.restore.clone().after_failure(has_checkpoint.get());
+        }
         let running = Running::start(&pipeline, SourceOf::File, &options, runtime.clone())?;
-        // Where it started is for the first time; from then on it goes on from where it was.
-        options.restore = Restore::Latest;
+        before = Some(running.has_checkpoint());
         Ok(running)
     })
 }

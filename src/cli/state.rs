@@ -77,6 +77,10 @@ pub(super) fn show(contents: &Contents) -> String {
     if let Some(watermark) = inspection.watermark_ms {
         line("watermark", time(watermark));
     }
+    line(
+        "unsent",
+        format!("{} samples", HumanCount(inspection.unsent_samples)),
+    );
     text.push('\n');
     text.push_str(&table(
         [
@@ -103,8 +107,8 @@ pub(super) fn show(contents: &Contents) -> String {
             inspection.splits.iter().map(|split| {
                 [
                     split.name.clone(),
-                    split.position.to_string(),
-                    split.highest_ms.map_or_else(|| "-".to_owned(), time),
+                    or_none(split.position, |position| position.to_string()),
+                    or_none(split.highest_ms, time),
                 ]
             }),
         ));
@@ -129,6 +133,10 @@ pub(super) fn show(contents: &Contents) -> String {
         ));
     }
     text
+}
+
+fn or_none<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
 }
 
 /// A time as people read it.
@@ -159,10 +167,11 @@ mod tests {
             inspection: Inspection {
                 splits: vec![SplitState {
                     name: "events/0".to_owned(),
-                    position: 7,
+                    position: Some(7),
                     highest_ms: None,
                 }],
                 watermark_ms: Some(1_730_621_749_500),
+                unsent_samples: 1_234,
                 metrics: vec![MetricState {
                     name: "vehicles".to_owned(),
                     panes: 2,
@@ -181,6 +190,7 @@ created     2024-11-03T08:15:50Z
 weir        0.1.0
 size        3.00 MiB
 watermark   2024-11-03T08:15:49.5Z
+unsent      1,234 samples
 
 STAGE    ENTRIES      SIZE
 windows    1,200  5.00 MiB

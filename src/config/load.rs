@@ -91,6 +91,11 @@ fn apply(overrides: &Overrides, document: &mut Document, problems: &mut Problems
             document.remove(&["source".into(), kind.into()]);
         }
         // To see what a pipeline makes of a file must not move the state of the one that runs.
+        if document.remove(&["state".into(), "dir".into()]).is_some() {
+            tracing::info!(
+                "with --input the pipeline keeps no state; that of state.dir is left alone"
+            );
+        }
         document.remove(&["state".into()]);
         let paths = serde_json::json!({ "path": overrides.input }).to_string();
         replace(document, "--input", &["source", "file"], &paths, problems);

@@ -27,7 +27,7 @@ use super::worker::{Shared, Worker};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::model::{Interner, TimestampMs};
-use crate::source::StopSignal;
+use crate::source::{KeptPositions, StopSignal};
 use crate::window::LatePolicy;
 use crate::write::{DeadLetterHandle, Writer, WriterHandle};
 
@@ -43,6 +43,8 @@ pub(super) struct Parts<'a> {
     pub(super) dead_letters: Option<DeadLetterHandle>,
     pub(super) clocks: Option<ClockMetrics>,
     pub(super) shared: Shared,
+    /// With checkpoints, the positions in the latest one.
+    pub(super) durable: Option<KeptPositions>,
 }
 
 impl Parts<'_> {
@@ -123,7 +125,7 @@ impl Parts<'_> {
                 .map(|metric| shared.metrics.state_of(&metric.name))
                 .collect(),
             interner_gauges: shared.metrics.interner(number),
-            splits: Splits::new(time.out_of_order.as_signed_millis()),
+            splits: Splits::new(time.out_of_order.as_signed_millis()).within(self.durable.clone()),
             parked: Parked::default(),
             shared,
             interner: Interner::new(),

@@ -61,11 +61,6 @@ impl BarrierAlignment {
     pub(super) fn release(&mut self) -> VecDeque<Sent> {
         std::mem::take(&mut self.held)
     }
-
-    /// How many messages wait.
-    pub(super) fn held(&self) -> usize {
-        self.held.len()
-    }
 }
 
 #[cfg(test)]
@@ -120,7 +115,7 @@ mod tests {
         ];
         let expected = ["0 at 1", "1 at 1", "checkpoint 7", "0 at 2", "1 at 2"];
         assert_eq!(log(&mut alignment, sent), expected);
-        assert_eq!(alignment.held(), 0);
+        assert_eq!(alignment.held.len(), 0);
     }
 
     #[test]
@@ -138,7 +133,7 @@ mod tests {
             log(&mut alignment, sent),
             ["1 at 1", "checkpoint 1", "0 at 1"]
         );
-        assert_eq!(alignment.held(), 1, "it waits for the second barrier");
+        assert_eq!(alignment.held.len(), 1, "it waits for the second barrier");
         let sent = vec![flushed(1, 2), barrier(1, 2)];
         assert_eq!(
             log(&mut alignment, sent),

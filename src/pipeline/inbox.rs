@@ -72,6 +72,8 @@ pub(super) struct Router {
     watermarks: Arc<std::sync::Mutex<Watermarks>>,
     /// How far splits were when the checkpoint was taken that the pipeline goes on from.
     restored: Arc<SplitStates>,
+    /// Whether the watermark is held: not all splits that go on from where they were are known yet.
+    holds: bool,
     stopped: Arc<AtomicBool>,
     ended: bool,
     end: InputEnd,
@@ -83,6 +85,10 @@ pub(super) fn inboxes(
     watermarks: Arc<std::sync::Mutex<Watermarks>>,
     restored: Arc<SplitStates>,
 ) -> (Router, Vec<Inbox>) {
+    let holds = !restored.is_empty();
+    if holds {
+        lock(&watermarks).hold();
+    }
     let mut workers = Vec::new();
     let mut inboxes = Vec::new();
     for bytes in gauges {
@@ -95,6 +101,7 @@ pub(super) fn inboxes(
             workers,
             watermarks,
             restored,
+            holds,
             stopped: Arc::default(),
             ended: false,
             end: InputEnd::default(),
@@ -119,11 +126,19 @@ impl Router {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.let_go();
         self.end.set(complete);
         for (sender, _) in &self.workers {
             if sender.send(Input::End { complete }).is_err() {
                 tracing::debug!("a worker has ended already");
             }
+        }
+    }
+
+    /// Holds the watermark no longer.
+    fn let_go(&mut self) {
+        if std::mem::replace(&mut self.holds, false) {
+            lock(&self.watermarks).release();
         }
     }
 
@@ -141,15 +156,16 @@ impl SourceOutput for Router {
         // A split holds back the watermark from the moment that it is known, not only once its
         // worker gets to it: another worker must not close windows in between.
         if let SourceEvent::Assigned(Split { id, name }) = &event {
-            let mut watermarks = self
-                .watermarks
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut watermarks = lock(&self.watermarks);
             let restored = self.restored.get(name).and_then(|split| split.highest);
             if let Some(highest) = restored {
                 watermarks.seed(*id, highest);
             }
             watermarks.assign(*id);
+        } else if !matches!(event, SourceEvent::Written { .. }) {
+            // A source assigns what it has before it says anything else. Until then the first splits
+            // would let the watermark run ahead of those that are yet to be assigned.
+            self.let_go();
         }
         let Some((sender, bytes)) = self.worker_of(event.split()) else {
             return Err(source::Stopped);
@@ -165,9 +181,60 @@ impl SourceOutput for Router {
     }
 }
 
+fn lock(watermarks: &std::sync::Mutex<Watermarks>) -> std::sync::MutexGuard<'_, Watermarks> {
+    watermarks
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 fn byte_len(event: &SourceEvent) -> i64 {
     match event {
         SourceEvent::Records(batch) => i64::try_from(batch.byte_len()).unwrap_or(i64::MAX),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::split_state::SplitState;
+    use super::*;
+    use crate::model::RecordBatch;
+
+    fn split(id: u32, name: &str) -> Split {
+        Split {
+            id: SplitId(id),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn the_watermark_waits_until_all_splits_are_assigned_that_go_on() {
+        let state = |name: &str, highest| SplitState {
+            name: name.into(),
+            revoked: false,
+            processed_before: None,
+            origin: Some(0),
+            next: Some(5),
+            highest: Some(highest),
+            written: None,
+            unwritten: Vec::new(),
+        };
+        let states = [state("a", 10_000), state("b", 7_000), state("gone", 3_000)];
+        let states = states.map(|state| (state.name.clone(), state));
+        let mut watermarks = Watermarks::new(1_000);
+        watermarks.restore(5_000);
+        let watermarks = Arc::new(std::sync::Mutex::new(watermarks));
+        let gauge = IntGauge::new("bytes", "Bytes.").unwrap();
+        let states = Arc::new(SplitStates::from(states));
+        let (mut router, _inboxes) = inboxes(vec![gauge], watermarks.clone(), states);
+        let watermark = || lock(&watermarks).advance(1_000_000);
+
+        router.send(SourceEvent::Assigned(split(0, "a"))).unwrap();
+        assert_eq!(watermark(), 5_000, "b may be behind a");
+        router.send(SourceEvent::Assigned(split(1, "b"))).unwrap();
+        assert_eq!(watermark(), 5_000);
+        let records = RecordBatch::new(split(0, "a"), 0);
+        router.send(SourceEvent::Records(records)).unwrap();
+        assert_eq!(watermark(), 6_000, "that of b");
     }
 }

@@ -42,8 +42,8 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Those of a checkpoint, as far as can be said without knowing what the stages' bytes mean.
-    pub fn of(checkpoint: &Checkpoint, savepoint: Option<&str>) -> Self {
+    /// Those of a checkpoint, whose stages' bytes mean this.
+    pub fn of(checkpoint: &Checkpoint, savepoint: Option<&str>, inspection: Inspection) -> Self {
         let mut stages: Vec<StageBytes> = Vec::new();
         for entry in checkpoint.entries() {
             let known = stages.iter_mut().find(|known| known.stage == entry.stage);
@@ -67,7 +67,7 @@ impl Contents {
             weir_version: checkpoint.weir_version.clone(),
             bytes: checkpoint.stored_bytes(),
             stages,
-            inspection: Inspection::default(),
+            inspection,
         }
     }
 }
@@ -90,6 +90,8 @@ pub struct Inspection {
     pub splits: Vec<SplitState>,
     /// Up to when everything has been seen, ms since the epoch.
     pub watermark_ms: Option<TimestampMs>,
+    /// How many samples were formed and not acknowledged.
+    pub unsent_samples: u64,
     /// The metrics, in the order of the pipeline file.
     pub metrics: Vec<MetricState>,
 }
@@ -99,8 +101,8 @@ pub struct Inspection {
 pub struct SplitState {
     /// Its name.
     pub name: String,
-    /// From where it is read on.
-    pub position: u64,
+    /// From where it is read on, unless none of its records was processed or somebody else has it.
+    pub position: Option<u64>,
     /// The highest event time, ms since the epoch.
     pub highest_ms: Option<TimestampMs>,
 }
@@ -112,7 +114,8 @@ pub struct MetricState {
     pub name: String,
     /// How many panes are open.
     pub panes: u64,
-    /// How many groups they have together.
+    /// How many groups they and open sessions have together. What several workers have of a group
+    /// counts several times until its window is due.
     pub groups: u64,
     /// The bytes of their state.
     pub bytes: u64,

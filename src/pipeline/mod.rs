@@ -57,7 +57,7 @@ mod tests;
 mod top;
 mod worker;
 
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, HasCheckpoint};
 pub use failure::{Cause, Failure};
 pub use inbox::Input;
 pub use inspection::{Contents, Inspection, MetricState, SavepointInfo, SplitState, StageBytes};

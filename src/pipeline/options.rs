@@ -27,10 +27,26 @@ pub enum Restore {
     /// The latest checkpoint; none where there is none yet.
     #[default]
     Latest,
-    /// None: it begins anew.
+    /// None: it begins anew, and forgets what it has sent before.
     Fresh,
+    /// None either, as it has begun anew and failed before its first checkpoint. What it has sent
+    /// since then is not sent again.
+    StillFresh,
     /// The savepoint of this name.
     Savepoint(String),
+}
+
+impl Restore {
+    /// Where a pipeline that has started from here starts after a failure. As long as its process has
+    /// made no checkpoint, the newest one is of an earlier process, and was not asked for.
+    #[must_use]
+    pub fn after_failure(self, has_checkpoint: bool) -> Self {
+        match self {
+            _ if has_checkpoint => Self::Latest,
+            Self::Fresh => Self::StillFresh,
+            same => same,
+        }
+    }
 }
 
 impl FromStr for Restore {
@@ -89,6 +105,20 @@ mod tests {
                        '.', a letter or digit first, but not 'latest' or 'fresh'";
         let error = "Fresh!".parse::<Restore>().unwrap_err();
         assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
+    fn what_was_asked_for_holds_until_there_is_a_checkpoint() {
+        let savepoint = Restore::Savepoint("one".to_owned());
+        for (start, again) in [
+            (Restore::Latest, Restore::Latest),
+            (Restore::Fresh, Restore::StillFresh),
+            (Restore::StillFresh, Restore::StillFresh),
+            (savepoint.clone(), savepoint),
+        ] {
+            assert_eq!(start.clone().after_failure(false), again);
+            assert_eq!(start.after_failure(true), Restore::Latest);
+        }
     }
 
     #[test]

@@ -58,9 +58,10 @@ impl Owner {
         }
     }
 
-    /// Whether no worker sends any more, and nothing waits.
+    /// Whether no worker sends any more. What still waits for barriers then is barriers itself, which
+    /// workers that have ended do not answer.
     pub(super) fn is_done(&self) -> bool {
-        self.sending == 0 && self.alignment.held() == 0
+        self.sending == 0
     }
 
     /// Takes what a worker says. Gives the number of a checkpoint whose barriers are all there now: what
@@ -159,5 +160,24 @@ impl Owner {
     /// How many panes, groups and bytes are kept here for each metric, about.
     pub(super) fn states(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         self.metrics.iter().map(OwnedMetric::state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn barriers_that_ended_workers_leave_unanswered_keep_nobody_from_ending() {
+        let (mut owner, mut interner) = (Owner::new(&[], 2, &[], &[]), Interner::new());
+        let mut hear = |worker, message| {
+            let checkpoint = owner.receive(Sent { worker, message }, &mut interner);
+            assert_eq!(checkpoint, None);
+            owner.is_done()
+        };
+        assert!(!hear(0, Message::Done));
+        assert!(hear(1, Message::Done));
+        assert!(hear(0, Message::Barrier(1)));
+        assert!(hear(0, Message::Barrier(2)), "1 has ended");
     }
 }

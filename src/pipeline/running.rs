@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 
 use super::assembly::{self, Parts};
 use super::checkpoint::{
-    self, CheckpointError, CheckpointMetrics, CheckpointerThread, OpenState, Restored,
-    RunningSavepoints, Saving, WorkerPort,
+    self, CheckpointError, CheckpointMetrics, CheckpointerThread, HasCheckpoint, OpenState,
+    Restored, RunningSavepoints, Saving, WorkerPort,
 };
 use super::clock_metrics::ClockMetrics;
 use super::dead_letters;
@@ -25,6 +25,7 @@ use super::splits::Splits;
 use super::worker::{Shared, restore};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
+use crate::durable::FolderLock;
 use crate::enrich::{LookupMetrics, PartialService, RefresherThread};
 use crate::model::TimestampMs;
 use crate::source::{
@@ -127,6 +128,8 @@ pub struct Finished {
 pub struct Running {
     name: String,
     stop: StopSignal,
+    /// Tells workers that nobody waits for them any more.
+    abandoned: StopSignal,
     router: Router,
     /// The source's and the workers' threads, with what each of them is.
     threads: Vec<(JoinHandle<()>, &'static str)>,
@@ -141,6 +144,11 @@ pub struct Running {
     /// Where the pipeline has state.
     checkpointer: Option<CheckpointerThread>,
     savepoints: Option<Arc<RunningSavepoints>>,
+    /// The writer has its journal in the folder of the state, and goes on when checkpoints have ended.
+    _lock: Option<Arc<FolderLock>>,
+    has_checkpoint: HasCheckpoint,
+    /// Set where the state is somebody else's.
+    fenced: StopSignal,
     safe: SafePositions,
     refreshers: Vec<RefresherThread>,
     /// The services that are asked for keys.
@@ -189,6 +197,7 @@ impl Running {
         let decode = DecodeMetrics::new(&registry);
         let safe = SafePositions::default();
         let alignment = Alignment::default();
+        let abandoned = StopSignal::default();
         let lookup_metrics = LookupMetrics::new(&registry);
         let (references, refreshers) =
             References::load(pipeline, lookup_metrics, &options.clock, &runtime)?;
@@ -196,7 +205,11 @@ impl Running {
         let mut state = OpenState::open(pipeline, options)?;
         let resume = state.as_mut().map(OpenState::resume).unwrap_or_default();
         let restored = state.as_mut().and_then(|state| state.restored.take());
-        let kept = KeptPositions::default();
+        let lock = state.as_ref().map(|state| Arc::clone(&state.lock));
+        let (kept, durable) = (KeptPositions::default(), KeptPositions::default());
+        for (split, position) in restored.iter().flat_map(Restored::positions) {
+            durable.set(&split, position);
+        }
         let source = match source {
             SourceOf::Made(make) => make(&registry),
             SourceOf::File => {
@@ -238,6 +251,7 @@ impl Running {
             safe: safe.clone(),
             alignment,
             metrics: metrics.clone(),
+            abandoned: abandoned.clone(),
         };
         let counters: Vec<_> = pipeline
             .metrics
@@ -261,10 +275,12 @@ impl Running {
                 ClockMetrics::new(&registry, &by)
             }),
             shared,
+            durable: state.as_ref().map(|_| durable.clone()),
         };
         let (outcome, outcomes) = unbounded();
-        let stop = StopSignal::default();
+        let (stop, fenced) = (StopSignal::default(), StopSignal::default());
         let mut savepoints = None;
+        let has_checkpoint = HasCheckpoint::default();
         let (checkpointer, ports) = match state {
             None => (None, (0..workers).map(|_| WorkerPort::closed()).collect()),
             Some(state) => {
@@ -272,10 +288,13 @@ impl Running {
                     saving: Saving::new(pipeline, references.states(pipeline), restored.as_ref()),
                     writer: writer.handle(),
                     kept,
+                    durable,
                     clock: options.clock.clone(),
                     metrics: CheckpointMetrics::new(&registry),
                     input: router.input_end(),
                     stop: stop.clone(),
+                    fenced: fenced.clone(),
+                    has_checkpoint: has_checkpoint.clone(),
                     state,
                 };
                 let stored = parts.state.stored_savepoints();
@@ -295,6 +314,7 @@ impl Running {
         Ok(Self {
             name: pipeline.name.clone(),
             stop,
+            abandoned,
             router,
             threads,
             workers,
@@ -305,6 +325,9 @@ impl Running {
             dead_letters,
             checkpointer,
             savepoints,
+            _lock: lock,
+            has_checkpoint,
+            fenced,
             safe,
             refreshers,
             services: references.services(),
@@ -335,6 +358,11 @@ impl Running {
     pub fn savepoints(&self) -> Option<Arc<dyn Savepoints>> {
         let savepoints = self.savepoints.clone()?;
         Some(savepoints)
+    }
+
+    /// Whether this run has made a checkpoint; to be asked after its end as well.
+    pub fn has_checkpoint(&self) -> HasCheckpoint {
+        self.has_checkpoint.clone()
     }
 
     /// Whether all threads but the writer's have ended.
@@ -368,6 +396,10 @@ impl Running {
         while workers > 0 && !worker_failed && deadline.is_none_or(|end| Instant::now() < end) {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
+            }
+            if self.fenced.is_stopped() {
+                // Nothing more is sent beside the weir that has it now.
+                deadline = Some(Instant::now());
             }
             // The last checkpoint follows the end of the input, but does not wait for it for ever: a
             // worker whose samples have no room takes no input.
@@ -403,8 +435,8 @@ impl Running {
         if let Some(mut checkpointer) = self.checkpointer.take()
             && let Some(lost) = checkpointer.end(CHECKPOINT_PATIENCE)
         {
-            // The state is somebody else's, and so are the series.
-            error = Some(PipelineError::State(lost.into()));
+            // Usually because the state is somebody else's, and so are the series.
+            error = Some(PipelineError::State(lost));
             deadline = Some(Instant::now());
         }
         // Nothing is taken any more: a worker or source that still waits is set free.
@@ -412,6 +444,7 @@ impl Running {
         if worker_failed {
             self.stop.stop();
         }
+        self.abandoned.stop();
         // A source may say that nothing more comes before it says that it has failed; only after a
         // complete end is there anything to wait for.
         let closed = self.watermark.load(Ordering::Acquire) == END_OF_TIME;

@@ -231,6 +231,67 @@ pub(super) enum OwnedPart {
     Gathered(TimestampMs, Vec<Ended>),
 }
 
+/// What the head of a part tells to one who does not know the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PartHead {
+    /// The pane or the sessions that the part is of, where it has groups; other parts may be of the
+    /// same.
+    pub(super) pane: Option<HeadPane>,
+    /// How many groups it has.
+    pub(super) groups: u64,
+}
+
+/// A pane, or sessions, which have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum HeadPane {
+    /// One that is not due.
+    Due(PaneKey),
+    /// A pane of sliding windows that has been due, by its beginning, ms since the epoch.
+    Sliding(TimestampMs),
+    /// All sessions that have not ended.
+    Sessions,
+}
+
+impl PartHead {
+    /// Reads the head of what [`SnapshotPart::encode`] has written. Sessions that have ended and are
+    /// gathered count as no groups.
+    ///
+    /// # Errors
+    /// The bytes end before, or are of another version.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut from = Decoder::new(bytes);
+        SymbolReader::skip(&mut from)?;
+        let pane = match kind(&mut from)? {
+            PANE => HeadPane::Due(PaneKey::decode(&mut from)?),
+            SLIDING => HeadPane::Sliding(from.i64()?),
+            SESSIONS => HeadPane::Sessions,
+            FORMING | GATHERED => {
+                let (pane, groups) = (None, 0);
+                return Ok(Self { pane, groups });
+            }
+            other => return Err(no_kind(other, &from)),
+        };
+        Ok(Self {
+            pane: Some(pane),
+            groups: Groups::decode_len(&mut from)?,
+        })
+    }
+}
+
+/// Reads the version, which must be the known one, and the kind of a part.
+fn kind(from: &mut Decoder<'_>) -> Result<u8, Corrupt> {
+    let version = from.u8()?;
+    if version != VERSION {
+        let reason = format!("state of format {version}; this version reads {VERSION}");
+        return Err(from.corrupt(reason));
+    }
+    from.u8()
+}
+
+fn no_kind(kind: u8, from: &Decoder<'_>) -> Corrupt {
+    from.corrupt(format!("{kind} is no kind of state"))
+}
+
 impl OwnedPart {
     /// Reads what [`SnapshotPart::encode`] has written.
     ///
@@ -243,14 +304,10 @@ impl OwnedPart {
     ) -> Result<Self, Corrupt> {
         let mut from = Decoder::new(bytes);
         let symbols = SymbolReader::read(&mut from, interner)?;
-        let version = from.u8()?;
-        if version != VERSION {
-            let reason = format!("state of format {version}; this version reads {VERSION}");
-            return Err(from.corrupt(reason));
-        }
+        let kind = kind(&mut from)?;
         let (width, kinds) = (layout.key_width, &layout.kinds);
         let groups = |from: &mut Decoder<'_>| Groups::decode(from, &symbols, width, kinds);
-        let part = match from.u8()? {
+        let part = match kind {
             FORMING => Self::Forming(Forming::decode(&mut from, &symbols, &layout.forming)?),
             PANE => Self::Pane(PaneKey::decode(&mut from)?, groups(&mut from)?),
             SLIDING => Self::Sliding(from.i64()?, groups(&mut from)?),
@@ -261,7 +318,7 @@ impl OwnedPart {
                 let ended = (0..count).map(|_| Ended::decode(&mut from, &symbols, width, kinds));
                 Self::Gathered(end, ended.collect::<Result<_, _>>()?)
             }
-            other => return Err(from.corrupt(format!("{other} is no kind of state"))),
+            other => return Err(no_kind(other, &from)),
         };
         from.end()?;
         Ok(part)

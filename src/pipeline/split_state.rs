@@ -48,10 +48,11 @@ pub(super) struct Unwritten {
 }
 
 impl SplitState {
-    /// From where the split is to be read on. Nothing where no record was processed, or where the
-    /// split is somebody else's, who has read on since.
+    /// From where the split is to be read on: also where it was somebody else's for a while, because the
+    /// windows of the checkpoint have its events up to there and no others. Nothing where no record was
+    /// processed.
     pub(super) fn position(&self) -> Option<u64> {
-        self.next.filter(|_| !self.revoked)
+        self.next
     }
 
     /// Writes it.

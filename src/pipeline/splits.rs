@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::split_state::{SplitState, SplitStates, Unwritten};
 use crate::model::{self, Batch, SplitId, TimestampMs};
-use crate::source::{Safe, SafePositions};
+use crate::source::{KeptPositions, Safe, SafePositions};
 
 /// The splits of one worker.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Splits {
     /// What a checkpoint says of the splits of all workers. A split's state takes effect when it is
     /// assigned.
     restored: Arc<SplitStates>,
+    /// With checkpoints, the positions in the latest one.
+    durable: Option<KeptPositions>,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +51,7 @@ impl Split {
     fn restored(state: &SplitState) -> Self {
         Self {
             name: Some(state.name.clone()),
-            is_restored: !state.revoked,
+            is_restored: state.next.is_some(),
             revoked: state.revoked,
             // A source that begins too early must not make records count twice.
             processed_before: state.processed_before.max(state.next),
@@ -83,7 +85,14 @@ impl Splits {
             out_of_order_ms,
             splits: BTreeMap::new(),
             restored: Arc::default(),
+            durable: None,
         }
+    }
+
+    /// The same, where no position is safe that is behind that of the latest checkpoint.
+    pub(super) fn within(mut self, durable: Option<KeptPositions>) -> Self {
+        self.durable = durable;
+        self
     }
 
     /// From now on, splits that are assigned for the first time go on as a checkpoint says. All
@@ -206,7 +215,19 @@ impl Splits {
     /// Says from where each split must be read again, where all windows that end at or before
     /// `acknowledged` are written.
     pub(super) fn report(&mut self, acknowledged: TimestampMs, safe: &SafePositions) {
-        let positions: Vec<_> = self.safe_positions(acknowledged).collect();
+        let mut positions: Vec<_> = self.safe_positions(acknowledged).collect();
+        if let Some(durable) = &self.durable {
+            // Where no checkpoint is left, nothing may be missing of what the latest one has.
+            positions.retain_mut(|(split, position)| {
+                let name = self
+                    .splits
+                    .get(split)
+                    .and_then(|split| split.name.as_deref());
+                let limit = name.and_then(|name| durable.position(name));
+                *position = limit.map_or(*position, |limit| limit.min(*position));
+                limit.is_some()
+            });
+        }
         for (split, position) in positions {
             let written = acknowledged.max(self.written(split));
             safe.set(split, Safe { position, written });

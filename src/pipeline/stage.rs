@@ -261,6 +261,12 @@ impl MetricStage {
         self.store.freeze()
     }
 
+    /// Merges what earlier calls of [`freeze`](Self::freeze) have divided, where nobody holds it any
+    /// more.
+    pub(super) fn merge_pieces(&mut self) {
+        self.store.merge_pieces();
+    }
+
     /// Begins anew behind the watermark up to which an earlier run has handed on its panes; what it had
     /// open is its owners' now.
     pub(super) fn restore(&mut self, closed: TimestampMs) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::checkpoint::{CheckpointError, inspect};
 use super::inspection::{Contents, SavepointInfo};
 use super::savepoints::{SavepointError, SavepointErrorKind, Savepoints};
 use crate::state::{
@@ -92,7 +93,7 @@ impl Savepoints for StoredSavepoints {
                     SavepointError::new(SavepointErrorKind::NotFound, message)
                 })?,
         };
-        Ok(Contents::of(&checkpoint, name))
+        Ok(Contents::of(&checkpoint, name, inspect(&checkpoint)?))
     }
 
     fn delete(&self, name: &str) -> Result<(), SavepointError> {
@@ -136,6 +137,15 @@ impl From<StateError> for SavepointError {
             _ => SavepointErrorKind::Failed,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<CheckpointError> for SavepointError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::State(error) => error.into(),
+            other => Self::new(SavepointErrorKind::Failed, other.to_string()),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::route::Route;
 use super::splits::Splits;
 use super::stage::MetricStage;
 use crate::model::{Clock, Interner, Sample, TimestampMs};
-use crate::source::{Alignment, SafePositions};
+use crate::source::{Alignment, SafePositions, StopSignal};
 use crate::window::Watermarks;
 use crate::write::{self, WriterHandle};
 
@@ -39,7 +39,8 @@ pub(super) use restore::restore;
 /// silence.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How often gauges and safe positions are brought up to date, with input or without.
+/// How often gauges and safe positions are brought up to date and the pieces of checkpoints merged,
+/// with input or without.
 const REPORT: Duration = Duration::from_millis(200);
 
 /// What all workers of a pipeline share.
@@ -55,6 +56,9 @@ pub(super) struct Shared {
     /// Told which splits run ahead of the others.
     pub(super) alignment: Alignment,
     pub(super) metrics: PipelineMetrics,
+    /// Set when nobody waits for workers any more: one that has failed would be waited for by the
+    /// others for ever.
+    pub(super) abandoned: StopSignal,
 }
 
 /// A worker, before it runs.
@@ -125,6 +129,9 @@ impl Worker {
     pub(super) fn run(mut self) -> Result<Splits, write::Stopped> {
         let mut reported = Instant::now();
         while !self.is_done() {
+            if self.shared.abandoned.is_stopped() {
+                return Err(write::Stopped);
+            }
             // Something that has waited for other splits is there at once.
             let patience = if self.release() { Duration::ZERO } else { TICK };
             let event = self.next_event(patience);
@@ -132,6 +139,7 @@ impl Worker {
             // Not only on a tick: under load there is none.
             if reported.elapsed() >= REPORT {
                 self.report();
+                self.merge_pieces();
                 reported = Instant::now();
             }
         }
@@ -171,7 +179,7 @@ impl Worker {
     ///
     /// # Errors
     /// The writer has failed.
-    fn handle_event(&mut self, event: Event) -> Result<(), write::Stopped> {
+    pub(super) fn handle_event(&mut self, event: Event) -> Result<(), write::Stopped> {
         match event {
             Event::Barrier(barrier) => self.barrier(barrier),
             Event::Sent(sent) => {
@@ -191,11 +199,11 @@ impl Worker {
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.input_ended && self.owner.is_done() && !self.owner.is_due() && !self.is_blocked()
     }
 
-    fn wants_input(&mut self) -> bool {
+    pub(super) fn wants_input(&mut self) -> bool {
         // In this order: whether too much waits has to be told to the other workers in any case.
         !self.is_full() && self.takes_input && !self.input_ended && !self.is_blocked()
     }

@@ -2,12 +2,16 @@
 //! while the workers go on.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use super::coordinator::{Action, Coordinator, Event};
+use super::error::CheckpointError;
 use super::frozen::{Barrier, Frozen, FrozenState, OwnerState, WorkerPort, WorkerState};
 use super::metrics::CheckpointMetrics;
 use super::open::OpenState;
@@ -34,17 +38,41 @@ pub(in crate::pipeline) struct Parts {
     pub(in crate::pipeline) writer: WriterHandle,
     /// Told which positions of the source are still needed.
     pub(in crate::pipeline) kept: KeptPositions,
+    /// Told the positions in the latest checkpoint.
+    pub(in crate::pipeline) durable: KeptPositions,
     pub(in crate::pipeline) clock: Clock,
     pub(in crate::pipeline) metrics: CheckpointMetrics,
     /// Whether the input has ended.
     pub(in crate::pipeline) input: InputEnd,
     /// Stops the pipeline, where its state is somebody else's.
     pub(in crate::pipeline) stop: StopSignal,
+    /// Set where its state is somebody else's: its series are then as well.
+    pub(in crate::pipeline) fenced: StopSignal,
+    /// Told when a checkpoint is complete.
+    pub(in crate::pipeline) has_checkpoint: HasCheckpoint,
 }
+
+/// Whether a run has made a checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct HasCheckpoint(Arc<AtomicBool>);
+
+impl HasCheckpoint {
+    /// Whether one is complete.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// To whoever waits for a savepoint.
+type Answer = Sender<Result<Savepoint, SavepointError>>;
 
 /// Something that is asked of a checkpointer.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(in crate::pipeline) enum Request {
     /// A savepoint: a checkpoint as soon as possible, kept under a name.
     Savepoint { name: String, answer: Answer },
     /// One more checkpoint, behind which workers take no input, and then the end.
@@ -57,7 +85,7 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(in crate::pipeline) struct CheckpointerThread {
     requests: Sender<Request>,
-    thread: Option<JoinHandle<Option<StateError>>>,
+    thread: Option<JoinHandle<Result<(), CheckpointError>>>,
 }
 
 impl CheckpointerThread {
@@ -69,31 +97,10 @@ impl CheckpointerThread {
         parts: Parts,
         workers: usize,
     ) -> std::io::Result<(Self, Vec<WorkerPort>)> {
-        let (froze, frozen) = unbounded();
-        let (barriers, ports): (Vec<_>, Vec<_>) = (0..workers)
-            .map(|_| {
-                let (barriers, received) = unbounded();
-                (barriers, WorkerPort::new(received, froze.clone()))
-            })
-            .unzip();
-        let (requests, asked) = unbounded();
-        let first = parts.state.checkpoints.next_number();
-        let schedule = parts.state.schedule();
-        let coordinator = Coordinator::new(schedule, workers, first, Duration::ZERO);
-        let checkpointer = Checkpointer {
-            parts,
-            coordinator,
-            barriers,
-            frozen,
-            asked,
-            underway: None,
-            waiting: Vec::new(),
-            positions: BTreeMap::new(),
-            log: LogLimit::every(LOG_EVERY),
-        };
+        let (checkpointer, requests, ports) = Checkpointer::new(parts, workers);
         let thread = thread::Builder::new()
             .name("checkpoints".to_owned())
-            .spawn(move || checkpointer.run().err())?;
+            .spawn(move || checkpointer.run_or_stop())?;
         let thread = Some(thread);
         Ok((Self { requests, thread }, ports))
     }
@@ -110,7 +117,7 @@ impl CheckpointerThread {
 
     /// Ends it, with what has made it end before, if anything. What does not end within `patience`
     /// is left behind: a store that does not answer.
-    pub(in crate::pipeline) fn end(&mut self, patience: Duration) -> Option<StateError> {
+    pub(in crate::pipeline) fn end(&mut self, patience: Duration) -> Option<CheckpointError> {
         self.requests.send(Request::Stop).ok();
         let thread = self.thread.take()?;
         let end = Instant::now() + patience;
@@ -121,12 +128,14 @@ impl CheckpointerThread {
             tracing::warn!("the store of the checkpoints does not answer; it is left alone");
             return None;
         }
-        thread.join().ok().flatten()
+        let ended = thread.join();
+        ended.unwrap_or(Err(CheckpointError::Panicked)).err()
     }
 }
 
 /// What the thread works with.
-struct Checkpointer {
+#[derive(Debug)]
+pub(in crate::pipeline) struct Checkpointer {
     parts: Parts,
     coordinator: Coordinator,
     barriers: Vec<Sender<Barrier>>,
@@ -135,12 +144,13 @@ struct Checkpointer {
     underway: Option<Gathering>,
     /// Who waits for savepoints.
     waiting: Vec<Wanted>,
-    /// The positions in each kept checkpoint.
+    /// The positions in each kept checkpoint of this run.
     positions: BTreeMap<u64, BTreeMap<String, u64>>,
     log: LogLimit,
 }
 
 /// Somebody waits for a savepoint.
+#[derive(Debug)]
 struct Wanted {
     name: String,
     /// It is to be of the checkpoint with this number or a later one.
@@ -148,51 +158,117 @@ struct Wanted {
     answer: Answer,
 }
 
-/// Where to say what has become of a savepoint.
-type Answer = Sender<Result<Savepoint, SavepointError>>;
-
 /// Every cause of work.
-enum Cause {
+#[derive(Debug)]
+pub(in crate::pipeline) enum Cause {
     Asked(Request),
     Frozen(Frozen),
     Time,
 }
 
 /// What has come of a checkpoint.
+#[derive(Debug)]
 struct Gathering {
     number: u64,
     began: Duration,
+    /// The longest that a thread did nothing else for it.
+    sync: Duration,
     /// How long it took until the last part was there.
     alignment: Duration,
     workers: BTreeMap<usize, WorkerState>,
     owners: BTreeMap<usize, OwnerState>,
 }
 
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
 impl Checkpointer {
+    /// Runs to its end. Where that is a panic the pipeline stops: without checkpoints its journal and
+    /// its log would grow for ever.
+    fn run_or_stop(self) -> Result<(), CheckpointError> {
+        let stop = self.parts.stop.clone();
+        match catch_unwind(AssertUnwindSafe(|| self.run())) {
+            Ok(ended) => Ok(ended?),
+            Err(_) => {
+                stop.stop();
+                Err(CheckpointError::Panicked)
+            }
+        }
+    }
+
+    /// One for so many workers, with the way to ask it for something and the workers' ways to it.
+    pub(in crate::pipeline) fn new(
+        parts: Parts,
+        workers: usize,
+    ) -> (Self, Sender<Request>, Vec<WorkerPort>) {
+        let (froze, frozen) = unbounded();
+        let (barriers, ports): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (barriers, received) = unbounded();
+                (barriers, WorkerPort::new(received, froze.clone()))
+            })
+            .unzip();
+        let (requests, asked) = unbounded();
+        let first = parts.state.checkpoints.next_number();
+        let first = first.max(parts.writer.next_checkpoint());
+        let schedule = parts.state.schedule();
+        let checkpointer = Self {
+            parts,
+            coordinator: Coordinator::new(schedule, workers, first, Duration::ZERO),
+            barriers,
+            frozen,
+            asked,
+            underway: None,
+            waiting: Vec::new(),
+            positions: BTreeMap::new(),
+            log: LogLimit::every(LOG_EVERY),
+        };
+        (checkpointer, requests, ports)
+    }
+
     /// Runs until it is told to end, or no checkpoint can follow.
     fn run(mut self) -> Result<(), StateError> {
         let began = Instant::now();
+        if self.parts.state.begins_at_once {
+            self.step(Event::Requested, Duration::ZERO)?;
+        }
         loop {
             let patience = self.coordinator.patience(began.elapsed()).min(LOOK_EVERY);
-            let cause = select_biased! {
-                recv(self.asked) -> request => Cause::Asked(request.unwrap_or(Request::Stop)),
-                // Workers that have ended freeze nothing more; others have their ways here.
-                recv(self.frozen) -> frozen => frozen.map_or(Cause::Time, Cause::Frozen),
-                default(patience) => Cause::Time,
-            };
+            let cause = self.next_cause(patience);
             if self.turn(cause, began.elapsed())? {
                 return Ok(());
             }
         }
     }
 
+    /// Waits for the next cause of work, but no longer than `patience`.
+    pub(in crate::pipeline) fn next_cause(&self, patience: Duration) -> Cause {
+        select_biased! {
+            recv(self.asked) -> request => Cause::Asked(request.unwrap_or(Request::Stop)),
+            // Workers that have ended freeze nothing more; others have their ways here.
+            recv(self.frozen) -> frozen => frozen.map_or(Cause::Time, Cause::Frozen),
+            default(patience) => Cause::Time,
+        }
+    }
+
+    /// Whether a checkpoint has begun and is not stored yet.
+    #[cfg(test)]
+    pub(in crate::pipeline) fn is_underway(&self) -> bool {
+        self.underway.is_some()
+    }
+
     /// Does what a cause of work asks for, `now` after the start; says whether that was all.
     ///
     /// # Errors
     /// The state is somebody else's.
-    fn turn(&mut self, cause: Cause, now: Duration) -> Result<bool, StateError> {
+    pub(in crate::pipeline) fn turn(
+        &mut self,
+        cause: Cause,
+        now: Duration,
+    ) -> Result<bool, StateError> {
         let event = match cause {
-            Cause::Asked(Request::Stop) => return Ok(true),
+            Cause::Asked(Request::Stop) => return self.conclude(now).map(|()| true),
             Cause::Asked(request) => self.request(request),
             Cause::Frozen(frozen) => self.take(frozen, now),
             Cause::Time => Event::Tick,
@@ -202,6 +278,16 @@ impl Checkpointer {
             self.step(Event::Last, now)?;
         }
         Ok(self.coordinator.is_over())
+    }
+
+    /// Takes what workers have frozen before they ended: where that is all of a checkpoint, usually of
+    /// the last one, it is stored.
+    fn conclude(&mut self, now: Duration) -> Result<(), StateError> {
+        while let Ok(frozen) = self.frozen.try_recv() {
+            let event = self.take(frozen, now);
+            self.step(event, now)?;
+        }
+        Ok(())
     }
 
     /// Lets the coordinator decide, and does what it says, until there is nothing more to do.
@@ -249,10 +335,9 @@ impl Checkpointer {
     fn begin(&mut self, number: u64, is_last: bool, now: Duration) -> Option<Event> {
         // Before any barrier: what is sent from now on is written down for this checkpoint.
         if let Err(error) = self.parts.writer.begin_checkpoint(number) {
+            // Also of the last one: a restart from it would not know what is sent from now on.
             self.failed(number, &error.to_string());
-            if !is_last {
-                return Some(Event::Ended { number });
-            }
+            return Some(Event::Ended { number });
         }
         for barriers in &self.barriers {
             // A worker that has ended has said so to everybody.
@@ -261,6 +346,7 @@ impl Checkpointer {
         self.underway = Some(Gathering {
             number,
             began: now,
+            sync: Duration::ZERO,
             alignment: Duration::ZERO,
             workers: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -274,6 +360,7 @@ impl Checkpointer {
             return Event::Tick;
         };
         self.parts.metrics.froze(frozen.took);
+        underway.sync = underway.sync.max(frozen.took);
         underway.alignment = now.saturating_sub(underway.began);
         match frozen.state {
             FrozenState::Worker(state) => {
@@ -290,6 +377,7 @@ impl Checkpointer {
     /// Stores what has come. Only where the state is somebody else's by now, there is no way on.
     fn store(&mut self, number: u64) -> Result<(), StateError> {
         let Some(Gathering {
+            sync,
             alignment,
             workers,
             owners,
@@ -317,14 +405,24 @@ impl Checkpointer {
         match committed {
             Ok(committed) => {
                 let now_ms = self.parts.clock.now_ms();
-                let metrics = &self.parts.metrics;
-                metrics.stored(&committed, storing.elapsed(), now_ms);
+                let took = storing.elapsed();
+                self.parts.metrics.stored(&committed, took, now_ms);
+                tracing::debug!(
+                    checkpoint = number,
+                    sync_ms = milliseconds(sync),
+                    alignment_ms = milliseconds(alignment),
+                    async_ms = milliseconds(took),
+                    bytes = committed.bytes,
+                    new_bytes = committed.new_bytes,
+                    "a checkpoint is durable"
+                );
                 self.completed(&committed, positions);
                 Ok(())
             }
             Err(error @ StateError::Fenced { .. }) => {
                 tracing::error!(%error, "the pipeline stops");
                 self.parts.metrics.failures.inc();
+                self.parts.fenced.stop();
                 self.parts.stop.stop();
                 Err(error)
             }
@@ -346,17 +444,14 @@ impl Checkpointer {
 
     /// A checkpoint is durable: what only earlier ones needed may go.
     fn completed(&mut self, committed: &Committed, positions: BTreeMap<String, u64>) {
+        self.parts.has_checkpoint.set();
         self.parts.writer.completed(committed.oldest_kept);
+        for (split, position) in &positions {
+            self.parts.durable.set(split, *position);
+        }
         self.positions.insert(committed.number, positions);
         self.positions = self.positions.split_off(&committed.oldest_kept);
-        let mut lowest: BTreeMap<&str, u64> = BTreeMap::new();
-        for (split, position) in self.positions.values().flatten() {
-            let entry = lowest.entry(split).or_insert(*position);
-            *entry = (*entry).min(*position);
-        }
-        for (split, position) in lowest {
-            self.parts.kept.set(split, position);
-        }
+        self.tell_kept(committed.oldest_kept);
         let number = committed.number;
         let (due, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
@@ -367,6 +462,22 @@ impl Checkpointer {
             let saved =
                 saved.and_then(|checkpoint| self.parts.state.savepoints.save(&name, &checkpoint));
             answer.send(saved.map_err(SavepointError::from)).ok();
+        }
+    }
+
+    /// Tells the source what it need not keep any more.
+    fn tell_kept(&self, oldest_kept: u64) {
+        // What an earlier run has stored, or one that seemed to fail, is not known here: while one of
+        // these is kept, so is everything.
+        if !self.positions.contains_key(&oldest_kept) {
+            return;
+        }
+        let all = || self.positions.values();
+        for split in all().flat_map(BTreeMap::keys) {
+            // A checkpoint that does not know a split needs all of it.
+            if let Some(position) = all().map(|known| known.get(split)).min().flatten() {
+                self.parts.kept.set(split, *position);
+            }
         }
     }
 

@@ -15,14 +15,27 @@ pub enum CheckpointError {
     /// The folder is in use.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The folder cannot be made.
-    #[error("cannot make the folder {path} of the state: {error}", path = path.display())]
+    /// The folder cannot be made, or not be used.
+    #[error("cannot use the folder {path} of the state: {error}", path = path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
         /// The system's words.
         #[source]
         error: std::io::Error,
+    },
+    /// The folder is another pipeline's.
+    #[error(
+        "the folder {} holds the state of pipeline {found}, not of {expected}; set another state.dir",
+        folder.display()
+    )]
+    OtherPipeline {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
     },
     /// A part is missing.
     #[error(
@@ -57,7 +70,7 @@ pub enum CheckpointError {
         what: Vec<String>,
     },
     /// A thread ended by a panic, which is a bug of weir.
-    #[error("restoring has failed unexpectedly; please report this")]
+    #[error("the thread of the checkpoints has failed unexpectedly; please report this")]
     Panicked,
 }
 
@@ -68,7 +81,7 @@ impl CheckpointError {
             // What does not answer may answer later.
             Self::State(StateError::Store(error)) => !error.kind.is_temporary(),
             Self::State(_) | Self::Incomplete { .. } => true,
-            Self::Corrupt { .. } | Self::WouldDrop { .. } => true,
+            Self::Corrupt { .. } | Self::WouldDrop { .. } | Self::OtherPipeline { .. } => true,
             Self::Lock(_) | Self::Folder { .. } | Self::Panicked => false,
         }
     }

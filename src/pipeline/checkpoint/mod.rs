@@ -13,6 +13,7 @@ mod checkpointer;
 mod coordinator;
 mod error;
 mod frozen;
+mod inspect;
 mod metrics;
 mod open;
 mod restored;
@@ -20,12 +21,16 @@ mod running_savepoints;
 mod save;
 mod summary;
 
+pub use checkpointer::HasCheckpoint;
 pub use error::CheckpointError;
 
+#[cfg(test)]
+pub(in crate::pipeline) use checkpointer::{Checkpointer, Request};
 pub(in crate::pipeline) use checkpointer::{CheckpointerThread, Parts};
 pub(in crate::pipeline) use frozen::{
     Barrier, FrozenOwner, FrozenState, OwnerState, WorkerPort, WorkerState,
 };
+pub(in crate::pipeline) use inspect::inspect;
 pub(in crate::pipeline) use metrics::CheckpointMetrics;
 pub(in crate::pipeline) use open::OpenState;
 pub(in crate::pipeline) use restored::Restored;

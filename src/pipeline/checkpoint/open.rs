@@ -1,6 +1,8 @@
 //! A pipeline's state, opened for a run.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use super::coordinator::Schedule;
 use super::error::CheckpointError;
 use super::restored::Restored;
 use crate::config::{Pipeline, StateSettings};
-use crate::durable::FolderLock;
+use crate::durable::{FolderLock, write_atomically};
 use crate::pipeline::options::{Options, Restore};
 use crate::source::LogSettings;
 use crate::state::{self, Checkpoints, Identity, S3Options, StateError, Store, StoreLocation};
@@ -25,10 +27,14 @@ pub(in crate::pipeline) struct OpenState {
     pub(in crate::pipeline) savepoints: state::Savepoints,
     /// Whether nothing is to be gone on with, not even what was sent before.
     is_fresh: bool,
+    /// Whether a restart would go on from something else than this run has, until it has made a
+    /// checkpoint of its own: from newer checkpoints, or from nothing, though there are samples in a
+    /// file.
+    pub(super) begins_at_once: bool,
     /// What is gone on with.
     pub(in crate::pipeline) restored: Option<Restored>,
-    /// Held until the pipeline has ended.
-    _lock: FolderLock,
+    /// To be held until nothing of the pipeline writes to the folder any more.
+    pub(in crate::pipeline) lock: Arc<FolderLock>,
 }
 
 impl OpenState {
@@ -44,12 +50,34 @@ impl OpenState {
         let Some(settings) = pipeline.state.clone() else {
             return Ok(None);
         };
+        Self::open_with(settings, pipeline, options, open_store).map(Some)
+    }
+
+    /// The same with any store.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub(in crate::pipeline) fn open_with(
+        settings: StateSettings,
+        pipeline: &Pipeline,
+        options: &Options,
+        open_store: impl FnOnce(&StateSettings) -> Result<Arc<dyn Store>, CheckpointError>,
+    ) -> Result<Self, CheckpointError> {
         let folder = &settings.dir;
-        fs::create_dir_all(folder).map_err(|error| CheckpointError::Folder {
+        let failed = |error| CheckpointError::Folder {
             path: folder.clone(),
             error,
-        })?;
-        let lock = FolderLock::acquire(folder)?;
+        };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let lock = Arc::new(FolderLock::acquire(folder)?);
+        let owner = claim(folder, &pipeline.name).map_err(failed)?;
+        if owner != pipeline.name {
+            return Err(CheckpointError::OtherPipeline {
+                folder: folder.clone(),
+                found: owner,
+                expected: pipeline.name.clone(),
+            });
+        }
         let store = open_store(&settings)?;
         let identity = Identity {
             pipeline: pipeline.name.clone(),
@@ -61,7 +89,7 @@ impl OpenState {
         let savepoints = state::Savepoints::new(store.clone(), identity.clone());
         let checkpoint = match &options.restore {
             Restore::Latest => checkpoints.latest()?,
-            Restore::Fresh => None,
+            Restore::Fresh | Restore::StillFresh => None,
             Restore::Savepoint(name) => Some(savepoints.load(name)?),
         };
         let read = |checkpoint| Restored::read(checkpoint, pipeline, options.allow_dropped_state);
@@ -79,16 +107,17 @@ impl OpenState {
                 "begins anew: there is no checkpoint that it is to go on from"
             ),
         }
-        Ok(Some(Self {
+        Ok(Self {
             settings,
             store,
             identity,
             checkpoints,
             savepoints,
             is_fresh: options.restore == Restore::Fresh,
+            begins_at_once: options.restore != Restore::Latest || restored.is_none(),
             restored,
-            _lock: lock,
-        }))
+            lock,
+        })
     }
 
     /// When checkpoints are taken.
@@ -113,6 +142,7 @@ impl OpenState {
                 (None, false) => Some(0),
                 (None, true) => None,
             },
+            newest: self.checkpoints.next_number().saturating_sub(1),
             state: restored.and_then(Restored::take_writer),
         }
     }
@@ -123,6 +153,20 @@ impl OpenState {
             folder: self.settings.dir.join("log"),
             config: self.settings.log.clone(),
         }
+    }
+}
+
+/// Writes down whose a folder is, where that is not said yet: beside checkpoints, which say it
+/// themselves, things lie there that do not. Gives the pipeline whose it is.
+fn claim(folder: &Path, pipeline: &str) -> io::Result<String> {
+    let path = folder.join("PIPELINE");
+    match fs::read_to_string(&path) {
+        Ok(owner) => Ok(owner.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_atomically(&path, format!("{pipeline}\n").as_bytes())?;
+            Ok(pipeline.to_owned())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -64,7 +64,8 @@ pub(super) struct Bench {
     pub(super) running: Running,
     /// What the source says; it ends when this is dropped.
     says: Option<Sender<SourceEvent>>,
-    clock: Arc<AtomicI64>,
+    /// Held by everything of the pipeline that asks for the time.
+    pub(super) clock: Arc<AtomicI64>,
     output: PathBuf,
     letters: PathBuf,
     _folder: TempDir,

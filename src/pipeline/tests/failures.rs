@@ -1,5 +1,6 @@
 //! What fails ends the run and is told; nothing waits for what will not come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::PipelineError;
@@ -38,7 +39,13 @@ fn a_writer_that_fails_ends_the_run() {
             stop.is_stopped()
         });
         assert!(gives_up, "{workers} workers");
+        let clock = Arc::downgrade(&bench.clock);
         let (finished, _) = bench.end();
+        let all_gone = until(|| clock.strong_count() == 0);
+        assert!(
+            all_gone,
+            "{workers} workers: one waits for another for ever"
+        );
         assert!(
             matches!(finished.written.error, Some(WriteError::Write { .. })),
             "{workers} workers: {finished:?}"

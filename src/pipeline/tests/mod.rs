@@ -2,12 +2,14 @@
 
 mod alignment;
 mod bench;
+mod checkpoints;
 mod clocks;
 mod failures;
 mod parallel;
 mod partial;
 mod restore;
 mod service;
+mod simulation;
 mod supervisor;
 mod watermarks;
 

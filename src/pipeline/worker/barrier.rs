@@ -39,6 +39,14 @@ impl Worker {
         self.exchange.broadcast(|| Message::Barrier(checkpoint));
     }
 
+    /// Merges what was divided by checkpoints that are stored by now. Not as a part of the next one,
+    /// whose barrier all owners would wait for.
+    pub(super) fn merge_pieces(&mut self) {
+        for stage in &mut self.stages {
+            stage.merge_pieces();
+        }
+    }
+
     /// Freezes what this owner has: all workers' barriers have come.
     pub(super) fn freeze_owner(&mut self, checkpoint: u64) {
         let started = Instant::now();

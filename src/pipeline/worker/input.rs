@@ -43,7 +43,7 @@ impl Worker {
     }
 
     /// Handles one of the events that have waited for the other splits; says whether there was one.
-    pub(super) fn release(&mut self) -> bool {
+    pub(in crate::pipeline) fn release(&mut self) -> bool {
         if self.parked.is_empty() || self.pending.is_full() || self.is_blocked() {
             return false;
         }

@@ -47,7 +47,7 @@ impl Worker {
     }
 
     /// Whether samples wait for room at the writer.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(in crate::pipeline) fn is_blocked(&self) -> bool {
         !self.unsent.is_empty()
     }
 }

@@ -6,7 +6,7 @@ use crate::window::{END_OF_TIME, SplitState};
 
 impl Worker {
     /// Brings gauges and safe positions up to date.
-    pub(super) fn report(&mut self) {
+    pub(in crate::pipeline) fn report(&mut self) {
         let owned = self.owner.states();
         for ((stage, gauges), owned) in self.stages.iter().zip(&mut self.state_gauges).zip(owned) {
             let store = stage.store();

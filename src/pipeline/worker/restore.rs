@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::pipeline::checkpoint::{CheckpointError, Restored};
 use crate::pipeline::restoring::{Restoration, Target};
+use crate::window::END_OF_TIME;
 
 impl Worker {
     /// Takes over what was saved of the whole, and the states of all splits, because it is not known yet
@@ -15,6 +16,10 @@ impl Worker {
             stage.restore(self.flushed);
         }
         self.owner.restore(self.flushed, restored.reached());
+        if self.flushed == END_OF_TIME {
+            // Everything was formed before, so nothing will be that could say so.
+            self.unsent_until = Some(END_OF_TIME);
+        }
         self.preparation.restore(restored.clocks.clone());
     }
 }
