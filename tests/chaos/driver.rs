@@ -131,6 +131,20 @@ impl Driver {
         Ok(())
     }
 
+    /// Waits until something has begun that a broker decides about, which may have reasons of its own not
+    /// to: the report says so then, and the run goes on.
+    pub(crate) fn await_if_it_comes(
+        &mut self,
+        kind: &'static str,
+        has_begun: impl Fn(&Weir) -> bool,
+    ) {
+        if self.await_beginning(kind, has_begun).is_err() {
+            self.report.note("nothing came of the broker");
+            return;
+        }
+        self.pause(AFTER_BEGINNING_MS);
+    }
+
     /// A second kill while it comes back from a first one.
     ///
     /// # Errors

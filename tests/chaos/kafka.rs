@@ -181,20 +181,22 @@ impl Scene {
         let revoked = |weir: &Weir| weir.logged("kafka partition revoked");
         let assigned = |weir: &Weir| weir.logged("kafka partition assigned");
         // Were it to join first, nothing would be taken from weir.
-        driver.await_beginning("assignment", |weir| assigned(weir) > 0)?;
+        driver.await_if_it_comes("assignment", |weir| assigned(weir) > 0);
         let (taken, given) = (revoked(&driver.weir), assigned(&driver.weir));
         let member = Member::join(&self.kafka.address(), self.name, &elsewhere(self.name))?;
         if driver.chance.bool() {
             driver.report.note("joining");
-            driver.kill_once("rebalance", |weir| revoked(weir) > taken)?;
+            driver.await_if_it_comes("rebalance", |weir| revoked(weir) > taken);
+            driver.kill("rebalance")?;
             drop(member);
             return Ok(());
         }
         driver.report.note("leaving");
-        driver.await_beginning("assignment", |weir| assigned(weir) > given)?;
+        driver.await_if_it_comes("assignment", |weir| assigned(weir) > given);
         let taken = revoked(&driver.weir);
         drop(member);
-        driver.kill_once("rebalance", |weir| revoked(weir) > taken)
+        driver.await_if_it_comes("rebalance", |weir| revoked(weir) > taken);
+        driver.kill("rebalance")
     }
 }
 

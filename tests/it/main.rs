@@ -1,5 +1,6 @@
 //! The integration tests: weir and the servers around it as real processes.
 
+mod bad_state;
 mod dashboards;
 mod dead_letters;
 mod expressions;
@@ -10,9 +11,12 @@ mod partial;
 mod pipelines;
 mod prometheus;
 mod reference;
+mod restart;
+mod restored;
 mod savepoints;
 mod servers;
 mod state;
+mod state_formats;
 mod support;
 mod tables;
 mod values;
@@ -26,3 +30,5 @@ mod mqtt;
 mod mqtt_log;
 #[cfg(feature = "kafka")]
 mod resume;
+#[cfg(feature = "kafka")]
+mod upgrade;

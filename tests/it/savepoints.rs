@@ -42,7 +42,7 @@ fn fill(location: &StoreLocation) -> Result<()> {
     let mut draft = checkpoints.begin(number);
     draft.add("windows", "m", [1; 100])?;
     draft.add("windows", "n", [2; 28])?;
-    draft.add("splits", "0", [3; 4])?;
+    draft.add("places", "0", [3; 4])?;
     draft.commit(About {
         created_ms: 1_730_621_750_000,
         weir_version: "0.0.9".to_owned(),
@@ -75,7 +75,7 @@ fn fails(folder: &Path, arguments: &[&str]) -> Result<String> {
 const SHOWN: &str = "
 STAGE    ENTRIES   SIZE
 windows        2  128 B
-splits         1    4 B
+places         1    4 B
 ";
 
 #[test]

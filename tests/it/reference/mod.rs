@@ -6,3 +6,4 @@ pub(crate) mod event;
 pub(crate) mod fleet;
 pub(crate) mod metric;
 pub(crate) mod service;
+pub(crate) mod stateful;

@@ -45,6 +45,41 @@ impl Service {
         })
     }
 
+    /// Where it listens, as `--address` takes it.
+    pub(crate) fn address(&self) -> &str {
+        let rest = self.url.trim_start_matches("http://");
+        rest.trim_end_matches("/metrics")
+    }
+
+    /// What it answers to a request.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn get(&self, path: &str) -> Result<http::Response> {
+        http::get(&format!("http://{}{path}", self.address()))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(crate) fn log(&self) -> Result<String> {
+        self.process.stderr()
+    }
+
+    /// Kills it as a crash would.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.process.kill()
+    }
+
     /// The sum of the series of a metric that have all these labels; 0 where there are none.
     ///
     /// # Errors
@@ -99,13 +134,32 @@ impl Service {
         })
     }
 
+    /// Waits for its own end, which must be that of a failure; gives its log.
+    ///
+    /// # Errors
+    /// It ends well, or not at all.
+    pub(crate) fn fail(mut self) -> Result<String> {
+        let status = self.process.wait(LIMIT)?;
+        ensure!(status.code() == Some(1), "weir: {status}");
+        self.process.stderr()
+    }
+
     /// Sends SIGTERM and waits for its end, which must be a good one.
     ///
     /// # Errors
     /// It fails.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(self) -> Result<()> {
+        self.stop_with(0)
+    }
+
+    /// Sends SIGTERM and waits for its end with this exit code.
+    ///
+    /// # Errors
+    /// It ends in another way, or not at all.
+    pub(crate) fn stop_with(mut self, code: i32) -> Result<()> {
         let status = self.process.stop(LIMIT)?;
-        ensure!(status.success(), "weir: {status}\n{}", self.process.tail());
+        let is_so = status.code() == Some(code);
+        ensure!(is_so, "weir: {status}\n{}", self.process.tail());
         Ok(())
     }
 
