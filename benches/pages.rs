@@ -36,6 +36,9 @@ pub(crate) fn write(points: &[Point]) -> Result<()> {
     if let Some(limit) = limit_table()? {
         page = replaced(&page, "limit", &limit)?;
     }
+    if let Some(state) = state_table()? {
+        page = replaced(&page, "state", &state)?;
+    }
     fs::write(&path, page)?;
     println!("written: {} and its plots", path.display());
     Ok(())
@@ -162,6 +165,37 @@ fn limit_table() -> Result<Option<String>> {
             cell("speedup", two),
             cell("peak_rss_bytes", megabytes),
             cell("bytes_per_aggregate", whole),
+        )?;
+    }
+    Ok(Some(table))
+}
+
+/// The figures of the bench `state`, where it was run.
+fn state_table() -> Result<Option<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/state.jsonl");
+    let Ok(figures) = fs::read_to_string(&path) else {
+        println!(
+            "the table of state stays as it is: there is no {}",
+            path.display()
+        );
+        return Ok(None);
+    };
+    let mut table = String::from("| | figure | target | |\n|---|---|---|---|\n");
+    for figure in figures.lines() {
+        let figure: Value = serde_json::from_str(figure)?;
+        let text = |key: &str| figure.get(key).and_then(Value::as_str).unwrap_or_default();
+        let number = |key: &str| figure.get(key).and_then(Value::as_f64);
+        let value = number("value").unwrap_or(f64::NAN);
+        let decimals = number("decimals").unwrap_or_default() as usize;
+        let (what, unit) = (text("what"), text("unit"));
+        let (target, met) = match number("at_most") {
+            Some(most) if value <= most => (format!("≤ {most} {unit}"), "met"),
+            Some(most) => (format!("≤ {most} {unit}"), "not met"),
+            None => ("–".to_owned(), "–"),
+        };
+        writeln!(
+            table,
+            "| {what} | {value:.decimals$} {unit} | {target} | {met} |"
         )?;
     }
     Ok(Some(table))
