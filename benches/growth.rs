@@ -5,8 +5,8 @@
 //! runs of one point. Points go to `target/bench/growth.jsonl`.
 //!
 //! `cargo bench --profile release --bench growth` measures. With `-- write-docs` it then writes the
-//! tables and plots of `docs/performance.md` from what it and the bench `limit` have measured, with
-//! `-- only-docs` it does that without measuring, and `-- quick` takes a twentieth of the events, to
+//! tables and plots of `docs/performance.md` from what it and the benches `limit` and `state` have
+//! measured, with `-- only-docs` it does that without measuring, and `-- quick` takes a twentieth of the events, to
 //! see that everything runs. Names of series measure only these, and write nothing but their points.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 

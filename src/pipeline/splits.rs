@@ -419,17 +419,17 @@ mod tests {
     }
 
     #[test]
-    fn a_split_that_was_somebody_elses_is_not_taken_back() {
+    fn a_split_that_was_somebody_elses_goes_on_from_the_checkpoint() {
         let mut before = Splits::new(0);
         before.assign(&assigned("a"));
         before.begin(A, 100);
         before.processed(A, 100, 110, None, None);
         before.revoke(A);
-        assert_eq!(before.snapshot()[0].position(), None);
+        assert_eq!(before.snapshot()[0].position(), Some(110));
         let mut splits = restored(&before);
         splits.assign(&assigned("a"));
         splits.set_written(A, 8);
-        assert_eq!(splits.written(A), 8, "somebody else has read on");
+        assert_eq!(splits.written(A), TimestampMs::MIN, "the state has no more");
         assert_eq!(splits.safe_positions(0).count(), 0);
         assert_eq!(splits.begin(A, 105), Some(110));
     }

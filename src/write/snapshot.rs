@@ -162,6 +162,8 @@ mod tests {
     #[test]
     fn what_had_no_room_is_added_unless_it_waits_or_was_sent_before() {
         let mut snapshot = snapshot();
+        // A receiver has no such mark as a file.
+        snapshot.file = None;
         let sent = |at| sample("up", &[("job", "weir")], at, 1.0);
         let waits = |at| sample("up", &[], at, 1.0);
         snapshot.append(vec![waits(10), waits(11), sent(40), sent(41)]);
