@@ -230,9 +230,6 @@ impl Checkpointer {
     /// Runs until it is told to end, or no checkpoint can follow.
     fn run(mut self) -> Result<(), StateError> {
         let began = Instant::now();
-        if self.parts.state.begins_at_once {
-            self.step(Event::Requested, Duration::ZERO)?;
-        }
         loop {
             let patience = self.coordinator.patience(began.elapsed()).min(LOOK_EVERY);
             let cause = self.next_cause(patience);

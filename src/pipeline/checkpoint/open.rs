@@ -27,10 +27,6 @@ pub(in crate::pipeline) struct OpenState {
     pub(in crate::pipeline) savepoints: state::Savepoints,
     /// Whether nothing is to be gone on with, not even what was sent before.
     is_fresh: bool,
-    /// Whether a restart would go on from something else than this run has, until it has made a
-    /// checkpoint of its own: from newer checkpoints, or from nothing, though there are samples in a
-    /// file.
-    pub(super) begins_at_once: bool,
     /// What is gone on with.
     pub(in crate::pipeline) restored: Option<Restored>,
     /// To be held until nothing of the pipeline writes to the folder any more.
@@ -114,7 +110,6 @@ impl OpenState {
             checkpoints,
             savepoints,
             is_fresh: options.restore == Restore::Fresh,
-            begins_at_once: options.restore != Restore::Latest || restored.is_none(),
             restored,
             lock,
         })
