@@ -79,6 +79,9 @@ pub struct StateConfig {
     /// The folder of the pipeline's state, for this pipeline alone. Without it there are no
     /// checkpoints.
     pub dir: Option<String>,
+    /// Where windows are kept that are open: `memory`, or `rocksdb` for more keys than fit there, in
+    /// the folder; `memory` where it is left out.
+    pub backend: Option<StateBackend>,
     /// An object store that takes the checkpoints in place of the folder: s3://bucket/prefix or
     /// file:///path. The folder is needed all the same.
     pub checkpoints: Option<String>,
@@ -88,6 +91,17 @@ pub struct StateConfig {
     pub log: Option<source::LogConfig>,
     /// How a pipeline that has failed is started again.
     pub restart: RestartConfig,
+}
+
+/// Where open windows are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StateBackend {
+    /// In memory.
+    #[default]
+    Memory,
+    /// In memory as far as there is room, and in RocksDB.
+    Rocksdb,
 }
 
 /// When a checkpoint is made, and how many are kept.

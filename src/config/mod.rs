@@ -18,7 +18,7 @@ pub use document::ReadError;
 pub use environment::process_variable;
 pub use file::{
     CompletenessConfig, CompletenessDetail, MetricConfig, PerConfig, PipelineFile, RestartConfig,
-    SourceSection,
+    SourceSection, StateBackend,
 };
 pub use load::{LoadError, Overrides, load, load_text, schema};
 pub use pipeline::{

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::RestartConfig;
+use super::file::{RestartConfig, StateBackend};
 use crate::decode::{EventConfig, Format};
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::expr::{AggregateExpression, Program};
@@ -63,6 +63,8 @@ pub struct Pipeline {
 pub struct StateSettings {
     /// The folder, for this pipeline alone, relative to the working folder.
     pub dir: PathBuf,
+    /// Where open windows are kept.
+    pub backend: StateBackend,
     /// The object store of the checkpoints; without it they are in the folder.
     pub checkpoints: Option<StoreLocation>,
     /// When a checkpoint is made, and how many are kept.

@@ -14,6 +14,7 @@ use super::clocks::ClockStage;
 use super::dead_letters::Mailroom;
 use super::exchange::{Exchange, Sent};
 use super::inbox::Inbox;
+use super::keyed::KeyedState;
 use super::metrics::MetricCounters;
 use super::owner::Owner;
 use super::parked::Parked;
@@ -42,6 +43,8 @@ pub(super) struct Parts<'a> {
     pub(super) counters: &'a [MetricCounters],
     pub(super) dead_letters: Option<DeadLetterHandle>,
     pub(super) clocks: Option<ClockMetrics>,
+    /// Where groups go that are too many for memory, if they do.
+    pub(super) keyed: Option<KeyedState>,
     pub(super) shared: Shared,
     /// With checkpoints, the positions in the latest one.
     pub(super) durable: Option<KeptPositions>,
@@ -98,17 +101,18 @@ impl Parts<'_> {
         if time.late == LatePolicy::Divert {
             stages.iter_mut().for_each(MetricStage::divert_late);
         }
+        let tables = self.references.tables();
+        let mut owner = Owner::new(metrics, exchange.owners(), self.counters, &tables);
+        if let Some(keyed) = &self.keyed {
+            owner.keep_in(keyed);
+        }
         let mailroom = |handle: &DeadLetterHandle| Mailroom::new(metrics, handle.clone());
         Ok(Worker {
             number,
             inbox,
             partials,
-            owner: Owner::new(
-                metrics,
-                exchange.owners(),
-                self.counters,
-                &self.references.tables(),
-            ),
+            owner,
+            keyed: self.keyed.clone(),
             exchange,
             room: writer.room(number),
             writer,

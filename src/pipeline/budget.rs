@@ -7,13 +7,15 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
+use super::keyed::StoredPane;
 use super::metrics::BudgetMetrics;
 use super::placed::Placed;
 use crate::config::Metric;
 use crate::model::{Column, Corrupt, Interner, Symbol, TimestampMs};
+use crate::state::StoreError;
 use crate::telemetry::LogLimit;
 use crate::window::Groups;
-use crate::window::aggregate::AggregateKind;
+use crate::window::aggregate::{AggregateKind, SymbolMap};
 
 /// What all labels of the group of the rest are.
 const OTHER: &str = "other";
@@ -93,13 +95,33 @@ impl Budget {
             return groups;
         };
         let other = interner.intern(OTHER);
-        groups.regroup(kinds, |key, new| {
-            if excess.contains(key) {
-                new.extend(key.iter().map(|_| other));
-            } else {
-                new.extend_from_slice(key);
-            }
-        })
+        groups.regroup(kinds, |key, new| folded_key(key, &excess, other, new))
+    }
+
+    /// The same of a pane on disk, whose keys must be in memory at once, but not its groups.
+    ///
+    /// # Errors
+    /// The groups cannot be read.
+    pub(super) fn fold_stored(
+        &mut self,
+        end: TimestampMs,
+        pane: &mut StoredPane,
+        kinds: &[AggregateKind],
+        interner: &mut Interner,
+    ) -> Result<Groups, StoreError> {
+        let mut keys = Vec::new();
+        while let Some(groups) = pane.next(interner)? {
+            keys.extend((0..groups.len()).map(|slot| Box::from(groups.key(slot))));
+        }
+        pane.rewind();
+        let excess = self.excess(end, keys, interner).unwrap_or_default();
+        let other = interner.intern(OTHER);
+        let mut all = pane.empty();
+        while let Some(groups) = pane.next(interner)? {
+            let folded = groups.regroup(kinds, |key, new| folded_key(key, &excess, other, new));
+            all.merge(&folded, &SymbolMap::Same);
+        }
+        Ok(all)
     }
 
     /// Gives the rows of groups beyond the budget the labels of the group of the rest. The first
@@ -210,5 +232,19 @@ impl Budget {
                 "more series than the budget: the rest is in the group 'other'"
             );
         }
+    }
+}
+
+/// Appends the key that a group has within the budget.
+fn folded_key(
+    key: &[Symbol],
+    excess: &HashSet<Box<[Symbol]>, FixedState>,
+    other: Symbol,
+    new: &mut Vec<Symbol>,
+) {
+    if excess.contains(key) {
+        new.extend(key.iter().map(|_| other));
+    } else {
+        new.extend_from_slice(key);
     }
 }

@@ -16,7 +16,8 @@ use crate::window::aggregate::Output;
 pub(super) struct Emitter {
     pub(super) series: SeriesCache,
     form: Form,
-    top: Option<Top>,
+    /// Where only some groups have samples.
+    pub(super) top: Option<Top>,
 }
 
 /// What a sample is.

@@ -1,20 +1,24 @@
 //! From a window's groups to its samples.
 
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use super::budget::Budget;
 use super::completeness::Fleet;
 use super::emitter::Emitter;
 use super::held::Held;
+use super::keyed::StoredPane;
 use super::metrics::MetricCounters;
 use super::series::SeriesCache;
 use super::snapshot::Forming;
 use super::stage::{kind_of, kinds_of};
-use crate::config::{Metric, Shape};
+use super::top::keep_top;
+use crate::config::{Metric, Shape, Top};
 use crate::enrich::SharedTable;
 use crate::expr::AggregateExpression;
 use crate::model::{Column, Corrupt, Interner, Sample, SplitId, Symbol, TimestampMs};
-use crate::window::aggregate::{AggregateKind, Input, Origin};
+use crate::state::StoreError;
+use crate::window::aggregate::{AggregateKind, Input, Origin, SymbolMap};
 use crate::window::{Bounds, Ended, Extent, Groups};
 
 /// Groups that samples are formed of, no key twice.
@@ -117,6 +121,31 @@ impl Part {
     }
 }
 
+/// What a window is formed of.
+#[derive(Debug)]
+pub(super) enum Parts {
+    /// Groups in memory.
+    Ready(IntoIter<Part>),
+    /// A pane on disk, of which one partition is in memory at a time.
+    Stored(StoredPane),
+}
+
+impl From<Vec<Part>> for Parts {
+    fn from(parts: Vec<Part>) -> Self {
+        Self::Ready(parts.into_iter())
+    }
+}
+
+impl Parts {
+    /// The next part; nothing behind the last.
+    fn next(&mut self, interner: &mut Interner) -> Result<Option<Part>, StoreError> {
+        match self {
+            Self::Ready(parts) => Ok(parts.next()),
+            Self::Stored(pane) => Ok(pane.next(interner)?.map(Part::of_window)),
+        }
+    }
+}
+
 /// Forms the samples of a metric.
 #[derive(Debug)]
 pub(super) struct Former {
@@ -146,6 +175,11 @@ impl Former {
             kinds: kinds_of(metric),
             emitter: Emitter::new(metric, labels),
         }
+    }
+
+    /// Whether all groups of a window are to be there at once.
+    pub(super) fn needs_whole(&self) -> bool {
+        self.fleet.is_some()
     }
 
     /// Whether a window may have samples where no event came, after the one that ended at `formed`.
@@ -188,29 +222,51 @@ impl Former {
     }
 
     /// Appends the samples of a window, or of sessions.
+    ///
+    /// # Errors
+    /// Groups cannot be read from their store.
     pub(super) fn form(
         &mut self,
         window: Bounds,
-        parts: Vec<Part>,
+        mut parts: Parts,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
-    ) {
+    ) -> Result<(), StoreError> {
         self.emitter.next_window();
         match &mut self.shape {
             Shape::Raw { .. } => {
-                for part in parts {
+                while let Some(part) = parts.next(interner)? {
                     form_raw(&part.groups, &mut self.emitter.series, interner, samples);
                 }
             }
             Shape::Completeness(_) => {
-                for part in parts {
+                while let Some(part) = parts.next(interner)? {
                     if let Some(fleet) = &mut self.fleet {
                         fleet.form(window, &part.groups, interner, samples);
                     }
                 }
             }
             Shape::Aggregate { value } => {
-                for mut part in parts {
+                if let Parts::Stored(pane) = &mut parts
+                    && let Some(few) = match (&mut self.budget, self.emitter.top) {
+                        (Some(budget), _) => {
+                            Some(budget.fold_stored(window.end, pane, &self.kinds, interner)?)
+                        }
+                        (None, Some(top)) => {
+                            let values = |part: &Part, interner: &mut Interner| {
+                                part.values(value, self.labels, window, interner)
+                            };
+                            Some(top_of_stored(top, pane, values, interner)?)
+                        }
+                        (None, None) => None,
+                    }
+                {
+                    let part = Part::of_window(few);
+                    let values = part.values(value, self.labels, window, interner);
+                    self.emitter.emit(&part, values, window, interner, samples);
+                    return Ok(());
+                }
+                while let Some(mut part) = parts.next(interner)? {
                     if let Some(budget) = &mut self.budget {
                         part.groups = budget.fold(window.end, part.groups, &self.kinds, interner);
                     }
@@ -220,8 +276,8 @@ impl Former {
             }
             Shape::Per { values, value, .. } => {
                 let mut rows = Rows::default();
-                for part in &parts {
-                    rows.append(values, part, self.labels, window, interner);
+                while let Some(part) = parts.next(interner)? {
+                    rows.append(values, &part, self.labels, window, interner);
                 }
                 if let Some(held) = &mut self.held {
                     held.carry(window.end, &mut rows, interner);
@@ -236,7 +292,30 @@ impl Former {
                     .emit(&grouped, values, window, interner, samples);
             }
         }
+        Ok(())
     }
+}
+
+/// The groups of a pane that can be among the first: the first ones of each partition.
+fn top_of_stored(
+    top: Top,
+    pane: &mut StoredPane,
+    mut values: impl FnMut(&Part, &mut Interner) -> Vec<f64>,
+    interner: &mut Interner,
+) -> Result<Groups, StoreError> {
+    let mut first = pane.empty();
+    while let Some(groups) = pane.next(interner)? {
+        let part = Part::of_window(groups);
+        let mut values = values(&part, interner);
+        keep_top(top, &mut values, &part.groups, interner);
+        let slots = values.iter().zip(0_u32..);
+        let slots: Vec<u32> = slots
+            .filter(|(value, _)| !value.is_nan())
+            .map(|(_, slot)| slot)
+            .collect();
+        first.merge(&part.groups.pick(&slots), &SymbolMap::Same);
+    }
+    Ok(first)
 }
 
 /// The rows of `per`: labels, key, named values.

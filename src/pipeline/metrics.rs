@@ -18,6 +18,7 @@ pub struct PipelineMetrics {
     open_windows: IntGaugeVec,
     window_groups: IntGaugeVec,
     state_bytes: IntGaugeVec,
+    stored_bytes: IntGaugeVec,
     interned_texts: IntGaugeVec,
     interned_bytes: IntGaugeVec,
     splits: IntGaugeVec,
@@ -67,6 +68,7 @@ pub(super) struct StateGauges {
     peak: Share,
     groups: Share,
     bytes: Share,
+    stored: Share,
 }
 
 /// One worker's part of a gauge.
@@ -96,6 +98,11 @@ impl StateGauges {
         self.windows.set(windows);
         self.groups.set(groups);
         self.bytes.set(bytes);
+    }
+
+    /// Notes how many bytes are not in memory.
+    pub(super) fn set_stored(&mut self, bytes: usize) {
+        self.stored.set(bytes);
     }
 }
 
@@ -162,6 +169,11 @@ impl PipelineMetrics {
             state_bytes: registry.int_gauges(
                 "weir_state_bytes",
                 "Bytes that open windows take, by metric.",
+                &["metric"],
+            ),
+            stored_bytes: registry.int_gauges(
+                "weir_state_disk_bytes",
+                "Bytes of open windows that are on disk and not in memory, by metric.",
                 &["metric"],
             ),
             interned_texts: registry.int_gauges(
@@ -232,6 +244,7 @@ impl PipelineMetrics {
             peak: share(&self.peak_windows),
             groups: share(&self.window_groups),
             bytes: share(&self.state_bytes),
+            stored: share(&self.stored_bytes),
         }
     }
 

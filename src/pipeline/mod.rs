@@ -29,6 +29,7 @@ mod held;
 mod held_memory;
 mod inbox;
 mod inspection;
+mod keyed;
 mod layout;
 mod lookup_state;
 mod metrics;

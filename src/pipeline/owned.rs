@@ -1,11 +1,13 @@
 //! A metric at its owner: partial aggregates of panes become windows, and these samples.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus::IntCounter;
 
-use super::forming::{Former, Part};
+use super::forming::{Former, Part, Parts};
+use super::keyed::{KeyedState, StoredPane};
 use super::metrics::MetricCounters;
 use super::pane::Pane;
 use super::snapshot::{Forming, Layout, OwnedPart, OwnedSnapshot};
@@ -13,6 +15,7 @@ use super::stage::kinds_of;
 use crate::config::{Metric, Shape};
 use crate::enrich::SharedTable;
 use crate::model::{Corrupt, Interner, Sample, TimestampMs};
+use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, SymbolMap};
 use crate::window::{
     Bounds, END_OF_TIME, Ended, Groups, PaneKey, Sessions, SlidingPanes, WindowKind, Windows,
@@ -32,6 +35,8 @@ pub(super) struct OwnedMetric {
     is_raw: bool,
     /// Panes that some workers may still have partials for.
     pending: BTreeMap<PaneKey, Pane>,
+    /// Where groups go that are too many for memory. Nothing where they stay there.
+    keyed: Option<KeyedState>,
     assembly: Assembly,
     former: Former,
     /// The end of the last window that was formed.
@@ -81,10 +86,19 @@ impl OwnedMetric {
             key_width,
             is_raw: matches!(metric.shape, Shape::Raw { .. }),
             pending: BTreeMap::new(),
+            keyed: None,
             assembly,
             formed: TimestampMs::MIN,
             samples: counters.samples.clone(),
         }
+    }
+
+    /// Groups of panes that are not due go to a store where they are too many for memory. Sliding
+    /// windows and sessions are put together of panes in memory, and a window with completeness of all
+    /// its groups, so those stay there.
+    pub(super) fn keep_in(&mut self, keyed: &KeyedState) {
+        let is_whole = !matches!(self.assembly, Assembly::Tumbling) || self.former.needs_whole();
+        self.keyed = (!is_whole).then(|| keyed.clone());
     }
 
     /// Takes in a worker's groups of a pane.
@@ -93,14 +107,42 @@ impl OwnedMetric {
         pane.merge(groups, symbols, self.key_width, &self.kinds);
     }
 
+    /// Makes room in memory, where there are more groups than belong there.
+    ///
+    /// # Errors
+    /// The store does not take them.
+    pub(super) fn make_room(&mut self, interner: &mut Interner) -> Result<(), StoreError> {
+        let Some(keyed) = &self.keyed else {
+            return Ok(());
+        };
+        let mut groups: usize = self.pending.values().map(Pane::len).sum();
+        if groups <= keyed.limit() {
+            return Ok(());
+        }
+        // The largest first, and half of all: so there are few blocks, and none of them small.
+        let mut panes: Vec<_> = self.pending.iter_mut().collect();
+        panes.sort_by_key(|(_, pane)| Reverse(pane.len()));
+        for (key, pane) in panes {
+            if groups <= keyed.limit() / 2 {
+                break;
+            }
+            groups -= pane.len();
+            pane.store(*key, keyed, interner)?;
+        }
+        Ok(())
+    }
+
     /// Everything that decides later samples, as it is now.
     pub(super) fn freeze(&mut self) -> OwnedSnapshot {
         let forming = self.forming();
+        let stored = self.pending.values().flat_map(Pane::stored).cloned();
+        let stored = stored.collect();
         let pending = self.pending.iter_mut();
         let pending = pending.map(|(key, pane)| (*key, pane.freeze()));
         let mut snapshot = OwnedSnapshot {
             forming,
             pending: pending.collect(),
+            stored,
             sliding: Vec::new(),
             sessions: None,
             gathered: Vec::new(),
@@ -224,18 +266,21 @@ impl OwnedMetric {
     /// Forms the samples of the windows that are closed at a watermark, and says whether these are
     /// all: after many samples it stops, and is to be called again. Where the watermark is the end of
     /// time, windows without events are formed up to `reached` only.
+    ///
+    /// # Errors
+    /// Groups cannot be read from their store.
     pub(super) fn advance(
         &mut self,
         watermark: TimestampMs,
         reached: TimestampMs,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
-    ) -> bool {
+    ) -> Result<bool, StoreError> {
         let before = samples.len();
         let mut is_complete = true;
         let until = self.windows.closed_until(watermark);
         if matches!(self.assembly, Assembly::Session { .. }) {
-            self.end_sessions(self.windows.panes_until(watermark), interner, samples);
+            self.end_sessions(self.windows.panes_until(watermark), interner, samples)?;
         } else {
             let silent_until = match watermark {
                 END_OF_TIME => self.windows.closed_until(reached),
@@ -243,9 +288,8 @@ impl OwnedMetric {
             };
             while let Some(end) = self.next_window(until, silent_until) {
                 let bounds = self.windows.window(end);
-                let groups = self.assemble(bounds);
-                let part = Part::of_window(groups);
-                self.former.form(bounds, vec![part], interner, samples);
+                let parts = self.assemble(bounds, interner)?;
+                self.former.form(bounds, parts, interner, samples)?;
                 self.formed = end;
                 if samples.len() >= MANY_SAMPLES {
                     is_complete = false;
@@ -254,10 +298,15 @@ impl OwnedMetric {
             }
         }
         self.samples.inc_by((samples.len() - before) as u64);
-        is_complete
+        Ok(is_complete)
     }
 
-    /// How many panes, groups and bytes are kept here, about.
+    /// How many bytes of panes are in the store.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.pending.values().map(Pane::stored_bytes).sum()
+    }
+
+    /// How many panes there are here, and of how many groups and bytes they are in memory, about.
     pub(super) fn state(&self) -> (usize, usize, usize) {
         let groups: usize = self.pending.values().map(Pane::len).sum();
         let bytes: usize = self.pending.values().map(Pane::byte_len).sum();
@@ -304,14 +353,23 @@ impl OwnedMetric {
     }
 
     /// The groups of the window, of all panes that are due by its end.
-    fn assemble(&mut self, window: Bounds) -> Groups {
+    fn assemble(&mut self, window: Bounds, interner: &mut Interner) -> Result<Parts, StoreError> {
         let mut groups = None;
         while let Some((key, _)) = self.pending.first_key_value()
             && key.due <= window.end
         {
-            let Some((key, pane)) = self.pending.pop_first() else {
+            let Some((key, mut pane)) = self.pending.pop_first() else {
                 break;
             };
+            if let Some(keyed) = &self.keyed
+                && !pane.stored().is_empty()
+            {
+                // A tumbling window is one pane. The rest of it goes to its partitions as well.
+                pane.store(key, keyed, interner)?;
+                let (blocks, kinds) = (pane.stored().to_vec(), self.kinds.clone());
+                let stored = StoredPane::new(blocks, self.key_width, kinds);
+                return Ok(Parts::Stored(stored));
+            }
             let Some(pane) = pane.into_groups() else {
                 continue;
             };
@@ -320,10 +378,11 @@ impl OwnedMetric {
                 _ => groups = Some(pane),
             }
         }
-        match &mut self.assembly {
+        let groups = match &mut self.assembly {
             Assembly::Sliding(panes) => panes.window(window),
             _ => groups.unwrap_or_else(|| Groups::new(self.key_width, &self.kinds)),
-        }
+        };
+        Ok(vec![Part::of_window(groups)].into())
     }
 
     fn end_sessions(
@@ -331,9 +390,9 @@ impl OwnedMetric {
         until: TimestampMs,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
-    ) {
+    ) -> Result<(), StoreError> {
         if until <= self.formed {
-            return;
+            return Ok(());
         }
         self.formed = until;
         let Assembly::Session {
@@ -342,7 +401,7 @@ impl OwnedMetric {
             gathered,
         } = &mut self.assembly
         else {
-            return;
+            return Ok(());
         };
         let mut ended = Vec::new();
         while let Some((key, _)) = self.pending.first_key_value()
@@ -357,9 +416,10 @@ impl OwnedMetric {
             for ended in ended {
                 let part = Part::of_sessions(ended, *gap_ms);
                 let bounds = self.windows.window(until);
-                self.former.form(bounds, vec![part], interner, samples);
+                let parts = vec![part].into();
+                self.former.form(bounds, parts, interner, samples)?;
             }
-            return;
+            return Ok(());
         };
         for ended in ended {
             for (end, part) in by_gathering(&ended, *gap_ms, &self.windows) {
@@ -374,9 +434,10 @@ impl OwnedMetric {
                 .into_iter()
                 .map(|ended| Part::of_sessions(unshared(ended), *gap_ms))
                 .collect();
-            self.former
-                .form(self.windows.window(end), parts, interner, samples);
+            let bounds = self.windows.window(end);
+            self.former.form(bounds, parts.into(), interner, samples)?;
         }
+        Ok(())
     }
 }
 

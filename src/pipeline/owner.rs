@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::barrier_alignment::{Aligned, BarrierAlignment};
 use super::checkpoint::FrozenOwner;
 use super::exchange::{Message, Partials, Sent};
+use super::keyed::KeyedState;
 use super::metrics::MetricCounters;
 use super::owned::OwnedMetric;
 use crate::config::Metric;
 use crate::enrich::SharedTable;
 use crate::model::{Interner, Sample, TimestampMs};
+use crate::state::StoreError;
 use crate::window::aggregate::SymbolMap;
 
 /// One owner. It shares the interner of the worker on its thread.
@@ -58,6 +60,13 @@ impl Owner {
         }
     }
 
+    /// Groups go to a store where they are too many for memory.
+    pub(super) fn keep_in(&mut self, keyed: &KeyedState) {
+        for metric in &mut self.metrics {
+            metric.keep_in(keyed);
+        }
+    }
+
     /// Whether no worker sends any more. What still waits for barriers then is barriers itself, which
     /// workers that have ended do not answer.
     pub(super) fn is_done(&self) -> bool {
@@ -67,14 +76,21 @@ impl Owner {
     /// Takes what a worker says. Gives the number of a checkpoint whose barriers are all there now: what
     /// is known belongs to it, and has to be frozen before what [`release`](Self::release) gives is
     /// received.
-    pub(super) fn receive(&mut self, sent: Sent, interner: &mut Interner) -> Option<u64> {
+    ///
+    /// # Errors
+    /// Groups that are too many for memory cannot be stored.
+    pub(super) fn receive(
+        &mut self,
+        sent: Sent,
+        interner: &mut Interner,
+    ) -> Result<Option<u64>, StoreError> {
         let Sent { worker, message } = match self.alignment.receive(sent) {
             Aligned::Now(sent) => sent,
-            Aligned::Complete(checkpoint) => return Some(checkpoint),
-            Aligned::Waits => return None,
+            Aligned::Complete(checkpoint) => return Ok(Some(checkpoint)),
+            Aligned::Waits => return Ok(None),
         };
         match message {
-            Message::Partials(partials) => self.merge(*partials, interner),
+            Message::Partials(partials) => self.merge(*partials, interner)?,
             Message::Done => self.sending = self.sending.saturating_sub(1),
             Message::Flushed { watermark, reached } => {
                 self.reached = self.reached.max(reached);
@@ -85,7 +101,7 @@ impl Owner {
             // The alignment keeps them.
             Message::Barrier(_) => {}
         }
-        None
+        Ok(None)
     }
 
     /// What has waited for a checkpoint, in its order.
@@ -104,7 +120,7 @@ impl Owner {
         self.flushed() > self.formed
     }
 
-    fn merge(&mut self, partials: Partials, interner: &mut Interner) {
+    fn merge(&mut self, partials: Partials, interner: &mut Interner) -> Result<(), StoreError> {
         let translation = partials.translation(interner);
         let symbols = match &translation {
             None => SymbolMap::Same,
@@ -112,27 +128,32 @@ impl Owner {
         };
         if let Some(metric) = self.metrics.get_mut(partials.metric) {
             metric.merge(partials.key, partials.groups, &symbols);
+            metric.make_room(interner)?;
         }
+        Ok(())
     }
 
     /// Forms the samples of all windows that are closed, or many of them; then it is to be called
     /// again.
-    pub(super) fn form(&mut self, interner: &mut Interner) -> Formed {
+    ///
+    /// # Errors
+    /// Groups cannot be read from their store.
+    pub(super) fn form(&mut self, interner: &mut Interner) -> Result<Formed, StoreError> {
         let watermark = self.flushed();
         let mut samples = Vec::new();
         let mut complete_until = watermark;
         for metric in &mut self.metrics {
-            if !metric.advance(watermark, self.reached, interner, &mut samples) {
+            if !metric.advance(watermark, self.reached, interner, &mut samples)? {
                 let watermark = None;
-                return Formed { samples, watermark };
+                return Ok(Formed { samples, watermark });
             }
             complete_until = complete_until.min(metric.complete_until(watermark));
         }
         self.formed = watermark;
-        Formed {
+        Ok(Formed {
             samples,
             watermark: Some(complete_until),
-        }
+        })
     }
 
     /// What is known here, frozen.
@@ -157,9 +178,9 @@ impl Owner {
         self.metrics.get_mut(number)
     }
 
-    /// How many panes, groups and bytes are kept here for each metric, about.
-    pub(super) fn states(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        self.metrics.iter().map(OwnedMetric::state)
+    /// The metrics by their numbers.
+    pub(super) fn metrics(&self) -> &[OwnedMetric] {
+        &self.metrics
     }
 }
 
@@ -172,7 +193,7 @@ mod tests {
         let (mut owner, mut interner) = (Owner::new(&[], 2, &[], &[]), Interner::new());
         let mut hear = |worker, message| {
             let checkpoint = owner.receive(Sent { worker, message }, &mut interner);
-            assert_eq!(checkpoint, None);
+            assert_eq!(checkpoint.unwrap(), None);
             owner.is_done()
         };
         assert!(!hear(0, Message::Done));

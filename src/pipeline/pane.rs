@@ -1,9 +1,12 @@
-//! A pane at its owner, in pieces that a checkpoint shares.
+//! A pane at its owner, in pieces that a checkpoint shares, and in blocks on disk.
 
 use std::sync::Arc;
 
+use super::keyed::{Block, KeyedState};
+use crate::model::Interner;
+use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, SymbolMap};
-use crate::window::{Groups, Piece};
+use crate::window::{Groups, PaneKey, Piece};
 
 /// What came of a pane so far. What a checkpoint has seen does not change any more, and what comes
 /// behind it is apart, so that nothing is copied and nothing saved twice.
@@ -11,6 +14,8 @@ use crate::window::{Groups, Piece};
 pub(super) struct Pane {
     frozen: Vec<Piece>,
     live: Option<Groups>,
+    /// What is not in memory.
+    stored: Vec<Arc<Block>>,
 }
 
 impl Pane {
@@ -34,7 +39,29 @@ impl Pane {
         }
     }
 
-    /// All of it as it is now.
+    /// What is in memory goes to the store.
+    ///
+    /// # Errors
+    /// The store does not take it.
+    pub(super) fn store(
+        &mut self,
+        key: PaneKey,
+        keyed: &KeyedState,
+        interner: &mut Interner,
+    ) -> Result<(), StoreError> {
+        let frozen = std::mem::take(&mut self.frozen);
+        if let Some(groups) = merged(frozen, self.live.take()) {
+            self.stored.extend(keyed.put(key, &groups, interner)?);
+        }
+        Ok(())
+    }
+
+    /// What of it is in the store.
+    pub(super) fn stored(&self) -> &[Arc<Block>] {
+        &self.stored
+    }
+
+    /// All that is in memory as it is now.
     pub(super) fn freeze(&mut self) -> Vec<Piece> {
         if let Some(live) = self.live.take().filter(|live| !live.is_empty()) {
             self.frozen.push(Piece::new(live));
@@ -42,26 +69,22 @@ impl Pane {
         self.frozen.clone()
     }
 
-    /// All of it as one; nothing where there are no groups.
+    /// All that is in memory as one; nothing where there are no groups.
     pub(super) fn into_groups(self) -> Option<Groups> {
-        let mut pieces = self.frozen.into_iter().map(|piece| piece.groups);
-        let first = self
-            .live
-            .or_else(|| pieces.next().map(Arc::unwrap_or_clone));
-        first.map(|mut all| {
-            for piece in pieces {
-                all.merge(&piece, &SymbolMap::Same);
-            }
-            all
-        })
+        merged(self.frozen, self.live)
     }
 
-    /// How many groups, where those of several pieces count several times.
+    /// How many groups are in memory, where those of several pieces count several times.
     pub(super) fn len(&self) -> usize {
         self.all().map(Groups::len).sum()
     }
 
-    /// How many bytes it takes, about.
+    /// How many bytes it takes in the store.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.stored.iter().map(|block| block.bytes).sum()
+    }
+
+    /// How many bytes it takes in memory, about.
     pub(super) fn byte_len(&self) -> usize {
         self.all().map(Groups::byte_len).sum()
     }
@@ -70,4 +93,15 @@ impl Pane {
         let frozen = self.frozen.iter().map(|piece| &*piece.groups);
         frozen.chain(&self.live)
     }
+}
+
+fn merged(frozen: Vec<Piece>, live: Option<Groups>) -> Option<Groups> {
+    let mut pieces = frozen.into_iter().map(|piece| piece.groups);
+    let first = live.or_else(|| pieces.next().map(Arc::unwrap_or_clone));
+    first.map(|mut all| {
+        for piece in pieces {
+            all.merge(&piece, &SymbolMap::Same);
+        }
+        all
+    })
 }

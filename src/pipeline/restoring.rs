@@ -5,8 +5,20 @@ use super::owned::{OwnedMetric, pick_ended};
 use super::route::Route;
 use super::snapshot::{Forming, Layout, OwnedPart};
 use crate::model::{Corrupt, Interner, Symbol};
+use crate::state::StoreError;
 use crate::window::aggregate::SymbolMap;
 use crate::window::{Ended, Groups};
+
+/// Why a part was not restored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RestoreError {
+    /// It is no part of such a metric, or contradicts another one.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// It is too large for memory, and cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// A metric at one of its owners, and the interner of that owner's thread.
 #[derive(Debug)]
@@ -39,8 +51,9 @@ impl<'t> Restoration<'t> {
     /// Takes in a part.
     ///
     /// # Errors
-    /// The bytes are no part of such a metric, or contradict what was restored before.
-    pub(super) fn part(&mut self, bytes: &[u8]) -> Result<(), Corrupt> {
+    /// The bytes are no part of such a metric, or contradict what was restored before; or there is no
+    /// room for it.
+    pub(super) fn part(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
         let owners = self.targets.len();
         if let (Route::Whole(_), _) | (_, 1) = (self.route, owners) {
             let owner = self.route.owner_of(&[], owners, &Interner::new());
@@ -48,7 +61,8 @@ impl<'t> Restoration<'t> {
                 return Ok(());
             };
             let part = OwnedPart::decode(bytes, &self.layout, target.interner)?;
-            return target.metric.restore(part);
+            target.metric.restore(part)?;
+            return Ok(target.metric.make_room(target.interner)?);
         }
         let mut interner = Interner::new();
         let part = OwnedPart::decode(bytes, &self.layout, &mut interner)?;
@@ -56,6 +70,7 @@ impl<'t> Restoration<'t> {
             if let Some(target) = self.targets.get_mut(owner) {
                 let part = translated(part, &interner, target.interner, &self.layout);
                 target.metric.restore(part)?;
+                target.metric.make_room(target.interner)?;
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use super::options::Options;
 use super::references::References;
 use super::savepoints::Savepoints;
 use super::splits::Splits;
-use super::worker::{Shared, restore};
+use super::worker::{Failed, Shared, restore};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::durable::FolderLock;
@@ -31,9 +31,10 @@ use crate::model::TimestampMs;
 use crate::source::{
     self, Alignment, KeptPositions, SafePositions, Source, SourceError, StopSignal,
 };
+use crate::state::StateError;
 use crate::telemetry::Registry;
 use crate::window::{END_OF_TIME, Watermarks};
-use crate::write::{self, DeadLetters, DeadLettersError, WriteError, WriteSummary, Writer};
+use crate::write::{DeadLetters, DeadLettersError, WriteError, WriteSummary, Writer};
 
 /// How long a source may take to commit for the last time.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -163,7 +164,7 @@ pub struct Running {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Source(Result<(), SourceError>),
-    Worker(Result<Splits, write::Stopped>),
+    Worker(Result<Splits, Failed>),
     SourcePanicked,
     WorkerPanicked,
 }
@@ -205,6 +206,7 @@ impl Running {
         let mut state = OpenState::open(pipeline, options)?;
         let resume = state.as_mut().map(OpenState::resume).unwrap_or_default();
         let restored = state.as_mut().and_then(|state| state.restored.take());
+        let keyed = state.as_ref().and_then(|state| state.keyed.clone());
         let lock = state.as_ref().map(|state| Arc::clone(&state.lock));
         let (kept, durable) = (KeptPositions::default(), KeptPositions::default());
         for (split, position) in restored.iter().flat_map(Restored::positions) {
@@ -274,6 +276,7 @@ impl Running {
                 let by: Vec<_> = clocks.by.iter().map(|(name, _)| &**name).collect();
                 ClockMetrics::new(&registry, &by)
             }),
+            keyed,
             shared,
             durable: state.as_ref().map(|_| durable.clone()),
         };
@@ -420,8 +423,13 @@ impl Running {
             let is_worker = matches!(outcome, Outcome::Worker(_) | Outcome::WorkerPanicked);
             match outcome {
                 Outcome::Worker(Ok(ended)) => splits.push(ended),
-                Outcome::Worker(Err(write::Stopped)) => {
+                Outcome::Worker(Err(Failed::Writer)) => {
                     writer_failed = true;
+                    worker_failed = true;
+                }
+                Outcome::Worker(Err(Failed::State(failure))) => {
+                    let failure = StateError::Store(failure).into();
+                    error = Some(PipelineError::State(failure));
                     worker_failed = true;
                 }
                 Outcome::WorkerPanicked => {

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use super::held_memory::HeldMemory;
+use super::keyed::Block;
 use super::placed::Placed;
 use crate::model::{
     Corrupt, Decoder, Encoder, Interner, SymbolReader, SymbolWriter, Texts, TimestampMs,
 };
+use crate::state::StoreError;
 use crate::window::aggregate::AggregateKind;
 use crate::window::{Ended, Groups, PaneKey, Piece};
 
@@ -38,6 +40,7 @@ pub(super) struct SnapshotPart {
 enum Content {
     Forming(Forming),
     Pane(PaneKey, Arc<Groups>),
+    Stored(Arc<Block>),
     Sliding(TimestampMs, Arc<Groups>),
     Sessions(Arc<Groups>),
     Gathered(TimestampMs, Vec<Arc<Ended>>),
@@ -62,6 +65,8 @@ pub(super) struct OwnedSnapshot {
     pub(super) forming: Forming,
     /// Panes that are not due.
     pub(super) pending: Vec<(PaneKey, Vec<Piece>)>,
+    /// What is not in memory of them.
+    pub(super) stored: Vec<Arc<Block>>,
     /// The panes of sliding windows by their beginnings.
     pub(super) sliding: Vec<(TimestampMs, Piece)>,
     /// Sessions that have not ended.
@@ -79,6 +84,13 @@ impl OwnedSnapshot {
             content: Content::Forming(self.forming),
         }];
         parts.extend(pane_parts(self.pending, from));
+        for block in self.stored {
+            parts.push(SnapshotPart {
+                part: format!("{from}/blocks/{}", block.id),
+                piece: Some(block.id),
+                content: Content::Stored(block),
+            });
+        }
         for (start, piece) in self.sliding {
             parts.push(SnapshotPart {
                 part: format!("{from}/sliding/{}", piece.id),
@@ -119,7 +131,10 @@ pub(super) fn pane_parts(panes: Vec<(PaneKey, Vec<Piece>)>, from: &str) -> Vec<S
 
 impl SnapshotPart {
     /// Its bytes. `texts` are those of the interner whose symbols it has, of then or later.
-    pub(super) fn encode(&self, texts: &Texts) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// It is not in memory, and cannot be read.
+    pub(super) fn encode(&self, texts: &Texts) -> Result<Vec<u8>, StoreError> {
         let mut symbols = SymbolWriter::new(texts);
         let mut out = Encoder::new();
         out.u8(VERSION);
@@ -128,11 +143,8 @@ impl SnapshotPart {
                 out.u8(FORMING);
                 forming.encode(&mut out, &mut symbols);
             }
-            Content::Pane(key, groups) => {
-                out.u8(PANE);
-                key.encode(&mut out);
-                groups.encode(&mut out, &mut symbols);
-            }
+            Content::Pane(key, groups) => return Ok(encode_pane(*key, groups, texts)),
+            Content::Stored(block) => return block.read(),
             Content::Sliding(start, groups) => {
                 out.u8(SLIDING);
                 out.i64(*start);
@@ -151,7 +163,42 @@ impl SnapshotPart {
                 }
             }
         }
-        symbols.finish(&out)
+        Ok(symbols.finish(&out))
+    }
+}
+
+/// Groups of a pane as a part of a checkpoint.
+pub(super) fn encode_pane(key: PaneKey, groups: &Groups, texts: &Texts) -> Vec<u8> {
+    let mut symbols = SymbolWriter::new(texts);
+    let mut out = Encoder::new();
+    out.u8(VERSION);
+    out.u8(PANE);
+    key.encode(&mut out);
+    groups.encode(&mut out, &mut symbols);
+    symbols.finish(&out)
+}
+
+/// Reads the groups that [`encode_pane`] has written.
+///
+/// # Errors
+/// The bytes are no such groups.
+pub(super) fn decode_pane(
+    bytes: &[u8],
+    width: usize,
+    kinds: &[AggregateKind],
+    interner: &mut Interner,
+) -> Result<Groups, Corrupt> {
+    let layout = Layout {
+        key_width: width,
+        kinds: kinds.to_vec(),
+        forming: Forming::default(),
+    };
+    match OwnedPart::decode(bytes, &layout, interner)? {
+        OwnedPart::Pane(_, groups) => Ok(groups),
+        _ => Err(Corrupt {
+            offset: 0,
+            reason: "it is another part of the state than a pane".to_owned(),
+        }),
     }
 }
 

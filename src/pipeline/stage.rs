@@ -256,6 +256,15 @@ impl MetricStage {
         self.store.close(watermark)
     }
 
+    /// Takes out all panes, where they have more than `limit` groups: memory is not to hold more here,
+    /// and the owners can merge what comes of them later.
+    pub(super) fn hand_over_beyond(&mut self, limit: usize) -> Vec<(PaneKey, Groups)> {
+        if self.store.open_groups() <= limit {
+            return Vec::new();
+        }
+        self.store.hand_over()
+    }
+
     /// The open panes as they are now, without copying them.
     pub(super) fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {
         self.store.freeze()

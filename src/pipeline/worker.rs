@@ -2,6 +2,7 @@
 //! series.
 
 mod barrier;
+mod failed;
 mod flush;
 mod input;
 mod output;
@@ -21,6 +22,7 @@ use super::checkpoint::{Barrier, WorkerPort};
 use super::dead_letters::Mailroom;
 use super::exchange::{Exchange, Sent};
 use super::inbox::{Inbox, Input};
+use super::keyed::KeyedState;
 use super::metrics::{PipelineMetrics, StateGauges};
 use super::owner::Owner;
 use super::parked::Parked;
@@ -31,8 +33,9 @@ use super::stage::MetricStage;
 use crate::model::{Clock, Interner, Sample, TimestampMs};
 use crate::source::{Alignment, SafePositions, StopSignal};
 use crate::window::Watermarks;
-use crate::write::{self, WriterHandle};
+use crate::write::WriterHandle;
 
+pub(super) use failed::Failed;
 pub(super) use restore::restore;
 
 /// How often a worker without input looks at the watermark: other workers may have moved it, or
@@ -80,6 +83,8 @@ pub(super) struct Worker {
     pub(super) state_gauges: Vec<StateGauges>,
     pub(super) interner_gauges: [IntGauge; 2],
     pub(super) owner: Owner,
+    /// Where groups go that are too many for memory, if they do.
+    pub(super) keyed: Option<KeyedState>,
     pub(super) splits: Splits,
     /// What came of splits that run ahead.
     pub(super) parked: Parked,
@@ -126,11 +131,14 @@ pub(super) enum Event {
 impl Worker {
     /// Works until the input has ended, all workers have sent their last partials, and everything that
     /// they make is handed over.
-    pub(super) fn run(mut self) -> Result<Splits, write::Stopped> {
+    ///
+    /// # Errors
+    /// Those of [`handle_event`](Self::handle_event).
+    pub(super) fn run(mut self) -> Result<Splits, Failed> {
         let mut reported = Instant::now();
         while !self.is_done() {
             if self.shared.abandoned.is_stopped() {
-                return Err(write::Stopped);
+                return Err(Failed::Writer);
             }
             // Something that has waited for other splits is there at once.
             let patience = if self.release() { Duration::ZERO } else { TICK };
@@ -178,12 +186,12 @@ impl Worker {
     /// Does what an event asks for.
     ///
     /// # Errors
-    /// The writer has failed.
-    pub(super) fn handle_event(&mut self, event: Event) -> Result<(), write::Stopped> {
+    /// The writer has failed, or state that is too large for memory cannot be kept.
+    pub(super) fn handle_event(&mut self, event: Event) -> Result<(), Failed> {
         match event {
             Event::Barrier(barrier) => self.barrier(barrier),
             Event::Sent(sent) => {
-                self.receive(sent);
+                self.receive(sent)?;
                 self.write_out()?;
                 // A worker without input would wait for a tick, and there is none while the others
                 // send; but every window waits for every worker.

@@ -231,7 +231,7 @@ fn a_piece_is_encoded_once() {
         for piece in pieces {
             let encode = || {
                 encoded.push((number, piece));
-                vec![u8::try_from(piece).unwrap(); 20]
+                Ok(vec![u8::try_from(piece).unwrap(); 20])
             };
             draft.add_piece("stage", "part", piece, encode).unwrap();
         }

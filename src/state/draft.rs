@@ -115,13 +115,13 @@ impl<'c> Draft<'c> {
     /// all pieces that this part ever has in this process.
     ///
     /// # Errors
-    /// The store does not take it.
+    /// The store does not take it, or it cannot be encoded.
     pub fn add_piece(
         &mut self,
         stage: &str,
         part: &str,
         piece: u64,
-        encode: impl FnOnce() -> Vec<u8>,
+        encode: impl FnOnce() -> Result<Vec<u8>, StateError>,
     ) -> Result<(), StateError> {
         let key = PieceKey {
             stage: stage.to_owned(),
@@ -135,7 +135,7 @@ impl<'c> Draft<'c> {
                 .map(|held| refer(&mut self.packer, held))
                 .collect()
         } else {
-            self.chunks(&encode())?
+            self.chunks(&encode()?)?
         };
         self.pieces.insert(key, chunks.clone());
         self.push(stage, part, chunks);

@@ -159,7 +159,7 @@ proptest! {
                     }
                     for piece in pieces {
                         let bytes = noise(100 + u64::from(piece), 2_000);
-                        let encode = || bytes.clone();
+                        let encode = || Ok(bytes.clone());
                         draft.add_piece("stage", "pieces", u64::from(piece), encode).unwrap();
                         all.push(("pieces".to_owned(), bytes));
                     }

@@ -113,6 +113,18 @@ impl fmt::Display for StoreLocation {
     }
 }
 
+/// Opens an empty store in a folder, whatever was there before, for what is of no use to any other
+/// process. It is RocksDB.
+///
+/// # Errors
+/// The folder cannot be emptied or written, or this build of weir does not have RocksDB.
+pub fn open_scratch(folder: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    #[cfg(feature = "rocksdb")]
+    return Ok(Arc::new(super::rocks::RocksStore::open_scratch(folder)?));
+    #[cfg(not(feature = "rocksdb"))]
+    return open_rocks(folder, false);
+}
+
 #[cfg(feature = "rocksdb")]
 fn open_rocks(folder: &Path, read_only: bool) -> Result<Arc<dyn Store>, StoreError> {
     use super::rocks::RocksStore;

@@ -38,7 +38,7 @@ pub use checkpoints::{Checkpoints, DEFAULT_KEEP, Identity, pipelines};
 pub use directory::DirectoryStore;
 pub use draft::{About, Committed, Draft};
 pub use error::StateError;
-pub use location::StoreLocation;
+pub use location::{StoreLocation, open_scratch};
 pub use manifest::Entry;
 pub use memory::MemoryStore;
 pub use object::{S3Options, S3Store};

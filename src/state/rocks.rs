@@ -1,5 +1,7 @@
 //! State in RocksDB, in a folder of this machine.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -16,11 +18,20 @@ const APART_BYTES: u64 = 16 << 10;
 #[derive(Debug)]
 pub struct RocksStore {
     folder: PathBuf,
-    read_only: bool,
+    access: Access,
     /// Nothing after a write has failed: RocksDB then refuses all others until it is opened again.
     database: RwLock<Option<DB>>,
     /// Held from the look whether a name exists until it is written.
     creating: Mutex<()>,
+}
+
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadOnly,
+    Durable,
+    /// Nothing of it outlives this process.
+    Scratch,
 }
 
 impl RocksStore {
@@ -30,7 +41,29 @@ impl RocksStore {
     /// Another process has it open ([`StoreErrorKind::Locked`]), it is damaged, or the folder cannot
     /// be written.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        Self::open_as(folder, false)
+        Self::open_as(folder, Access::Durable)
+    }
+
+    /// Makes an empty database in a folder, whatever was there before, for what is of no use to any
+    /// other process: it writes no log of its changes.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_scratch(folder: &Path) -> Result<Self, StoreError> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let location = format!("rocksdb {}", folder.display());
+                let kind = match error.kind() {
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        StoreErrorKind::Denied
+                    }
+                    _ => StoreErrorKind::Unavailable,
+                };
+                let words = format!("cannot empty the folder: {error}");
+                Err(StoreError::new(kind, location, words))
+            }
+            _ => Self::open_as(folder, Access::Scratch),
+        }
     }
 
     /// Opens the database for reading only, as it is now, which works while another process has it
@@ -39,13 +72,13 @@ impl RocksStore {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn open_read_only(folder: &Path) -> Result<Self, StoreError> {
-        Self::open_as(folder, true)
+        Self::open_as(folder, Access::ReadOnly)
     }
 
-    fn open_as(folder: &Path, read_only: bool) -> Result<Self, StoreError> {
+    fn open_as(folder: &Path, access: Access) -> Result<Self, StoreError> {
         let store = Self {
             folder: folder.to_owned(),
-            read_only,
+            access,
             database: RwLock::new(None),
             creating: Mutex::new(()),
         };
@@ -77,7 +110,7 @@ impl RocksStore {
     }
 
     fn reopen(&self) -> Result<DB, rocksdb::Error> {
-        if self.read_only {
+        if self.access == Access::ReadOnly {
             return DB::open_for_read_only(&options(), &self.folder, false);
         }
         DB::open(&options(), &self.folder)
@@ -100,6 +133,13 @@ impl RocksStore {
         written
     }
 
+    /// How something is written that nobody waits for.
+    fn unsynced(&self) -> WriteOptions {
+        let mut options = WriteOptions::new();
+        options.disable_wal(self.access == Access::Scratch);
+        options
+    }
+
     fn failure(&self, name: &str, error: &rocksdb::Error) -> StoreError {
         let words = error.to_string();
         let location = if name.is_empty() {
@@ -114,7 +154,8 @@ impl RocksStore {
 impl Store for RocksStore {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         // Not synced: the log is written in order, and `create` syncs all of it.
-        self.write(name, |database| database.put(name, bytes))
+        let options = self.unsynced();
+        self.write(name, |database| database.put_opt(name, bytes, &options))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -129,7 +170,11 @@ impl Store for RocksStore {
             ));
         }
         let mut synced = WriteOptions::new();
-        synced.set_sync(true);
+        match self.access {
+            // There is no log that could be synced.
+            Access::Scratch => synced.disable_wal(true),
+            _ => synced.set_sync(true),
+        }
         self.write(name, |database| database.put_opt(name, bytes, &synced))
     }
 
@@ -154,7 +199,8 @@ impl Store for RocksStore {
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.write(name, |database| database.delete(name))
+        let options = self.unsynced();
+        self.write(name, |database| database.delete_opt(name, &options))
     }
 
     fn location(&self) -> String {

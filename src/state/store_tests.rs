@@ -219,6 +219,28 @@ mod with_rocksdb {
     }
 
     #[test]
+    fn a_scratch_database_works_as_any_other_and_begins_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("keyed");
+        suite(open_scratch(&place).unwrap());
+        let store = open_scratch(&place).unwrap();
+        let big = vec![1; 1 << 20];
+        for number in 0..100 {
+            store.put(&number.to_string(), &big).unwrap();
+        }
+        for number in 0..99 {
+            store.delete(&number.to_string()).unwrap();
+        }
+        assert!(store.get("99").unwrap() == Some(big));
+        assert_eq!(store.list("").unwrap(), ["99"]);
+        let error = open_scratch(&place).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Locked, "{error}");
+        drop(store);
+        let store = open_scratch(&place).unwrap();
+        assert_eq!(store.list("").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
     fn rocksdb_that_is_not_there_or_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let error = RocksStore::open_read_only(&folder.path().join("none")).unwrap_err();

@@ -421,6 +421,13 @@ impl WindowStore {
         due
     }
 
+    /// Takes out all panes, although none is due, in the order of their windows. What comes for them
+    /// afterwards is more of the same panes.
+    pub fn hand_over(&mut self) -> Vec<(PaneKey, Groups)> {
+        let open = std::mem::take(&mut self.open).into_iter();
+        open.map(|(key, pane)| (key, pane.into_groups())).collect()
+    }
+
     /// All that is open, without copying it: what has come since the last time becomes a piece, and
     /// goes on in another one. Pieces are the same as long as their numbers are.
     pub fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::document::PathSegment;
-use super::super::file::{CheckpointConfig, PipelineFile, RestartConfig};
+use super::super::file::{CheckpointConfig, PipelineFile, RestartConfig, StateBackend};
 use super::super::pipeline::{CheckpointSettings, StateSettings};
 use super::Validator;
 use crate::model::Duration;
@@ -26,6 +26,11 @@ impl Validator<'_> {
                 .chain(path)
                 .collect();
             self.problem(&at, message);
+        }
+        if state.backend == Some(StateBackend::Rocksdb) && cfg!(not(feature = "rocksdb")) {
+            let message = "is not in this weir, which was built without RocksDB; \
+                           build it with --features rocksdb, or use memory";
+            self.problem(&["state".into(), "backend".into()], message);
         }
         let checkpoints = self.checkpoints(state.checkpoints.as_deref());
         let Some(dir) = &state.dir else {
@@ -51,6 +56,7 @@ impl Validator<'_> {
         let checkpoint = &state.checkpoint;
         Some(StateSettings {
             dir: PathBuf::from(dir),
+            backend: state.backend.unwrap_or_default(),
             checkpoints,
             checkpoint: CheckpointSettings {
                 every: checkpoint.every,
@@ -89,7 +95,8 @@ impl Validator<'_> {
     /// What says how checkpoints are made says nothing where none are made.
     fn without_folder(&mut self, file: &PipelineFile) {
         let state = &file.state;
-        let keys: [(&[&str], bool); 5] = [
+        let keys: [(&[&str], bool); 6] = [
+            (&["backend"], state.backend.is_some()),
             (&["checkpoints"], state.checkpoints.is_some()),
             (
                 &["checkpoint", "timeout"],

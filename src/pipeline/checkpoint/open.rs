@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::coordinator::Schedule;
 use super::error::CheckpointError;
 use super::restored::Restored;
-use crate::config::{Pipeline, StateSettings};
+use crate::config::{Pipeline, StateBackend, StateSettings};
 use crate::durable::{FolderLock, write_atomically};
+use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::options::{Options, Restore};
 use crate::source::LogSettings;
 use crate::state::{self, Checkpoints, Identity, S3Options, StateError, Store, StoreLocation};
@@ -29,6 +30,8 @@ pub(in crate::pipeline) struct OpenState {
     is_fresh: bool,
     /// What is gone on with.
     pub(in crate::pipeline) restored: Option<Restored>,
+    /// Where groups go that are too many for memory, if they do.
+    pub(in crate::pipeline) keyed: Option<KeyedState>,
     /// To be held until nothing of the pipeline writes to the folder any more.
     pub(in crate::pipeline) lock: Arc<FolderLock>,
 }
@@ -104,13 +107,14 @@ impl OpenState {
             ),
         }
         Ok(Self {
-            settings,
             store,
             identity,
             checkpoints,
             savepoints,
             is_fresh: options.restore == Restore::Fresh,
             restored,
+            keyed: open_keyed(&settings)?,
+            settings,
             lock,
         })
     }
@@ -176,6 +180,21 @@ fn open_store(settings: &StateSettings) -> Result<Arc<dyn Store>, CheckpointErro
     };
     let store = location.open(&S3Options::of_environment());
     Ok(store.map_err(StateError::from)?)
+}
+
+/// Where groups go that are too many for memory. What a run before has left there is in its
+/// checkpoints.
+///
+/// # Errors
+/// It cannot be opened.
+fn open_keyed(settings: &StateSettings) -> Result<Option<KeyedState>, CheckpointError> {
+    Ok(match settings.backend {
+        StateBackend::Memory => None,
+        StateBackend::Rocksdb => {
+            let store = state::open_scratch(&settings.dir.join("keyed"));
+            Some(KeyedState::new(store.map_err(StateError::from)?))
+        }
+    })
 }
 
 /// The name of this machine, for messages.

@@ -169,8 +169,10 @@ fn add_parts(
     let stage = format!("{}{metric}", stage::METRIC);
     for part in parts {
         match part.piece {
-            Some(piece) => draft.add_piece(&stage, &part.part, piece, || part.encode(texts))?,
-            None => draft.add(&stage, &part.part, part.encode(texts))?,
+            Some(piece) => {
+                draft.add_piece(&stage, &part.part, piece, || Ok(part.encode(texts)?))?;
+            }
+            None => draft.add(&stage, &part.part, part.encode(texts)?)?,
         }
     }
     Ok(())

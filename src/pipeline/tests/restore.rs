@@ -1,83 +1,41 @@
 //! A run that is cut, and goes on from what was saved with another number of workers, gives the samples
 //! of a run that is not cut.
 
-use std::fs;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 use fastrand::Rng;
 use proptest::prelude::*;
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 use super::super::exchange::texts_of;
+use super::super::keyed::KeyedState;
 use super::super::lookup_state::LookupState;
 use super::super::metrics::PipelineMetrics;
 use super::super::owned::OwnedMetric;
-use super::super::references::References;
-use super::super::restoring::{Restoration, Target};
+use super::super::restoring::{Restoration, RestoreError, Target};
 use super::super::route::Route;
 use super::super::snapshot::{HeadPane, OwnedPart, PartHead, SnapshotPart, pane_parts};
 use super::super::split_state::{SplitStates, all_of, decode_splits, encode_splits};
 use super::super::splits::Splits;
 use super::super::stage::{BatchProgress, MetricStage};
-use super::bench::{START_MS, pipeline};
-use crate::config::Pipeline;
-use crate::enrich::{EventLookup, Looked, LookupMetrics, SharedTable};
-use crate::model::{
-    Batch, Clock, Column, Interner, Sample, Split, SplitId, Symbol, Texts, TimestampMs,
-};
+use super::bench::START_MS;
+use super::setting::Setting;
+use crate::enrich::{EventLookup, Looked};
+use crate::model::{Batch, Column, Interner, Sample, Split, SplitId, Symbol, Texts, TimestampMs};
+use crate::state::MemoryStore;
 use crate::telemetry::Registry;
-use crate::window::END_OF_TIME;
 use crate::window::aggregate::SymbolMap;
-
-/// Every kind of window, shape and memory.
-const METRICS: &str = "
-  mean: { window: { tumbling: 1s }, by: [region], value: avg(x) + median(x) }
-  span: { window: { tumbling: 3s, offset: 1s, allowed_lateness: 2s }, value: max(x) - min(x) }
-  devices: { window: { tumbling: 2s }, by: [region], value: count(DISTINCT vehicle) }
-  moving: { window: { sliding: 4s, slide: 1s }, by: [vehicle], value: sum(x) }
-  widest: { window: { sliding: 5s, slide: 2s }, value: count(DISTINCT vehicle) + stddev(x) }
-  trips: { window: { session: 900ms }, by: [vehicle], value: count(*) + session_duration }
-  gathered:
-    window: { session: 900ms, every: 5s }
-    per: { key: vehicle, let: { length: session_duration, readings: count(*) } }
-    by: [region]
-    value: sum(length * 1000 + readings)
-  firsts:
-    window: { tumbling: 1s }
-    per: { key: vehicle, let: { first: first(x), last: last(region) } }
-    by: [region]
-    value: sum(first) FILTER (WHERE last = 'UK') + count(*)
-  held:
-    window: { tumbling: 1s }
-    per: { key: vehicle, let: { last: last(x), fast: max(x) > 5, where: last(region) }, hold: 4s, max_held_keys: 12 }
-    by: [region]
-    value: sum(last) + count(*) FILTER (WHERE fast) + count(DISTINCT where)
-  held_few:
-    window: { sliding: 2s, slide: 1s }
-    per: { key: vehicle, let: { last: last(x) }, hold: 5s }
-    by: [vehicle]
-    max_series: 4
-    value: sum(last)
-  best: { window: { tumbling: 1s }, by: [vehicle], topk: 2, value: sum(x) }
-  few: { window: { tumbling: 2s }, by: [vehicle, region], max_series: 6, value: count(*) }
-  spread: { window: { tumbling: 2s }, by: [region], value: histogram(x) }
-  classic: { window: { tumbling: 2s }, by: [region], value: 'buckets(x, 1, 2, 5)' }
-  fleet: { window: { tumbling: 1s }, by: [model], completeness: fleet, value: count(*) }
-  latest: { labels: [region, vehicle], value: x }";
-
-const TABLE: &str = "id,model\nV0,kia\nV1,kia\nV2,ford\nV3,ford\nV77,lada\n";
+use crate::window::{END_OF_TIME, Groups, PaneKey};
 
 const SPLITS: u32 = 3;
 
 const OUT_OF_ORDER_MS: i64 = 400;
 
 /// An event: its time in ms after the beginning, vehicle, region and value.
-type Event = (i64, String, &'static str, f64);
+pub(super) type Event = (i64, String, &'static str, f64);
 
 /// Batches with their splits. Times go forward with disorder, some of it too great, and with pauses.
-fn script(seed: u64) -> Vec<(u32, Vec<Event>)> {
+pub(super) fn script(seed: u64) -> Vec<(u32, Vec<Event>)> {
     let mut random = Rng::with_seed(seed);
     let mut now = [0_i64; SPLITS as usize];
     let batches = 0..60;
@@ -101,71 +59,36 @@ fn script(seed: u64) -> Vec<(u32, Vec<Event>)> {
         .collect()
 }
 
-/// What all runs have in common.
-struct Setting {
-    pipeline: Pipeline,
-    references: References,
-    tables: Vec<Option<Arc<SharedTable>>>,
-    _folder: TempDir,
-    _runtime: Runtime,
-}
-
-impl Setting {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let table = folder.path().join("fleet.csv");
-        fs::write(&table, TABLE).unwrap();
-        let enrich = format!(
-            "[{{ lookup: fleet, key: vehicle, from: {{ csv: '{}', key: id }}, add: [model], \
-             otherwise: {{ model: none }} }}]",
-            table.display()
-        );
-        let pipeline = pipeline(&enrich, METRICS);
-        let runtime = Runtime::new().unwrap();
-        let metrics = LookupMetrics::new(&Registry::new("test"));
-        let clock = Clock::Fixed(START_MS);
-        let (references, _) =
-            References::load(&pipeline, metrics, &clock, runtime.handle()).unwrap();
-        Self {
-            tables: references.tables(),
-            references,
-            pipeline,
-            _folder: folder,
-            _runtime: runtime,
-        }
-    }
-}
-
 /// A worker and owner without their thread.
-struct Worker {
-    interner: Interner,
+pub(super) struct Worker {
+    pub(super) interner: Interner,
     lookups: Vec<EventLookup>,
     splits: Splits,
-    stages: Vec<MetricStage>,
-    owned: Vec<OwnedMetric>,
+    pub(super) stages: Vec<MetricStage>,
+    pub(super) owned: Vec<OwnedMetric>,
     flushed: TimestampMs,
 }
 
 /// All workers of a run.
-struct Run<'s> {
+pub(super) struct Run<'s> {
     setting: &'s Setting,
-    workers: Vec<Worker>,
+    pub(super) workers: Vec<Worker>,
     /// The next position of each split.
     positions: [u64; SPLITS as usize],
-    samples: Vec<Sample>,
+    pub(super) samples: Vec<Sample>,
 }
 
 /// What a checkpoint holds of a run.
-struct Saved {
+pub(super) struct Saved {
     /// Of each metric the parts.
-    parts: Vec<Vec<(SnapshotPart, Texts)>>,
+    pub(super) parts: Vec<Vec<(SnapshotPart, Texts)>>,
     splits: Vec<u8>,
     watermark: TimestampMs,
     positions: [u64; SPLITS as usize],
 }
 
 impl<'s> Run<'s> {
-    fn new(setting: &'s Setting, workers: usize) -> Self {
+    pub(super) fn new(setting: &'s Setting, workers: usize) -> Self {
         let metrics = PipelineMetrics::new(&Registry::new("test"));
         let described = &setting.pipeline.metrics;
         let worker = |_| {
@@ -186,7 +109,11 @@ impl<'s> Run<'s> {
                     .map(|(metric, counters)| MetricStage::new(metric, counters))
                     .collect(),
                 owned: both()
-                    .map(|(metric, counters)| OwnedMetric::new(metric, counters, &setting.tables))
+                    .map(|(metric, counters)| {
+                        let mut owned = OwnedMetric::new(metric, counters, &setting.tables);
+                        setting.keyed.iter().for_each(|keyed| owned.keep_in(keyed));
+                        owned
+                    })
                     .collect(),
                 flushed: TimestampMs::MIN,
             }
@@ -202,7 +129,7 @@ impl<'s> Run<'s> {
         run
     }
 
-    fn assign(&mut self) {
+    pub(super) fn assign(&mut self) {
         for id in 0..SPLITS {
             let name = format!("split/{id}").into();
             let worker = id as usize % self.workers.len();
@@ -212,7 +139,7 @@ impl<'s> Run<'s> {
     }
 
     /// Processes a batch; then the workers of which `flushes` says so send what is closed.
-    fn batch(&mut self, split: u32, events: &[Event], flushes: impl FnMut() -> bool) {
+    pub(super) fn batch(&mut self, split: u32, events: &[Event], flushes: impl FnMut() -> bool) {
         let number = split as usize % self.workers.len();
         let worker = &mut self.workers[number];
         let interner = &mut worker.interner;
@@ -245,11 +172,19 @@ impl<'s> Run<'s> {
             last_watermark: worker.splits.watermark(batch.split),
             written: TimestampMs::MIN,
         };
-        for stage in &mut worker.stages {
+        let mut early = Vec::new();
+        for (index, stage) in worker.stages.iter_mut().enumerate() {
             stage.ingest(&batch, &progress, interner);
+            if let Some(keyed) = &self.setting.keyed {
+                let panes = stage.hand_over_beyond(keyed.limit()).into_iter();
+                early.extend(panes.map(|(key, groups)| (index, key, groups)));
+            }
         }
         let split = batch.split;
         worker.splits.processed(split, first, next, None, highest);
+        for (index, key, groups) in early {
+            self.send(number, index, key, groups);
+        }
         self.flush(self.watermark(), flushes);
     }
 
@@ -268,21 +203,9 @@ impl<'s> Run<'s> {
                 continue;
             }
             self.workers[number].flushed = watermark;
-            for (index, metric) in self.setting.pipeline.metrics.iter().enumerate() {
-                let route = Route::of(metric);
+            for index in 0..self.setting.pipeline.metrics.len() {
                 for (key, groups) in self.workers[number].stages[index].close(watermark) {
-                    let from = &self.workers[number].interner;
-                    let owner_of = |key: &[Symbol]| route.owner_of(key, owners, from);
-                    for routed in groups.route(owners, owner_of) {
-                        let texts = texts_of(&routed.groups, &self.workers[number].interner);
-                        let owner = &mut self.workers[routed.owner];
-                        let mut table = vec![Symbol::NULL; 1_000];
-                        for (symbol, text) in texts {
-                            table[symbol.index()] = owner.interner.intern(&text);
-                        }
-                        let symbols = SymbolMap::Table(&table);
-                        owner.owned[index].merge(key, routed.groups, &symbols);
-                    }
+                    self.send(number, index, key, groups);
                 }
             }
         }
@@ -294,24 +217,40 @@ impl<'s> Run<'s> {
             .max();
         for worker in &mut self.workers {
             for owned in &mut worker.owned {
-                while !owned.advance(
-                    complete.unwrap(),
-                    reached.unwrap(),
-                    &mut worker.interner,
-                    &mut self.samples,
-                ) {}
+                let (complete, reached) = (complete.unwrap(), reached.unwrap());
+                let (interner, samples) = (&mut worker.interner, &mut self.samples);
+                while !owned.advance(complete, reached, interner, samples).unwrap() {}
             }
         }
     }
 
+    /// Sends groups of a worker to their owners.
+    fn send(&mut self, from: usize, metric: usize, key: PaneKey, groups: Groups) {
+        let route = Route::of(&self.setting.pipeline.metrics[metric]);
+        let (owners, interner) = (self.workers.len(), &self.workers[from].interner);
+        let owner_of = |key: &[Symbol]| route.owner_of(key, owners, interner);
+        for routed in groups.route(owners, owner_of) {
+            let texts = texts_of(&routed.groups, &self.workers[from].interner);
+            let mut table = vec![Symbol::NULL; self.workers[from].interner.len()];
+            let Worker {
+                interner, owned, ..
+            } = &mut self.workers[routed.owner];
+            for (symbol, text) in texts {
+                table[symbol.index()] = interner.intern(&text);
+            }
+            owned[metric].merge(key, routed.groups, &SymbolMap::Table(&table));
+            owned[metric].make_room(interner).unwrap();
+        }
+    }
+
     /// The samples, in an order that does not depend on the owners.
-    fn end(mut self) -> Vec<String> {
+    pub(super) fn end(mut self) -> Vec<String> {
         self.flush(END_OF_TIME, || true);
         let samples = std::mem::take(&mut self.samples);
         described(&samples)
     }
 
-    fn freeze(&mut self) -> Saved {
+    pub(super) fn freeze(&mut self) -> Saved {
         let mut parts: Vec<Vec<(SnapshotPart, Texts)>> = Vec::new();
         parts.resize_with(self.setting.pipeline.metrics.len(), Vec::new);
         for (number, worker) in self.workers.iter_mut().enumerate() {
@@ -338,7 +277,7 @@ impl<'s> Run<'s> {
     }
 
     /// A run that goes on from what was saved.
-    fn restore(setting: &'s Setting, workers: usize, saved: &Saved) -> Self {
+    pub(super) fn restore(setting: &'s Setting, workers: usize, saved: &Saved) -> Self {
         let mut run = Self::new(setting, workers);
         let splits = Arc::new(decode_splits(&saved.splits).unwrap());
         for worker in &mut run.workers {
@@ -362,7 +301,7 @@ impl<'s> Run<'s> {
             });
             let mut restoration = Restoration::new(Route::of(metric), targets.collect()).unwrap();
             for (part, texts) in parts {
-                restoration.part(&part.encode(texts)).unwrap();
+                restoration.part(&part.encode(texts).unwrap()).unwrap();
             }
             restoration.finish().unwrap();
         }
@@ -386,7 +325,7 @@ fn described(samples: &[Sample]) -> Vec<String> {
     all
 }
 
-fn uncut(setting: &Setting, script: &[(u32, Vec<Event>)]) -> Vec<String> {
+pub(super) fn uncut(setting: &Setting, script: &[(u32, Vec<Event>)]) -> Vec<String> {
     let mut run = Run::new(setting, 1);
     run.assign();
     for (split, events) in script {
@@ -398,7 +337,7 @@ fn uncut(setting: &Setting, script: &[(u32, Vec<Event>)]) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        cases: 24,
+        cases: 30,
         ..ProptestConfig::default()
     })]
 
@@ -407,10 +346,14 @@ proptest! {
         seed in any::<u64>(),
         cuts in prop::collection::vec(0_usize..60, 1..4),
         workers in prop::collection::vec(1_usize..4, 4),
+        // Without a store, or with memory for so many groups.
+        limit in prop::option::of(0_usize..8),
     ) {
-        let setting = Setting::new();
+        let mut setting = Setting::new();
         let script = script(seed);
         let expected = uncut(&setting, &script);
+        let store = || KeyedState::new(Arc::new(MemoryStore::new()));
+        setting.keyed = limit.map(|limit| store().with_limit(limit));
         let mut random = Rng::with_seed(seed);
         let mut cuts = cuts;
         cuts.sort_unstable();
@@ -496,7 +439,7 @@ fn parts_that_are_cut_off_or_of_another_metric_are_refused() {
     for (index, parts) in saved.parts.iter().enumerate() {
         let layout = run.workers[0].owned[index].layout();
         for (part, texts) in parts {
-            let bytes = part.encode(texts);
+            let bytes = part.encode(texts).unwrap();
             let read = |bytes: &[u8]| OwnedPart::decode(bytes, &layout, &mut Interner::new());
             let (pane, groups) = match read(&bytes).unwrap() {
                 OwnedPart::Pane(key, groups) => (Some(HeadPane::Due(key)), groups.len()),
@@ -530,9 +473,14 @@ fn parts_that_are_cut_off_or_of_another_metric_are_refused() {
         let mut restoration = Restoration::new(Route::of(metric), vec![target]).unwrap();
         let parts = &saved.parts[index(from)];
         let parts = parts.iter().filter(|(known, _)| known.part.contains(part));
-        let bytes: Vec<_> = parts.map(|(part, texts)| part.encode(texts)).collect();
+        let bytes: Vec<_> = parts
+            .map(|(part, texts)| part.encode(texts).unwrap())
+            .collect();
         let mut parts = bytes.iter().map(|bytes| restoration.part(bytes));
-        parts.find_map(Result::err).unwrap().reason
+        match parts.find_map(Result::err) {
+            Some(RestoreError::Corrupt(corrupt)) => corrupt.reason,
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(
         refusal("held", "firsts", "forming"),
@@ -572,7 +520,7 @@ fn a_window_that_was_formed_takes_in_nothing_more() {
     for (saved, wanted) in [(&early, "panes"), (&late, "forming")] {
         for (part, texts) in &saved.parts[0] {
             if part.part.contains(wanted) {
-                restoration.part(&part.encode(texts)).unwrap();
+                restoration.part(&part.encode(texts).unwrap()).unwrap();
             }
         }
     }

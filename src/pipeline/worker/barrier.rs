@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Worker;
+use super::failed::Failed;
 use crate::pipeline::checkpoint::{Barrier, FrozenState, OwnerState, WorkerState};
 use crate::pipeline::exchange::Message;
 use crate::pipeline::owner::Formed;
@@ -48,13 +49,16 @@ impl Worker {
     }
 
     /// Freezes what this owner has: all workers' barriers have come.
-    pub(super) fn freeze_owner(&mut self, checkpoint: u64) {
+    ///
+    /// # Errors
+    /// State that is too large for memory cannot be read.
+    pub(super) fn freeze_owner(&mut self, checkpoint: u64) -> Result<(), Failed> {
         let started = Instant::now();
         // All owners have heard the same of the workers, so all have formed the same windows then,
         // whether the writer has room or not. Windows that were formed by some owners only could not be
         // gone on with by another number of them.
         while self.owner.is_due() {
-            let Formed { samples, watermark } = self.owner.form(&mut self.interner);
+            let Formed { samples, watermark } = self.owner.form(&mut self.interner)?;
             self.unsent.extend(samples);
             self.unsent_until = self.unsent_until.max(watermark);
         }
@@ -66,5 +70,6 @@ impl Worker {
         let state = FrozenState::Owner(state);
         self.checkpoints
             .froze(checkpoint, self.number, state, started.elapsed());
+        Ok(())
     }
 }

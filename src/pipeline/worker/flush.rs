@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Worker;
 use crate::model::{Symbol, TimestampMs};
 use crate::pipeline::exchange::{Message, Partials, texts_of};
+use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::route::Route;
 use crate::window::{END_OF_TIME, Groups, PaneKey};
 
@@ -45,6 +46,20 @@ impl Worker {
         let reached = self.splits.furthest_watermark();
         self.exchange
             .broadcast(|| Message::Flushed { watermark, reached });
+    }
+
+    /// Sends what is too much for memory to the owners before its time.
+    pub(super) fn make_room(&mut self) {
+        let Some(limit) = self.keyed.as_ref().map(KeyedState::limit) else {
+            return;
+        };
+        for metric in 0..self.stages.len() {
+            let stage = self.stages.get_mut(metric);
+            let panes = stage.map(|stage| stage.hand_over_beyond(limit));
+            for (key, groups) in panes.unwrap_or_default() {
+                self.send(metric, key, groups);
+            }
+        }
     }
 
     fn send(&self, metric: usize, key: PaneKey, groups: Groups) {

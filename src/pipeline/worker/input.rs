@@ -254,6 +254,7 @@ impl Worker {
         for (stage, gauges) in self.stages.iter().zip(&mut self.state_gauges) {
             gauges.saw(stage.store().open_windows());
         }
+        self.make_room();
         let end = latest.copied().and_then(|latest| {
             self.stages
                 .iter()

@@ -3,24 +3,28 @@
 use std::collections::VecDeque;
 
 use super::Worker;
+use super::failed::Failed;
 use crate::pipeline::exchange::Sent;
 use crate::pipeline::owner::Formed;
-use crate::write;
 
 impl Worker {
     /// Takes what another worker, or this one, has said to this owner.
-    pub(super) fn receive(&mut self, sent: Sent) {
+    ///
+    /// # Errors
+    /// State that is too large for memory cannot be kept.
+    pub(super) fn receive(&mut self, sent: Sent) -> Result<(), Failed> {
         let mut waiting = VecDeque::from([sent]);
         while let Some(sent) = waiting.pop_front() {
-            let Some(checkpoint) = self.owner.receive(sent, &mut self.interner) else {
+            let Some(checkpoint) = self.owner.receive(sent, &mut self.interner)? else {
                 continue;
             };
-            self.freeze_owner(checkpoint);
+            self.freeze_owner(checkpoint)?;
             // What has waited for the barrier comes before what comes from now on.
             let mut released = self.owner.release();
             released.append(&mut waiting);
             waiting = released;
         }
+        Ok(())
     }
 
     /// Forms the samples of windows that have closed and hands them to the writer, as far as it has
@@ -28,8 +32,8 @@ impl Worker {
     /// barriers must not wait for a receiver.
     ///
     /// # Errors
-    /// The writer has failed.
-    pub(super) fn write_out(&mut self) -> Result<(), write::Stopped> {
+    /// The writer has failed, or state that is too large for memory cannot be read.
+    pub(super) fn write_out(&mut self) -> Result<(), Failed> {
         loop {
             if !self.writer.offer(self.number, &mut self.unsent)? {
                 return Ok(());
@@ -40,7 +44,7 @@ impl Worker {
             if !self.owner.is_due() {
                 return Ok(());
             }
-            let Formed { samples, watermark } = self.owner.form(&mut self.interner);
+            let Formed { samples, watermark } = self.owner.form(&mut self.interner)?;
             self.unsent = samples.into();
             self.unsent_until = watermark;
         }

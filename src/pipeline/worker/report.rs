@@ -7,15 +7,16 @@ use crate::window::{END_OF_TIME, SplitState};
 impl Worker {
     /// Brings gauges and safe positions up to date.
     pub(in crate::pipeline) fn report(&mut self) {
-        let owned = self.owner.states();
+        let owned = self.owner.metrics();
         for ((stage, gauges), owned) in self.stages.iter().zip(&mut self.state_gauges).zip(owned) {
             let store = stage.store();
-            let (panes, groups, bytes) = owned;
+            let (panes, groups, bytes) = owned.state();
             gauges.set(
                 store.open_windows() + panes,
                 store.open_groups() + groups,
                 store.byte_len() + bytes,
             );
+            gauges.set_stored(owned.stored_bytes());
         }
         let [texts, bytes] = &self.interner_gauges;
         texts.set(i64::try_from(self.interner.len()).unwrap_or(i64::MAX));

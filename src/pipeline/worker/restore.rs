@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::pipeline::checkpoint::{CheckpointError, Restored};
-use crate::pipeline::restoring::{Restoration, Target};
+use crate::pipeline::restoring::{Restoration, RestoreError, Target};
 use crate::window::END_OF_TIME;
 
 impl Worker {
@@ -50,9 +50,10 @@ pub(in crate::pipeline) fn restore(
             continue;
         };
         for part in metric {
-            restoration
-                .part(&part.bytes)
-                .map_err(|corrupt| restored.corrupt(number, &part.name, corrupt))?;
+            restoration.part(&part.bytes).map_err(|error| match error {
+                RestoreError::Corrupt(corrupt) => restored.corrupt(number, &part.name, corrupt),
+                RestoreError::Store(error) => CheckpointError::State(error.into()),
+            })?;
         }
         restoration
             .finish()

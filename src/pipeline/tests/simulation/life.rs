@@ -19,17 +19,18 @@ use crate::pipeline::checkpoint::{
 };
 use crate::pipeline::exchange::{Exchange, Sent};
 use crate::pipeline::inbox::{Router, inboxes};
+use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::metrics::PipelineMetrics;
 use crate::pipeline::savepoints::SavepointError;
 use crate::pipeline::tests::bench::START_MS;
-use crate::pipeline::worker::{Event, Shared, Worker, restore};
+use crate::pipeline::worker::{Event, Failed, Shared, Worker, restore};
 use crate::source::{Alignment, KeptPositions, Resume, SafePositions, SourceOutput, StopSignal};
 use crate::state::{Savepoint, StateError};
 use crate::telemetry::Registry;
 use crate::window::{END_OF_TIME, Watermarks};
 use crate::write::remote_write::oracle::Oracle;
 use crate::write::remote_write::scripted::Script;
-use crate::write::{Stopped, Writer, WriterHandle};
+use crate::write::{Writer, WriterHandle};
 
 /// How many events wait for a worker at most, so that the source never has to wait.
 const INBOX: usize = 4;
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     pub(super) receiver: Script,
     /// How many of 256 times each link gives nothing though there is something, by owner and worker.
     pub(super) slow: Vec<Vec<u8>>,
+    /// Where groups go that are too many for memory, if they do.
+    pub(super) keyed: Option<KeyedState>,
 }
 
 /// All parts of a running pipeline.
@@ -131,6 +134,7 @@ impl Life {
                 metrics,
                 abandoned: StopSignal::default(),
             },
+            keyed: plan.keyed.clone(),
             durable: None,
         };
         let kept = KeptPositions::default();
@@ -212,7 +216,7 @@ impl Life {
     }
 
     /// One step of some worker.
-    pub(super) fn work(&mut self, random: &mut Rng) -> Result<(), Stopped> {
+    pub(super) fn work(&mut self, random: &mut Rng) -> Result<(), Failed> {
         let number = random.usize(0..self.workers.len());
         let worker = &mut self.workers[number];
         if worker.is_done() {
@@ -321,6 +325,15 @@ impl Life {
             self.is_closed,
             self.reader
         )
+    }
+
+    /// Whether groups are in a store that are too many for memory.
+    pub(super) fn has_stored(&self) -> bool {
+        let mut owned = self
+            .workers
+            .iter()
+            .flat_map(|worker| worker.owner.metrics());
+        owned.any(|metric| metric.stored_bytes() > 0)
     }
 
     /// Whether samples wait for room at the writer.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::config::{CheckpointSettings, Pipeline, StateSettings};
+use crate::config::{CheckpointSettings, Pipeline, StateBackend, StateSettings};
 use crate::enrich::LookupMetrics;
 use crate::model::{Clock, Duration};
 use crate::pipeline::references::References;
@@ -75,6 +75,7 @@ impl Setting {
         self.history.take();
         self.pipeline.state = Some(StateSettings {
             dir: self.dir.clone(),
+            backend: StateBackend::Memory,
             checkpoints: None,
             checkpoint,
             log: LogConfig::default(),

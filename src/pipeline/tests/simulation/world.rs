@@ -14,6 +14,7 @@ use super::setting::Setting;
 use crate::config::CheckpointSettings;
 use crate::model::{self, Clock, TimestampMs};
 use crate::pipeline::checkpoint::{OpenState, Restored};
+use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::tests::bench::START_MS;
 use crate::pipeline::{Options, Restore};
 use crate::source::FileProgress;
@@ -33,10 +34,11 @@ type Received = BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>;
 pub(super) struct Seen(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "crashes with a checkpoint under way",
     "crashes with samples that have no room",
     "crashes with samples that are not acknowledged",
+    "crashes with groups that are not in memory",
     "crashes behind the end",
     "stops with a last checkpoint",
     "starts from a checkpoint",
@@ -241,6 +243,8 @@ impl<'s> World<'s> {
         seen.note("crashes with samples that have no room", life.is_blocked());
         let kind = "crashes with samples that are not acknowledged";
         seen.note(kind, life.has_unacknowledged());
+        let kind = "crashes with groups that are not in memory";
+        seen.note(kind, life.has_stored());
         false
     }
 
@@ -357,10 +361,14 @@ impl<'s> World<'s> {
             answer_lost,
             away,
         };
+        let limit = random.usize(2..20);
+        let in_store = || KeyedState::new(Arc::new(MemoryStore::new())).with_limit(limit);
+        let keyed = random.bool().then(in_store);
         Plan {
             workers,
             receiver,
             slow,
+            keyed,
         }
     }
 }
@@ -383,6 +391,7 @@ fn undisturbed(setting: &Setting, events: &Arc<Events>) -> Received {
             workers: 1,
             receiver: Script::plain(),
             slow: vec![vec![0]],
+            keyed: None,
         };
         let mut life = Life::start(setting, events, &oracle, plan, None, &mut random);
         let began = Instant::now();
