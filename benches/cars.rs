@@ -9,18 +9,27 @@ use crate::fleet::Inputs;
 /// The example that the targets are about.
 const EXAMPLE: &str = include_str!("../pipelines/connected-cars.yaml");
 
-/// The state of a pipeline: its folder and how often a checkpoint is made, such as `10s`.
+/// The state of a pipeline: its folder, where its groups are, and how often a checkpoint is made, such
+/// as `10s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct State<'a> {
     pub(crate) dir: &'a Path,
+    pub(crate) backend: &'a str,
     pub(crate) every: &'a str,
 }
 
 impl State<'_> {
-    /// The section of a pipeline file. Many checkpoints are kept, to be looked at.
+    /// The section of a pipeline file.
     pub(crate) fn section(&self) -> String {
-        let (dir, every) = (self.dir.display(), self.every);
-        format!("state: {{ dir: \"{dir}\", checkpoint: {{ every: {every} }} }}\n")
+        let Self {
+            dir,
+            backend,
+            every,
+        } = self;
+        let dir = dir.display();
+        format!(
+            "state: {{ dir: \"{dir}\", backend: {backend}, checkpoint: {{ every: {every} }} }}\n"
+        )
     }
 }
 

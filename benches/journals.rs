@@ -100,6 +100,7 @@ fn requests_per_s(input: &Path, receiver: &Receiver, journal_sync: Option<bool>)
     let dir = folder.path().join("state");
     let state = State {
         dir: &dir,
+        backend: "memory",
         every: "10s",
     };
     let state = journal_sync.map(|_| state.section()).unwrap_or_default();

@@ -80,6 +80,7 @@ fn run(inputs: &Inputs, receiver: SocketAddr) -> Result<Run> {
     );
     let state = State {
         dir: &dir,
+        backend: "memory",
         every: "100ms",
     };
     let pipeline = cars::pipeline(inputs, &write, Some(state))?

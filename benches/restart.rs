@@ -31,6 +31,7 @@ impl Restart<'_> {
         let dir = own.path().join("state");
         let state = State {
             dir: &dir,
+            backend: "memory",
             every: NEVER,
         };
         let pipeline = (self.pipeline)(state)?;

@@ -57,9 +57,10 @@ const VERY_MANY_KEYS: Keyed = Keyed {
     more: 3_000_000,
 };
 /// The parts, as they are named on the command line.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "cars",
     "keys",
+    "keys-rocksdb",
     "restart-cars",
     "restart-keys",
     "receiver",
@@ -85,8 +86,8 @@ fn main() -> Result<()> {
     if wants("cars") || wants("restart-cars") {
         cars(folder, &wants, &mut findings)?;
     }
-    if wants("keys") {
-        keys(folder, &mut findings)?;
+    if wants("keys") || wants("keys-rocksdb") {
+        keys(folder, &wants, &mut findings)?;
     }
     if wants("restart-keys") {
         restart_keys(folder, &mut findings)?;
@@ -111,6 +112,7 @@ fn cars(folder: &Path, wants: &dyn Fn(&str) -> bool, findings: &mut Findings) ->
         let steady = Steady {
             name: "connected cars",
             events: FLEET.events,
+            backend: "memory",
             every: "250ms",
             pipeline: &|state| cars::pipeline(&inputs, "file: { path: /dev/null }", state),
         };
@@ -131,15 +133,24 @@ fn cars(folder: &Path, wants: &dyn Fn(&str) -> bool, findings: &mut Findings) ->
     Ok(())
 }
 
-fn keys(folder: &Path, findings: &mut Findings) -> Result<()> {
+fn keys(folder: &Path, wants: &dyn Fn(&str) -> bool, findings: &mut Findings) -> Result<()> {
     let input = MANY_KEYS.write(folder)?;
-    let steady = Steady {
-        name: "1,000,000 keys",
-        events: MANY_KEYS.events(),
-        every: "1s",
-        pipeline: &|state| Ok(keyed::pipeline(&input, "/dev/null", state)),
-    };
-    steady.measure(findings)?;
+    let backends = [
+        ("keys", "memory", "1,000,000 keys"),
+        ("keys-rocksdb", "rocksdb", "1,000,000 keys, backend rocksdb"),
+    ];
+    for (part, backend, name) in backends {
+        if wants(part) {
+            let steady = Steady {
+                name,
+                events: MANY_KEYS.events(),
+                backend,
+                every: "1s",
+                pipeline: &|state| Ok(keyed::pipeline(&input, "/dev/null", state)),
+            };
+            steady.measure(findings)?;
+        }
+    }
     Ok(fs::remove_file(input)?)
 }
 

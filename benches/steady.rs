@@ -23,6 +23,8 @@ const NEVER: &str = "1h";
 pub(crate) struct Steady<'a> {
     pub(crate) name: &'a str,
     pub(crate) events: u64,
+    /// Where the groups are, where there is state.
+    pub(crate) backend: &'a str,
     /// How often a checkpoint is made here: more often than in earnest, or a run would have none.
     pub(crate) every: &'a str,
     /// The pipeline file.
@@ -58,6 +60,7 @@ impl Steady<'_> {
                 (seconds(busy) - seconds(idle)) / checkpoints as f64
             })
         };
+        let kept = of(&|(without, idle, _)| 100.0 * (1.0 - without.seconds / idle.seconds));
         let cost = per_checkpoint(&|run| run.seconds);
         let cpu_cost = per_checkpoint(&|run| run.cpu_seconds);
         let checkpoints = || runs.iter().flat_map(|(.., busy)| &busy.told.checkpoints);
@@ -73,6 +76,7 @@ impl Steady<'_> {
         };
         let rate = *events as f64 / of(&|(without, ..)| without.seconds);
         add("without state", rate, "events/s", 0, None)?;
+        add("slower with state and no checkpoint", kept, "%", 1, None)?;
         let slower = of(&|(without, _, busy)| 100.0 * (1.0 - without.seconds / busy.seconds));
         add(
             &format!("slower with one every {every}"),
@@ -124,7 +128,11 @@ impl Steady<'_> {
     fn run(&self, every: Option<&str>) -> Result<Ended> {
         let folder = tempfile::tempdir()?;
         let dir = folder.path().join("state");
-        let state = every.map(|every| State { dir: &dir, every });
+        let state = every.map(|every| State {
+            dir: &dir,
+            backend: self.backend,
+            every,
+        });
         let pipeline = (self.pipeline)(state)?;
         Weir::start(folder.path(), &pipeline, Stdio::null())?.process(self.events)
     }

@@ -139,6 +139,7 @@ impl Parts<'_> {
             pending: Pending::default(),
             answers,
             is_full: false,
+            is_crowded: false,
         })
     }
 }

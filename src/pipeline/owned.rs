@@ -306,6 +306,13 @@ impl OwnedMetric {
         self.pending.values().map(Pane::stored_bytes).sum()
     }
 
+    /// How many groups in memory wait for their windows to be formed, at a watermark.
+    pub(super) fn due_groups(&self, watermark: TimestampMs) -> usize {
+        let panes = self.pending.iter();
+        let due = panes.take_while(|(key, _)| key.due <= watermark);
+        due.map(|(_, pane)| pane.len()).sum()
+    }
+
     /// How many panes there are here, and of how many groups and bytes they are in memory, about.
     pub(super) fn state(&self) -> (usize, usize, usize) {
         let groups: usize = self.pending.values().map(Pane::len).sum();

@@ -115,6 +115,13 @@ impl Owner {
         slowest.unwrap_or(TimestampMs::MIN)
     }
 
+    /// How many groups wait to become samples, where those of several pieces count several times.
+    pub(super) fn due_groups(&self) -> usize {
+        let until = self.flushed();
+        let metrics = self.metrics.iter();
+        metrics.map(|metric| metric.due_groups(until)).sum()
+    }
+
     /// Whether windows are to be formed.
     pub(super) fn is_due(&self) -> bool {
         self.flushed() > self.formed

@@ -22,7 +22,7 @@ use super::options::Options;
 use super::references::References;
 use super::savepoints::Savepoints;
 use super::splits::Splits;
-use super::worker::{Failed, Shared, restore};
+use super::worker::{Crowd, Failed, Shared, restore};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::durable::FolderLock;
@@ -254,6 +254,7 @@ impl Running {
             alignment,
             metrics: metrics.clone(),
             abandoned: abandoned.clone(),
+            crowd: Crowd::default(),
         };
         let counters: Vec<_> = pipeline
             .metrics

@@ -1,6 +1,7 @@
 //! A worker: a thread that takes batches of its splits through all stages, and is the owner of some
 //! series.
 
+mod back_pressure;
 mod barrier;
 mod failed;
 mod flush;
@@ -35,6 +36,7 @@ use crate::source::{Alignment, SafePositions, StopSignal};
 use crate::window::Watermarks;
 use crate::write::WriterHandle;
 
+pub(super) use back_pressure::Crowd;
 pub(super) use failed::Failed;
 pub(super) use restore::restore;
 
@@ -59,6 +61,7 @@ pub(super) struct Shared {
     /// Told which splits run ahead of the others.
     pub(super) alignment: Alignment,
     pub(super) metrics: PipelineMetrics,
+    pub(super) crowd: Crowd,
     /// Set when nobody waits for workers any more: one that has failed would be waited for by the
     /// others for ever.
     pub(super) abandoned: StopSignal,
@@ -107,8 +110,10 @@ pub(super) struct Worker {
     pub(super) pending: Pending,
     /// Filled when something of it may go on.
     pub(super) answers: Receiver<()>,
-    /// Whether so much waits that no input is taken.
+    /// Whether so much waits here for services that no input is taken.
     pub(super) is_full: bool,
+    /// Whether so much waits here for the writer that no worker takes input.
+    pub(super) is_crowded: bool,
 }
 
 /// Every cause of work.
@@ -209,11 +214,6 @@ impl Worker {
 
     pub(super) fn is_done(&self) -> bool {
         self.input_ended && self.owner.is_done() && !self.owner.is_due() && !self.is_blocked()
-    }
-
-    pub(super) fn wants_input(&mut self) -> bool {
-        // In this order: whether too much waits has to be told to the other workers in any case.
-        !self.is_full() && self.takes_input && !self.input_ended && !self.is_blocked()
     }
 
     fn watermarks<T>(&self, change: impl FnOnce(&mut Watermarks) -> T) -> T {

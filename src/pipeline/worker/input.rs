@@ -44,7 +44,7 @@ impl Worker {
 
     /// Handles one of the events that have waited for the other splits; says whether there was one.
     pub(in crate::pipeline) fn release(&mut self) -> bool {
-        if self.parked.is_empty() || self.pending.is_full() || self.is_blocked() {
+        if self.parked.is_empty() || self.pending.is_full() || !self.has_room() {
             return false;
         }
         let watermarks = self.shared.watermarks.clone();
@@ -190,19 +190,6 @@ impl Worker {
         if self.ending {
             self.end();
         }
-    }
-
-    /// Whether so much waits that no input is to be taken. What waits in the inbox then may be of
-    /// splits that are idle as yet, so the watermark stays where it is.
-    pub(super) fn is_full(&mut self) -> bool {
-        let is_full = self.pending.is_full();
-        if is_full != std::mem::replace(&mut self.is_full, is_full) {
-            self.watermarks(|watermarks| match is_full {
-                true => watermarks.hold(),
-                false => watermarks.release(),
-            });
-        }
-        is_full
     }
 
     /// A batch of records with its columns, and whether all of them are there.

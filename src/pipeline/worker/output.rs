@@ -49,9 +49,4 @@ impl Worker {
             self.unsent_until = watermark;
         }
     }
-
-    /// Whether samples wait for room at the writer.
-    pub(in crate::pipeline) fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
-    }
 }

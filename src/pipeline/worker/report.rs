@@ -7,6 +7,7 @@ use crate::window::{END_OF_TIME, SplitState};
 impl Worker {
     /// Brings gauges and safe positions up to date.
     pub(in crate::pipeline) fn report(&mut self) {
+        self.note_crowd();
         let owned = self.owner.metrics();
         for ((stage, gauges), owned) in self.stages.iter().zip(&mut self.state_gauges).zip(owned) {
             let store = stage.store();

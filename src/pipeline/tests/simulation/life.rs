@@ -23,7 +23,7 @@ use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::metrics::PipelineMetrics;
 use crate::pipeline::savepoints::SavepointError;
 use crate::pipeline::tests::bench::START_MS;
-use crate::pipeline::worker::{Event, Failed, Shared, Worker, restore};
+use crate::pipeline::worker::{Crowd, Event, Failed, Shared, Worker, restore};
 use crate::source::{Alignment, KeptPositions, Resume, SafePositions, SourceOutput, StopSignal};
 use crate::state::{Savepoint, StateError};
 use crate::telemetry::Registry;
@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub(super) slow: Vec<Vec<u8>>,
     /// Where groups go that are too many for memory, if they do.
     pub(super) keyed: Option<KeyedState>,
+    /// How much may wait at an owner before no worker takes input.
+    pub(super) crowd: usize,
 }
 
 /// All parts of a running pipeline.
@@ -133,6 +135,7 @@ impl Life {
                 alignment: Alignment::default(),
                 metrics,
                 abandoned: StopSignal::default(),
+                crowd: Crowd::with_limit(plan.crowd),
             },
             keyed: plan.keyed.clone(),
             durable: None,
@@ -334,6 +337,11 @@ impl Life {
             .iter()
             .flat_map(|worker| worker.owner.metrics());
         owned.any(|metric| metric.stored_bytes() > 0)
+    }
+
+    /// Whether no worker takes input, because too much waits at an owner.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.workers.iter().any(|worker| worker.is_crowded)
     }
 
     /// Whether samples wait for room at the writer.

@@ -34,9 +34,10 @@ type Received = BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>;
 pub(super) struct Seen(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "crashes with a checkpoint under way",
     "crashes with samples that have no room",
+    "crashes with too much waiting for the writer",
     "crashes with samples that are not acknowledged",
     "crashes with groups that are not in memory",
     "crashes behind the end",
@@ -241,6 +242,8 @@ impl<'s> World<'s> {
         let seen = &mut self.seen;
         seen.note("crashes with a checkpoint under way", life.is_forming());
         seen.note("crashes with samples that have no room", life.is_blocked());
+        let kind = "crashes with too much waiting for the writer";
+        seen.note(kind, life.is_crowded());
         let kind = "crashes with samples that are not acknowledged";
         seen.note(kind, life.has_unacknowledged());
         let kind = "crashes with groups that are not in memory";
@@ -369,6 +372,7 @@ impl<'s> World<'s> {
             receiver,
             slow,
             keyed,
+            crowd: random.usize(0..30),
         }
     }
 }
@@ -392,6 +396,7 @@ fn undisturbed(setting: &Setting, events: &Arc<Events>) -> Received {
             receiver: Script::plain(),
             slow: vec![vec![0]],
             keyed: None,
+            crowd: usize::MAX,
         };
         let mut life = Life::start(setting, events, &oracle, plan, None, &mut random);
         let began = Instant::now();
