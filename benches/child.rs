@@ -1,6 +1,5 @@
 //! Memory: the command `weir run` in a process of its own, of which the kernel keeps the peak.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::fleet::Inputs;
+use crate::peak;
 
 /// How often a run's memory is looked at; the kernel keeps the peak, only the end is missed.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -29,25 +29,14 @@ pub(crate) fn run(pipeline: &Path, inputs: &Inputs) -> Result<(f64, u64)> {
         .stderr(Stdio::null())
         .spawn()
         .context("cannot start weir")?;
-    let status = format!("/proc/{}/status", child.id());
     let mut peak_bytes = 0;
     let exit = loop {
         if let Some(exit) = child.try_wait()? {
             break exit;
         }
-        peak_bytes = peak_bytes.max(peak(&status).unwrap_or_default());
+        peak_bytes = peak_bytes.max(peak::bytes(child.id()).unwrap_or_default());
         std::thread::sleep(LOOK_EVERY);
     };
     ensure!(exit.success(), "weir has failed: {exit}");
     Ok((began.elapsed().as_secs_f64(), peak_bytes))
-}
-
-/// The most memory that a process had, bytes.
-fn peak(status: &str) -> Option<u64> {
-    let status = fs::read_to_string(status).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::peak;
+
 /// How often it is looked how far a process is.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The longest that anything of a bench takes.
@@ -38,6 +40,8 @@ pub(crate) struct Ended {
     pub(crate) seconds: f64,
     /// Processor time of all its threads, seconds.
     pub(crate) cpu_seconds: f64,
+    /// The most memory that it had, where it was looked at, bytes.
+    pub(crate) peak_bytes: u64,
     pub(crate) told: Told,
 }
 
@@ -151,11 +155,13 @@ impl Weir {
         self.await_metric("weir_events_total", events as f64)?;
         let seconds = self.began.elapsed().as_secs_f64();
         let (_, cpu_seconds) = accounts(&self.stat()?)?;
+        let peak_bytes = peak::bytes(self.child.id()).context("no /proc/…/status")?;
         self.child.kill()?;
         self.child.wait()?;
         Ok(Ended {
             seconds,
             cpu_seconds,
+            peak_bytes,
             told: self.told()?,
         })
     }
@@ -190,6 +196,7 @@ impl Weir {
         Ok(Ended {
             seconds,
             cpu_seconds,
+            peak_bytes: 0,
             told: self.told()?,
         })
     }

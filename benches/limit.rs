@@ -11,6 +11,7 @@ mod child;
 mod engine;
 mod fleet;
 mod hand_written;
+mod peak;
 mod summary;
 mod two_metrics;
 mod written;

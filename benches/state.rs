@@ -16,6 +16,7 @@ mod fleet;
 mod journals;
 mod keyed;
 mod machine;
+mod peak;
 mod receiver;
 mod receiver_down;
 mod records;

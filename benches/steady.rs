@@ -77,6 +77,8 @@ impl Steady<'_> {
         let rate = *events as f64 / of(&|(without, ..)| without.seconds);
         add("without state", rate, "events/s", 0, None)?;
         add("slower with state and no checkpoint", kept, "%", 1, None)?;
+        let peak = of(&|(_, idle, _)| idle.peak_bytes as f64);
+        add("memory then at most", peak / 1e6, "MB", 0, None)?;
         let slower = of(&|(without, _, busy)| 100.0 * (1.0 - without.seconds / busy.seconds));
         add(
             &format!("slower with one every {every}"),
