@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub use arguments::Arguments;
 use arguments::Command;
 
-use crate::telemetry::log;
+use crate::telemetry::{log, with_causes};
 
 /// Exit code of a command that could not do its work.
 const FAILED: u8 = 1;
@@ -57,20 +57,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn report(error: &anyhow::Error) {
     match error.downcast_ref::<crate::config::LoadError>() {
         Some(problems) => eprintln!("{problems}"),
-        None => eprintln!("weir: {}", with_causes(error)),
+        None => eprintln!("weir: {}", with_causes(error.as_ref())),
     }
-}
-
-/// The words of an error and of its causes, but for those that are in the words before.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut words = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !words.ends_with(&cause) {
-            words.push_str(": ");
-            words.push_str(&cause);
-        }
-    }
-    words
 }
 
 fn print_schema() -> anyhow::Result<ExitCode> {
@@ -99,8 +87,8 @@ mod tests {
         };
         let error = anyhow::Error::from(error).context("pipeline cars");
         let words = "pipeline cars: cannot open a for writing: disk on fire";
-        assert_eq!(with_causes(&error), words);
+        assert_eq!(with_causes(error.as_ref()), words);
         let error = anyhow!("disk on fire").context("cannot start");
-        assert_eq!(with_causes(&error), "cannot start: disk on fire");
+        assert_eq!(with_causes(error.as_ref()), "cannot start: disk on fire");
     }
 }

@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::store::{Store, StoreError, StoreErrorKind, check_name};
 use crate::model::install_tls;
+use crate::telemetry::with_causes;
 
 /// The longest time for a request: a slow uplink takes a while for a blob.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -71,7 +72,7 @@ impl S3Store {
         };
         let unsupported =
             |words: String| StoreError::new(StoreErrorKind::Unsupported, location.clone(), words);
-        Path::parse(&prefix).map_err(|error| unsupported(chain(&error)))?;
+        Path::parse(&prefix).map_err(|error| unsupported(with_causes(&error)))?;
         let client = ClientOptions::new()
             .with_timeout(TIMEOUT)
             .with_connect_timeout(Duration::from_secs(10))
@@ -99,9 +100,9 @@ impl S3Store {
         }
         let client = builder
             .build()
-            .map_err(|error| unsupported(chain(&error)))?;
+            .map_err(|error| unsupported(with_causes(&error)))?;
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| unsupported(chain(&error)))?;
+        let runtime = runtime.map_err(|error| unsupported(with_causes(&error)))?;
         Ok(Self {
             location,
             prefix,
@@ -125,7 +126,7 @@ impl S3Store {
             ));
         };
         let done = runtime.block_on(future);
-        done.map_err(|error| StoreError::new(kind(&error), location, chain(&error)))
+        done.map_err(|error| StoreError::new(kind(&error), location, with_causes(&error)))
     }
 
     fn key(&self, name: &str) -> String {
@@ -218,7 +219,7 @@ impl Drop for S3Store {
 /// Whether an object is missing, and not its bucket.
 fn is_missing_object(error: &object_store::Error) -> bool {
     let missing = matches!(error, object_store::Error::NotFound { .. });
-    missing && !chain(error).contains("NoSuchBucket")
+    missing && !with_causes(error).contains("NoSuchBucket")
 }
 
 fn kind(error: &object_store::Error) -> StoreErrorKind {
@@ -232,7 +233,7 @@ fn kind(error: &object_store::Error) -> StoreErrorKind {
         | Error::NotImplemented { .. }
         | Error::UnknownConfigurationKey { .. } => StoreErrorKind::Unsupported,
         other => {
-            let words = chain(other);
+            let words = with_causes(other);
             let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
             if says(&["NoSuchBucket"]) {
                 StoreErrorKind::Missing
@@ -246,19 +247,4 @@ fn kind(error: &object_store::Error) -> StoreErrorKind {
             }
         }
     }
-}
-
-/// An error with its causes, of which the last often is the only one that says something.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -9,7 +9,8 @@ use super::body::Chunks;
 use super::waiter::{Stopped, Waiter};
 use super::{Failure, Found, Stamp};
 use crate::enrich::from::TableSource;
-use crate::enrich::http_client::{builder, chain, headers};
+use crate::enrich::http_client::{builder, headers};
+use crate::telemetry::with_causes;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 5;
@@ -28,7 +29,7 @@ impl HttpPlace {
             .timeout(from.timeout().to_std())
             .redirect(redirect::Policy::custom(within_host));
         Ok(Self {
-            client: builder.build().map_err(|error| chain(&error))?,
+            client: builder.build().map_err(|error| with_causes(&error))?,
             url: url.clone(),
         })
     }
@@ -58,7 +59,7 @@ impl HttpPlace {
             waiter
                 .wait(async { response.chunk().await })
                 .map_err(|Stopped| Failure::Stopped)?
-                .map_err(|error| Failure::Temporary(chain(&error.without_url())))
+                .map_err(|error| Failure::Temporary(with_causes(&error.without_url())))
         };
         let chunks = Chunks::new(waiter, Box::new(next));
         Ok(Some((Box::new(chunks), stamp)))
@@ -85,7 +86,7 @@ fn within_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
 }
 
 fn unreachable_server(error: &reqwest::Error) -> Failure {
-    let words = std::error::Error::source(error).map_or_else(|| error.to_string(), chain);
+    let words = std::error::Error::source(error).map_or_else(|| error.to_string(), with_causes);
     if error.is_redirect() || error.is_builder() {
         Failure::Permanent(words)
     } else if error.is_timeout() {

@@ -11,8 +11,8 @@ use super::body::Chunks;
 use super::waiter::{Stopped, Waiter};
 use super::{Failure, Found, Stamp};
 use crate::enrich::from::TableSource;
-use crate::enrich::http_client::chain;
 use crate::model::install_tls;
+use crate::telemetry::with_causes;
 
 /// An object in a bucket. Credentials are those of the environment: access keys, a web identity,
 /// or those of the machine.
@@ -48,8 +48,8 @@ impl S3Place {
             builder = builder.with_endpoint(endpoint);
         }
         Ok(Self {
-            store: builder.build().map_err(|error| chain(&error))?,
-            key: Path::parse(key).map_err(|error| chain(&error))?,
+            store: builder.build().map_err(|error| with_causes(&error))?,
+            key: Path::parse(key).map_err(|error| with_causes(&error))?,
         })
     }
 
@@ -76,7 +76,7 @@ impl S3Place {
             Err(Stopped) => Err(Failure::Stopped),
             Ok(None) => Ok(None),
             Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
-            Ok(Some(Err(error))) => Err(Failure::Temporary(chain(&error))),
+            Ok(Some(Err(error))) => Err(Failure::Temporary(with_causes(&error))),
         };
         let chunks = Chunks::new(waiter, Box::new(next));
         Ok(Some((Box::new(chunks), stamp)))
@@ -89,12 +89,12 @@ fn failure(error: &object_store::Error) -> Failure {
         Error::NotFound { .. } => {
             Failure::Permanent("there is no such bucket or object".to_owned())
         }
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            Failure::Permanent(format!("the credentials do not allow it: {}", chain(error)))
-        }
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Failure::Permanent(
+            format!("the credentials do not allow it: {}", with_causes(error)),
+        ),
         Error::InvalidPath { .. }
         | Error::NotSupported { .. }
-        | Error::UnknownConfigurationKey { .. } => Failure::Permanent(chain(error)),
-        _ => Failure::Temporary(chain(error)),
+        | Error::UnknownConfigurationKey { .. } => Failure::Permanent(with_causes(error)),
+        _ => Failure::Temporary(with_causes(error)),
     }
 }

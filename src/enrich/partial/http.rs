@@ -6,11 +6,12 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect};
 use serde_json::{Map, Value};
 
 use super::super::config::AddedColumn;
-use super::super::http_client::{self, chain};
+use super::super::http_client;
 use super::super::json_path::JsonPath;
 use super::answer::{Answer, RequestError, field_values};
 use super::config::HttpService;
 use crate::model::{Clock, parse_retry_after};
+use crate::telemetry::with_causes;
 
 /// What stands for the key in a URL.
 pub(super) const KEY: &str = "{key}";
@@ -55,7 +56,7 @@ impl HttpClient {
             .default_headers(headers)
             .timeout(config.timeout.to_std())
             .build()
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| with_causes(&error))?;
         Ok(Self {
             client,
             url: config.url.clone(),
@@ -154,7 +155,7 @@ pub(super) fn at_path(object: &Map<String, Value>, path: &str) -> Value {
 }
 
 pub(super) fn network(error: reqwest::Error) -> RequestError {
-    RequestError::repeatable(chain(&error.without_url()))
+    RequestError::repeatable(with_causes(&error.without_url()))
 }
 
 #[cfg(test)]

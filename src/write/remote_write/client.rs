@@ -1,6 +1,5 @@
 //! One HTTP client for all shards.
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use reqwest::header::{
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect, retry};
 
 use crate::model::{Clock, Secret, install_tls, parse_retry_after};
+use crate::telemetry::with_causes;
 use crate::write::WriteError;
 
 use super::config::RemoteWriteConfig;
@@ -259,17 +259,9 @@ async fn beginning_of(response: &mut Response) -> String {
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 
-/// The error with its causes: the outermost one says only that sending failed. The URL is left
-/// out, because its query may hold a token.
+/// The URL is left out of the words, because its query may hold a token.
 fn network(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        message = format!("{message}: {inner}");
-        cause = inner.source();
-    }
-    Failure::Network(message)
+    Failure::Network(with_causes(&error.without_url()))
 }
 
 #[cfg(test)]
