@@ -82,6 +82,10 @@ pub struct StateConfig {
     /// Where windows are kept that are open: `memory`, or `rocksdb` for more keys than fit there, in
     /// the folder; `memory` where it is left out.
     pub backend: Option<StateBackend>,
+    /// With `rocksdb`: how many groups of a metric each worker holds in memory, and as many again as
+    /// the owner of their series; 200000 where it is left out.
+    #[schemars(range(min = 1))]
+    pub groups_in_memory: Option<u32>,
     /// An object store that takes the checkpoints in place of the folder: s3://bucket/prefix or
     /// file:///path. The folder is needed all the same.
     pub checkpoints: Option<String>,

@@ -65,6 +65,8 @@ pub struct StateSettings {
     pub dir: PathBuf,
     /// Where open windows are kept.
     pub backend: StateBackend,
+    /// How many groups of a metric a worker holds in memory with RocksDB, and an owner.
+    pub groups_in_memory: usize,
     /// The object store of the checkpoints; without it they are in the folder.
     pub checkpoints: Option<StoreLocation>,
     /// When a checkpoint is made, and how many are kept.

@@ -19,9 +19,6 @@ use crate::window::{Groups, PaneKey};
 /// within it.
 const PARTITIONS: usize = 64;
 
-/// How many groups of a metric a worker holds in memory, and an owner.
-const GROUPS_IN_MEMORY: usize = 200_000;
-
 /// Where groups go that memory is not to hold.
 #[derive(Debug, Clone)]
 pub(super) struct KeyedState {
@@ -30,18 +27,10 @@ pub(super) struct KeyedState {
 }
 
 impl KeyedState {
-    /// In a store that nobody else uses and that is empty.
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self {
-            store,
-            limit: GROUPS_IN_MEMORY,
-        }
-    }
-
-    /// The same with another number of groups in memory.
-    #[cfg(test)]
-    pub(super) fn with_limit(self, limit: usize) -> Self {
-        Self { limit, ..self }
+    /// In a store that nobody else uses and that is empty, with so many groups of a metric in the memory
+    /// of a worker, and of an owner.
+    pub(super) fn new(store: Arc<dyn Store>, limit: usize) -> Self {
+        Self { store, limit }
     }
 
     /// How many groups of a metric a worker holds in memory, and an owner.

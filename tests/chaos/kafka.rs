@@ -100,8 +100,12 @@ impl Scene {
                 ", restart: { initial_delay: 100ms, max_delay: 500ms, max_failures: 1000 }",
             );
         }
-        if let Some(store) = &self.store {
-            keys.push_str(&format!(", checkpoints: \"{}\"", store.location()));
+        match &self.store {
+            Some(store) => {
+                keys.push_str(&format!(", checkpoints: \"{}\"", store.location()));
+            }
+            // Almost all groups are on disk.
+            None => keys.push_str(", backend: rocksdb, groups_in_memory: 4"),
         }
         format!(
             "pipeline: {name}\n\

@@ -14,6 +14,10 @@ use crate::state::StoreLocation;
 /// little else.
 const MIN_EVERY: Duration = Duration::from_millis(100);
 
+/// How many groups of a metric a worker holds in memory with RocksDB, where nothing is said: some ten
+/// megabytes for plain aggregates.
+const GROUPS_IN_MEMORY: usize = 200_000;
+
 impl Validator<'_> {
     /// The state, where there is a folder for it.
     pub(super) fn state(&mut self, file: &PipelineFile) -> Option<StateSettings> {
@@ -31,6 +35,11 @@ impl Validator<'_> {
             let message = "is not in this weir, which was built without RocksDB; \
                            build it with --features rocksdb, or use memory";
             self.problem(&["state".into(), "backend".into()], message);
+        }
+        if state.groups_in_memory.is_some() && state.backend != Some(StateBackend::Rocksdb) {
+            let message = "goes with 'backend: rocksdb' only, which keeps the others on disk; \
+                           add it, or remove 'groups_in_memory'";
+            self.problem(&["state".into(), "groups_in_memory".into()], message);
         }
         let checkpoints = self.checkpoints(state.checkpoints.as_deref());
         let Some(dir) = &state.dir else {
@@ -57,6 +66,9 @@ impl Validator<'_> {
         Some(StateSettings {
             dir: PathBuf::from(dir),
             backend: state.backend.unwrap_or_default(),
+            groups_in_memory: state
+                .groups_in_memory
+                .map_or(GROUPS_IN_MEMORY, |groups| groups as usize),
             checkpoints,
             checkpoint: CheckpointSettings {
                 every: checkpoint.every,
@@ -95,8 +107,9 @@ impl Validator<'_> {
     /// What says how checkpoints are made says nothing where none are made.
     fn without_folder(&mut self, file: &PipelineFile) {
         let state = &file.state;
-        let keys: [(&[&str], bool); 6] = [
+        let keys: [(&[&str], bool); 7] = [
             (&["backend"], state.backend.is_some()),
+            (&["groups_in_memory"], state.groups_in_memory.is_some()),
             (&["checkpoints"], state.checkpoints.is_some()),
             (
                 &["checkpoint", "timeout"],

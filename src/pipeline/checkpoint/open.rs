@@ -192,7 +192,8 @@ fn open_keyed(settings: &StateSettings) -> Result<Option<KeyedState>, Checkpoint
         StateBackend::Memory => None,
         StateBackend::Rocksdb => {
             let store = state::open_scratch(&settings.dir.join("keyed"));
-            Some(KeyedState::new(store.map_err(StateError::from)?))
+            let store = store.map_err(StateError::from)?;
+            Some(KeyedState::new(store, settings.groups_in_memory))
         }
     })
 }

@@ -18,7 +18,7 @@ const BY_KEY: [&str; 5] = ["firsts", "held", "best", "few", "latest"];
 fn with_store() -> (Setting, Arc<dyn Store>) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut setting = Setting::new();
-    setting.keyed = Some(KeyedState::new(store.clone()).with_limit(LIMIT));
+    setting.keyed = Some(KeyedState::new(store.clone(), LIMIT));
     (setting, store)
 }
 
@@ -159,7 +159,7 @@ fn every_kind_of_metric_forms_the_same_samples_with_room_for_nothing() {
     for limit in [0, 1, 5] {
         let mut setting = Setting::new();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        setting.keyed = Some(KeyedState::new(store.clone()).with_limit(limit));
+        setting.keyed = Some(KeyedState::new(store.clone(), limit));
         assert_eq!(uncut(&setting, &script), expected, "{limit}");
         assert_eq!(store.list("").unwrap(), Vec::<String>::new());
     }

@@ -352,8 +352,7 @@ proptest! {
         let mut setting = Setting::new();
         let script = script(seed);
         let expected = uncut(&setting, &script);
-        let store = || KeyedState::new(Arc::new(MemoryStore::new()));
-        setting.keyed = limit.map(|limit| store().with_limit(limit));
+        setting.keyed = limit.map(|limit| KeyedState::new(Arc::new(MemoryStore::new()), limit));
         let mut random = Rng::with_seed(seed);
         let mut cuts = cuts;
         cuts.sort_unstable();

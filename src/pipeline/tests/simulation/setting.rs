@@ -76,6 +76,7 @@ impl Setting {
         self.pipeline.state = Some(StateSettings {
             dir: self.dir.clone(),
             backend: StateBackend::Memory,
+            groups_in_memory: 0,
             checkpoints: None,
             checkpoint,
             log: LogConfig::default(),

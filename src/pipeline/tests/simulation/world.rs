@@ -365,7 +365,7 @@ impl<'s> World<'s> {
             away,
         };
         let limit = random.usize(2..20);
-        let in_store = || KeyedState::new(Arc::new(MemoryStore::new())).with_limit(limit);
+        let in_store = || KeyedState::new(Arc::new(MemoryStore::new()), limit);
         let keyed = random.bool().then(in_store);
         Plan {
             workers,
