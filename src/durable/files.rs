@@ -1,7 +1,7 @@
 //! Files and folders that are there after a crash, whole.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What the name of a file that is not complete yet ends with.
@@ -14,13 +14,24 @@ pub(super) const UNFINISHED: &str = ".new";
 /// # Errors
 /// What the system says; the old file is untouched then, unless only the last step failed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for what is written piece by piece, because it is too much for memory.
+///
+/// # Errors
+/// What the system or `write` says; the old file is untouched then, unless only the last step failed.
+pub fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path
         .file_name()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?
         .to_owned();
     name.push(UNFINISHED);
     let unfinished = path.with_file_name(name);
-    let written = write_synced(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    let written = write_synced(&unfinished, write).and_then(|()| fs::rename(&unfinished, path));
     if let Err(error) = written {
         // What is left of it takes space, and space may be what is wanting. That it could not be
         // written says more than that it cannot be deleted.
@@ -30,10 +41,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(&parent(path))
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    write(&mut file)?;
+    file.into_inner()?.sync_all()
 }
 
 /// Makes a folder and those that it is in, so that they are there after a crash. One that exists is
@@ -86,6 +100,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"");
         let names = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(names, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_fails_in_the_middle_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        write_atomically_with(&path, |file| file.write_all(b"one")).unwrap();
+        let error = write_atomically_with(&path, |file| {
+            file.write_all(&[7; 100_000])?;
+            Err(io::Error::other("no more"))
+        });
+        assert_eq!(error.unwrap_err().to_string(), "no more");
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::hash::StableHash;
+use super::hash::{StableHash, WideStableHash};
 use super::histogram::NativeHistogram;
 use super::time::TimestampMs;
 
@@ -47,6 +47,15 @@ impl Series {
     /// A hash that is the same on every machine; see [`super::hash`].
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// A hash that stands for the name and the labels where these are too much to keep; see
+    /// [`WideStableHash`].
+    pub fn wide_hash(&self) -> u128 {
+        let hash = WideStableHash::default().text(&self.name);
+        let labels = self.labels.iter();
+        let hash = labels.fold(hash, |hash, (name, value)| hash.text(name).text(value));
+        hash.finish()
     }
 
     /// How many bytes the names and values take together.

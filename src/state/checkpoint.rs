@@ -19,6 +19,8 @@ pub struct Checkpoint {
     pub number: u64,
     /// When it was taken.
     pub created_ms: i64,
+    /// Up to when every sample was acknowledged then, ms since the epoch, where that is known.
+    pub acknowledged_ms: Option<i64>,
     /// The weir that has written it.
     pub weir_version: String,
     /// The pipeline.
@@ -52,6 +54,7 @@ impl Checkpoint {
         let checkpoint = Self {
             number: manifest.number,
             created_ms: manifest.created_ms,
+            acknowledged_ms: manifest.acknowledged_ms,
             weir_version: manifest.weir_version.clone(),
             pipeline: manifest.pipeline.clone(),
             writer: manifest.writer.clone(),

@@ -165,6 +165,17 @@ impl Checkpoints {
         whole.map(|(number, _)| *number).collect()
     }
 
+    /// Up to when every sample was acknowledged at each of the checkpoints that there are, ms since the
+    /// epoch; nothing where one of them does not say it.
+    pub fn acknowledged_ms(&self) -> Option<i64> {
+        let times = self.known.values().map(|known| {
+            let manifest = known.manifest()?;
+            manifest.acknowledged_ms
+        });
+        // Nothing is less than anything.
+        times.min().flatten()
+    }
+
     /// Reads a checkpoint, for a savepoint or for inspection.
     ///
     /// # Errors

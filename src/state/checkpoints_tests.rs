@@ -14,6 +14,7 @@ pub(super) fn identity(epoch: u64) -> Identity {
 pub(super) fn about(created_ms: i64) -> About {
     About {
         created_ms,
+        acknowledged_ms: None,
         weir_version: "0.1.0".to_owned(),
     }
 }
@@ -32,6 +33,46 @@ pub(super) fn commit(
         draft.add("stage", part, bytes)?;
     }
     draft.commit(about(i64::try_from(number).unwrap()))
+}
+
+/// Commits an empty checkpoint that says up to when samples were acknowledged.
+pub(super) fn commit_acknowledged(checkpoints: &mut Checkpoints, acknowledged_ms: Option<i64>) {
+    let number = checkpoints.next_number();
+    let about = About {
+        acknowledged_ms,
+        ..about(0)
+    };
+    checkpoints.begin(number).commit(about).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_is_that_of_the_oldest_which_is_kept() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let savepoints = Savepoints::new(Arc::clone(&store), identity(1));
+    assert_eq!(savepoints.acknowledged_ms().unwrap(), Some(i64::MAX));
+    let mut checkpoints = open(&store, 1).keep(2);
+    assert_eq!(checkpoints.acknowledged_ms(), None);
+    for (acknowledged, oldest) in [
+        (Some(7), Some(7)),
+        (Some(9), Some(7)),
+        (Some(11), Some(9)),
+        (None, None),
+        (Some(12), None),
+        (Some(13), Some(12)),
+    ] {
+        commit_acknowledged(&mut checkpoints, acknowledged);
+        assert_eq!(checkpoints.acknowledged_ms(), oldest, "{acknowledged:?}");
+        let newest = *checkpoints.numbers().last().unwrap();
+        if newest == 2 || newest == 3 {
+            let checkpoint = checkpoints.load(newest).unwrap();
+            assert_eq!(checkpoint.acknowledged_ms, acknowledged);
+            savepoints.save(&format!("s{newest}"), &checkpoint).unwrap();
+        }
+    }
+    assert_eq!(savepoints.acknowledged_ms().unwrap(), Some(9));
+    assert_eq!(open(&store, 2).acknowledged_ms(), Some(12));
+    savepoints.delete("s2").unwrap();
+    assert_eq!(savepoints.acknowledged_ms().unwrap(), Some(11));
 }
 
 /// The parts of a checkpoint with their bytes.

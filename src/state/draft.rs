@@ -16,6 +16,9 @@ use super::store::{Store, StoreErrorKind};
 pub struct About {
     /// The time of its cut.
     pub created_ms: i64,
+    /// Up to when every sample was formed and acknowledged at its cut, ms since the epoch: whoever
+    /// goes on from it sends nothing of that time or before it.
+    pub acknowledged_ms: Option<i64>,
     /// This weir.
     pub weir_version: String,
 }
@@ -161,6 +164,7 @@ impl<'c> Draft<'c> {
         let manifest = Manifest {
             number,
             created_ms: about.created_ms,
+            acknowledged_ms: about.acknowledged_ms,
             weir_version: about.weir_version,
             pipeline: identity.pipeline.clone(),
             writer: identity.writer.clone(),

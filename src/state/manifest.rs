@@ -18,6 +18,9 @@ const MAGIC: &str = "weir checkpoint ";
 pub(super) struct Manifest {
     pub(super) number: u64,
     pub(super) created_ms: i64,
+    /// See [`About`](super::About); manifests of earlier versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) acknowledged_ms: Option<i64>,
     pub(super) weir_version: String,
     pub(super) pipeline: String,
     /// Who has written it, for messages.

@@ -26,6 +26,8 @@ pub struct Savepoint {
     pub number: u64,
     /// When that checkpoint was taken.
     pub created_ms: i64,
+    /// Up to when every sample was acknowledged then, ms since the epoch, where that is known.
+    pub acknowledged_ms: Option<i64>,
     /// How many bytes are stored for its parts.
     pub bytes: u64,
     /// The weir that has taken the checkpoint.
@@ -103,6 +105,19 @@ impl Savepoints {
             }
         }
         Ok(savepoints)
+    }
+
+    /// The same as [`Checkpoints::acknowledged_ms`](super::Checkpoints::acknowledged_ms) of all
+    /// savepoints: `i64::MAX` where there are none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn acknowledged_ms(&self) -> Result<Option<i64>, StateError> {
+        let times = self.list()?.into_iter().map(|savepoint| {
+            // One that cannot be read here may be mended, or read by a newer weir.
+            savepoint.ok()?.acknowledged_ms
+        });
+        Ok(times.min().unwrap_or(Some(i64::MAX)))
     }
 
     /// Reads a savepoint.
@@ -265,6 +280,7 @@ fn about(name: &str, manifest: &Manifest) -> Savepoint {
         name: name.to_owned(),
         number: manifest.number,
         created_ms: manifest.created_ms,
+        acknowledged_ms: manifest.acknowledged_ms,
         bytes: manifest.stored_bytes(),
         weir_version: manifest.weir_version.clone(),
     }

@@ -12,10 +12,14 @@ use prometheus::IntGauge;
 
 use crate::model::{Sample, Series, TimestampMs};
 
+use super::compact_marks::CompactMarks;
+
 /// The marks of series.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
     table: HashTable<(Arc<Series>, TimestampMs)>,
+    /// Of series that are known by their hashes only.
+    compact: Arc<CompactMarks>,
     /// All series are done with what is before this time, ms since the epoch.
     before: TimestampMs,
     highest: TimestampMs,
@@ -25,6 +29,7 @@ impl Default for Marks {
     fn default() -> Self {
         Self {
             table: HashTable::new(),
+            compact: Arc::default(),
             before: TimestampMs::MIN,
             highest: TimestampMs::MIN,
         }
@@ -32,21 +37,36 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Whether there is nothing to hold back.
-    pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty() && self.before == TimestampMs::MIN
+    /// These marks, and others that come.
+    pub(super) fn over(compact: Arc<CompactMarks>) -> Self {
+        Self {
+            highest: compact.highest(),
+            compact,
+            ..Self::default()
+        }
     }
 
-    /// How many series have a mark.
+    /// Whether there is nothing to hold back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.compact.is_empty() && self.before == TimestampMs::MIN
+    }
+
+    /// How many marks there are; a series may have one of each kind.
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.compact.len()
     }
 
     /// The mark of a series, ms since the epoch.
     pub(super) fn get(&self, series: &Arc<Series>) -> Option<TimestampMs> {
-        self.table
+        let found = self
+            .table
             .find(series.hash(), |(known, _)| known == series)
-            .map(|(_, mark)| *mark)
+            .map(|(_, mark)| *mark);
+        // The hash is only worth its time where there is something to find by it.
+        if self.compact.is_empty() {
+            return found;
+        }
+        found.max(self.compact.get(series.wide_hash()))
     }
 
     /// Lifts the mark of a series to a timestamp.
@@ -75,7 +95,7 @@ impl Marks {
         self.before
     }
 
-    /// Lifts the marks to all of these.
+    /// Lifts the marks to all of these, which are all of named series.
     pub(super) fn lift_to(&mut self, others: &Self) {
         for (series, mark) in &others.table {
             self.lift(series, *mark);
@@ -92,7 +112,7 @@ impl Marks {
                     .is_some_and(|mark| sample.timestamp_ms <= mark))
     }
 
-    /// All marks, by name and labels.
+    /// All marks of named series, by name and labels.
     pub(super) fn sorted(&self) -> Vec<(&Arc<Series>, TimestampMs)> {
         let mut all: Vec<_> = self
             .table
@@ -208,6 +228,27 @@ mod tests {
             .map(|(series, mark)| (series.name().to_string(), mark))
             .collect();
         assert_eq!(names, [("down".to_owned(), 20), ("up".to_owned(), 10)]);
+    }
+
+    #[test]
+    fn the_higher_one_of_both_kinds_holds() {
+        let compact = CompactMarks::of(vec![
+            (up(0).series.wide_hash(), 10),
+            (sample("down", &[], 0, 1.0).series.wide_hash(), 30),
+        ]);
+        let mut marks = Marks::over(Arc::new(compact));
+        assert!(!marks.is_empty() && marks.len() == 2);
+        assert!(marks.covers(&up(10)) && !marks.covers(&up(11)));
+        marks.lift(&up(0).series, 12);
+        assert!(marks.covers(&up(12)) && !marks.covers(&up(13)));
+        marks.lift(&sample("down", &[], 0, 1.0).series, 20);
+        assert!(marks.covers(&sample("down", &[], 30, 1.0)));
+        assert!(!marks.covers(&sample("new", &[], 1, 1.0)));
+        let sent = AlreadySent::new(marks, 1, Registry::new("test").int_gauge("marks", "marks"));
+        sent.flushed(0, 30);
+        assert!(sent.marks().is_some());
+        sent.flushed(0, 31);
+        assert!(sent.marks().is_none());
     }
 
     #[test]

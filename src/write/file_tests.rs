@@ -305,6 +305,7 @@ fn live(
         journal: None,
         checkpoint: state.is_some().then_some(1),
         newest: 1,
+        acknowledged: None,
         state,
     };
     let registry = Registry::new("test");

@@ -11,6 +11,7 @@
 
 mod acknowledge;
 mod already_sent;
+mod compact_marks;
 pub mod config;
 pub mod dead_letters;
 pub mod file;
@@ -30,7 +31,7 @@ pub use dead_letters::{
     DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
 };
 pub use file::FileWriter;
-pub use remote_write::{RemoteWriteConfig, RemoteWriter};
+pub use remote_write::{RemoteWriteConfig, RemoteWriter, rewrite_marks};
 pub use snapshot::WriterSnapshot;
 
 use std::collections::VecDeque;
@@ -48,7 +49,7 @@ use crate::telemetry::Registry;
 use already_sent::{AlreadySent, Marks};
 use guard::{Guard, MAX_LABEL_VALUE_BYTES};
 use metrics::{DropReason, Metrics};
-use remote_write::Past;
+use remote_write::{Limits, Past};
 use rooms::Rooms;
 
 /// How many samples are offered to the destination at once. Those that it does not take are looked at
@@ -80,6 +81,10 @@ pub struct Resume {
     /// The newest checkpoint that there is, also where an older one or none is gone on from: what is
     /// sent from now on is news to it as well.
     pub newest: u64,
+    /// Up to when every sample was acknowledged at the checkpoint, ms since the epoch, where that is
+    /// known: nothing of that time or before it comes again, so it need not be known what of it was
+    /// sent.
+    pub acknowledged: Option<TimestampMs>,
     /// What [`WriterSnapshot::encode`] has given for that checkpoint.
     pub state: Option<Vec<u8>>,
 }
@@ -212,6 +217,8 @@ impl Writer {
                     journal: resume.journal.as_deref(),
                     checkpoint: resume.checkpoint,
                     newest: resume.newest,
+                    acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),
+                    limits: Limits::default(),
                     state,
                 };
                 let (writer, marks) = RemoteWriter::start(config, &context, past, runtime)?;
@@ -274,8 +281,8 @@ impl Writer {
     }
 
     /// See [`WriterHandle::completed`].
-    pub fn completed(&self, oldest_kept: u64) {
-        self.handle.completed(oldest_kept);
+    pub fn completed(&self, oldest_acknowledged: impl FnOnce() -> TimestampMs) {
+        self.handle.completed(oldest_acknowledged);
     }
 
     /// Takes no more samples and waits until all are written, or until the deadline; without one
@@ -424,10 +431,12 @@ impl WriterHandle {
         })
     }
 
-    /// A checkpoint is complete, and nobody will go back before `oldest_kept`.
-    pub fn completed(&self, oldest_kept: u64) {
+    /// A checkpoint is complete. What is known of the past is kept as far as it is needed: where it is
+    /// worth it, `oldest_acknowledged` is asked up to when (ms since the epoch) every sample was
+    /// acknowledged in each state that can still be restored.
+    pub fn completed(&self, oldest_acknowledged: impl FnOnce() -> TimestampMs) {
         if let Way::RemoteWrite(queues) = &self.way {
-            queues.completed(oldest_kept);
+            queues.completed(oldest_acknowledged);
         }
     }
 

@@ -5,6 +5,7 @@ mod dashboards;
 mod dead_letters;
 mod expressions;
 mod geofences;
+mod journal;
 mod markdown;
 mod metrics;
 mod partial;

@@ -45,6 +45,7 @@ fn fill(location: &StoreLocation) -> Result<()> {
     draft.add("places", "0", [3; 4])?;
     draft.commit(About {
         created_ms: 1_730_621_750_000,
+        acknowledged_ms: None,
         weir_version: "0.0.9".to_owned(),
     })?;
     let checkpoint = checkpoints.load(number)?;

@@ -62,6 +62,7 @@ fn commit(checkpoints: &mut Checkpoints, parts: &[(&str, &[u8])]) -> Result<u64,
     }
     let about = About {
         created_ms: 1_730_592_000_000,
+        acknowledged_ms: None,
         weir_version: "0.1.0".to_owned(),
     };
     Ok(draft.commit(about)?.new_bytes)

@@ -16,7 +16,7 @@ use super::frozen::{Barrier, Frozen, FrozenState, OwnerState, WorkerPort, Worker
 use super::metrics::CheckpointMetrics;
 use super::open::OpenState;
 use super::save::{Collected, Saving};
-use crate::model::Clock;
+use crate::model::{Clock, TimestampMs};
 use crate::pipeline::inbox::InputEnd;
 use crate::pipeline::savepoints::{SavepointError, SavepointErrorKind};
 use crate::source::{KeptPositions, StopSignal};
@@ -171,6 +171,8 @@ pub(in crate::pipeline) enum Cause {
 struct Gathering {
     number: u64,
     began: Duration,
+    /// Up to when every sample was acknowledged when it began, ms since the epoch.
+    acknowledged: TimestampMs,
     /// The longest that a thread did nothing else for it.
     sync: Duration,
     /// How long it took until the last part was there.
@@ -336,6 +338,10 @@ impl Checkpointer {
             self.failed(number, &error.to_string());
             return Some(Event::Ended { number });
         }
+        // Before any barrier as well: whoever goes on from this checkpoint forms again what comes behind
+        // one. What the restored checkpoint says still holds until this run has come as far.
+        let earlier = self.parts.state.acknowledged.unwrap_or(TimestampMs::MIN);
+        let acknowledged = self.parts.writer.acknowledged().max(earlier);
         for barriers in &self.barriers {
             // A worker that has ended has said so to everybody.
             barriers.send(Barrier { number, is_last }).ok();
@@ -343,6 +349,7 @@ impl Checkpointer {
         self.underway = Some(Gathering {
             number,
             began: now,
+            acknowledged,
             sync: Duration::ZERO,
             alignment: Duration::ZERO,
             workers: BTreeMap::new(),
@@ -374,6 +381,7 @@ impl Checkpointer {
     /// Stores what has come. Only where the state is somebody else's by now, there is no way on.
     fn store(&mut self, number: u64) -> Result<(), StateError> {
         let Some(Gathering {
+            acknowledged,
             sync,
             alignment,
             workers,
@@ -398,7 +406,7 @@ impl Checkpointer {
             writer,
         };
         let positions = self.parts.saving.positions(&collected);
-        let committed = self.commit(number, collected);
+        let committed = self.commit(number, acknowledged, collected);
         match committed {
             Ok(committed) => {
                 let now_ms = self.parts.clock.now_ms();
@@ -430,11 +438,17 @@ impl Checkpointer {
         }
     }
 
-    fn commit(&mut self, number: u64, collected: Collected) -> Result<Committed, StateError> {
+    fn commit(
+        &mut self,
+        number: u64,
+        acknowledged: TimestampMs,
+        collected: Collected,
+    ) -> Result<Committed, StateError> {
         let mut draft = self.parts.state.checkpoints.begin(number);
         self.parts.saving.save(collected, &mut draft)?;
         draft.commit(About {
             created_ms: self.parts.clock.now_ms(),
+            acknowledged_ms: Some(acknowledged),
             weir_version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
@@ -442,7 +456,8 @@ impl Checkpointer {
     /// A checkpoint is durable: what only earlier ones needed may go.
     fn completed(&mut self, committed: &Committed, positions: BTreeMap<String, u64>) {
         self.parts.has_checkpoint.set();
-        self.parts.writer.completed(committed.oldest_kept);
+        let state = &self.parts.state;
+        self.parts.writer.completed(|| state.oldest_acknowledged());
         for (split, position) in &positions {
             self.parts.durable.set(split, *position);
         }

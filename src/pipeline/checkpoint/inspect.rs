@@ -102,6 +102,7 @@ mod tests {
         draft
             .commit(About {
                 created_ms: 0,
+                acknowledged_ms: None,
                 weir_version: "0.1.0".to_owned(),
             })
             .unwrap();

@@ -12,6 +12,7 @@ use super::error::CheckpointError;
 use super::restored::Restored;
 use crate::config::{Pipeline, StateBackend, StateSettings};
 use crate::durable::{FolderLock, write_atomically};
+use crate::model::TimestampMs;
 use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::options::{Options, Restore};
 use crate::source::LogSettings;
@@ -30,6 +31,8 @@ pub(in crate::pipeline) struct OpenState {
     is_fresh: bool,
     /// What is gone on with.
     pub(in crate::pipeline) restored: Option<Restored>,
+    /// Up to when every sample was acknowledged there, ms since the epoch, where that is known.
+    pub(super) acknowledged: Option<TimestampMs>,
     /// Where groups go that are too many for memory, if they do.
     pub(in crate::pipeline) keyed: Option<KeyedState>,
     /// To be held until nothing of the pipeline writes to the folder any more.
@@ -112,6 +115,7 @@ impl OpenState {
             checkpoints,
             savepoints,
             is_fresh: options.restore == Restore::Fresh,
+            acknowledged: restored.as_ref().and_then(Restored::acknowledged),
             restored,
             keyed: open_keyed(&settings)?,
             settings,
@@ -134,6 +138,7 @@ impl OpenState {
     pub(in crate::pipeline) fn resume(&mut self) -> write::Resume {
         let restored = self.restored.as_mut();
         write::Resume {
+            acknowledged: self.acknowledged,
             journal: Some(self.settings.dir.join("journal")),
             // Before the first checkpoint, requests are written down under 0.
             checkpoint: match (&restored, self.is_fresh) {
@@ -144,6 +149,18 @@ impl OpenState {
             newest: self.checkpoints.next_number().saturating_sub(1),
             state: restored.and_then(Restored::take_writer),
         }
+    }
+
+    /// Up to when every sample was acknowledged in each state that can still be restored, ms since the
+    /// epoch: nothing that is sent after a restart is of that time or before it.
+    pub(super) fn oldest_acknowledged(&self) -> TimestampMs {
+        let savepoints = self.savepoints.acknowledged_ms().unwrap_or_else(|error| {
+            tracing::warn!(%error, "savepoints cannot be listed; all of what was sent is remembered");
+            None
+        });
+        // One that does not say it may need everything.
+        let oldest = self.checkpoints.acknowledged_ms().min(savepoints);
+        oldest.unwrap_or(TimestampMs::MIN)
     }
 
     /// The log of a source that cannot be read again.

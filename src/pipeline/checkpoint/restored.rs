@@ -25,6 +25,7 @@ pub(in crate::pipeline) struct Part {
 #[derive(Debug)]
 pub(in crate::pipeline) struct Restored {
     number: u64,
+    acknowledged: Option<TimestampMs>,
     summary: Summary,
     /// The names of the pipeline's metrics.
     names: Vec<Arc<str>>,
@@ -77,6 +78,7 @@ impl Restored {
         unfit.tell(checkpoint.number, allow_dropped_state)?;
         let mut restored = Self {
             number: checkpoint.number,
+            acknowledged: checkpoint.acknowledged_ms,
             names: pipeline
                 .metrics
                 .iter()
@@ -141,6 +143,11 @@ impl Restored {
     /// The number of the checkpoint.
     pub(in crate::pipeline) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Up to when every sample was acknowledged, ms since the epoch, where that is known.
+    pub(in crate::pipeline) fn acknowledged(&self) -> Option<TimestampMs> {
+        self.acknowledged
     }
 
     /// Up to when all windows were formed or on their way, ms since the epoch.

@@ -15,9 +15,10 @@ use tokio::time::sleep;
 use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
 use super::failure::Failure;
 use super::journal_file::{self, Record};
+use super::journal_folder::find;
 use super::oracle::{Oracle, SeriesName};
 use super::shard::Transport;
-use super::{Past, RemoteWriter};
+use super::{Limits, Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::guard::Guard;
@@ -71,6 +72,7 @@ struct Checkpoint {
     number: u64,
     owners: Vec<Owner>,
     state: Option<Vec<u8>>,
+    acknowledged: TimestampMs,
 }
 
 /// A checkpoint on its way.
@@ -78,6 +80,7 @@ struct Checkpoint {
 struct Begun {
     number: u64,
     owners: Vec<Option<Owner>>,
+    acknowledged: TimestampMs,
 }
 
 /// What outlives a crash, and what happens.
@@ -88,6 +91,10 @@ struct World {
     oracle: Arc<Mutex<Oracle>>,
     folder: tempfile::TempDir,
     checkpoints: Vec<Checkpoint>,
+    /// Some of the checkpoints, which stay for ever.
+    savepoints: Vec<Checkpoint>,
+    /// Up to when everything was acknowledged where this life began.
+    acknowledged: TimestampMs,
     keep: usize,
     next_checkpoint: u64,
 }
@@ -117,8 +124,11 @@ impl World {
             number: 0,
             owners: vec![Owner::default(); owners],
             state: None,
+            acknowledged: TimestampMs::MIN,
         };
         Self {
+            savepoints: Vec::new(),
+            acknowledged: TimestampMs::MIN,
             keep: random.usize(1..=2),
             random,
             script,
@@ -157,7 +167,9 @@ impl World {
         let past = Past {
             journal: Some(self.folder.path()),
             checkpoint: from.map(|from| from.number),
-            newest: 0,
+            newest: self.checkpoints.last().map_or(0, |newest| newest.number),
+            acknowledged: from.map_or(TimestampMs::MIN, |from| from.acknowledged),
+            limits: Limits::small(if self.random.bool() { 300 } else { 1 << 20 }),
             state: state.map_or_else(WriterSnapshot::default, |state| {
                 WriterSnapshot::decode(state).unwrap()
             }),
@@ -197,6 +209,7 @@ impl World {
             writer.begin_checkpoint(number).unwrap();
             *begun = Some(Begun {
                 number,
+                acknowledged: writer.handle().acknowledged().max(self.acknowledged),
                 owners: vec![None; owners.len()],
             });
             return;
@@ -217,12 +230,18 @@ impl World {
             number: now.number,
             owners: now.owners.iter().flatten().cloned().collect(),
             state: Some(writer.snapshot().unwrap().encode()),
+            acknowledged: now.acknowledged,
         };
         *begun = None;
+        if self.random.u8(..) < 60 {
+            self.savepoints.push(complete.clone());
+        }
         self.checkpoints.push(complete);
         let surplus = self.checkpoints.len().saturating_sub(self.keep);
         self.checkpoints.drain(..surplus);
-        writer.completed(self.checkpoints[0].number);
+        let all = self.checkpoints.iter().chain(&self.savepoints);
+        let oldest = all.map(|kept| kept.acknowledged).min().unwrap();
+        writer.completed(|| oldest);
     }
 
     /// Runs until a crash, or, in the last life, until everything is delivered.
@@ -230,6 +249,7 @@ impl World {
         let is_down = !is_last && self.random.u8(..) < 40;
         let writer = self.writer(from, is_down, Handle::current());
         let handle = writer.handle();
+        self.acknowledged = from.map_or(TimestampMs::MIN, |from| from.acknowledged);
         let mut owners = match from {
             Some(from) => from.owners.clone(),
             None => vec![Owner::default(); self.script.len()],
@@ -260,12 +280,9 @@ impl World {
     /// The journals' files with how much of them is records, in bytes.
     fn files(&self) -> BTreeMap<PathBuf, u64> {
         let mut files = BTreeMap::new();
-        for shard in fs::read_dir(self.folder.path()).unwrap() {
-            for file in fs::read_dir(shard.unwrap().path()).unwrap() {
-                let path = file.unwrap().path();
-                let extent = journal_file::read(&path, |_| {}).unwrap();
-                files.insert(path, extent.records);
-            }
+        for found in find(self.folder.path()).unwrap().into_iter().flatten() {
+            let extent = journal_file::read(&found.path, |_| {}).unwrap();
+            files.insert(found.path, extent.records);
         }
         files
     }
@@ -348,7 +365,11 @@ fn simulate(seed: u64) {
             // The newest one cannot be read.
             world.checkpoints.pop();
         }
-        from = world.checkpoints.last().cloned();
+        from = match world.random.u8(..) {
+            0..60 => world.random.choice(world.savepoints.clone()),
+            _ => None,
+        };
+        from = from.or_else(|| world.checkpoints.last().cloned());
     }
     let oracle = world.oracle.lock().unwrap();
     assert_eq!(oracle.refused, Vec::<String>::new(), "seed {seed}");

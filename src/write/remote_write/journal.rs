@@ -1,7 +1,8 @@
 //! What a shard sends, on the local disk before it goes out.
 //!
-//! A file for each checkpoint holds what was sent since that checkpoint began; so a restore from it
-//! knows what the receiver has, and which request it may or may not have.
+//! A file for each checkpoint, or several where much is sent, holds what was sent since that checkpoint
+//! began; so a restore from it knows what the receiver has, and which request it may or may not have.
+//! Older files are [folded](super::folding) into marks.
 
 use std::fs;
 use std::io;
@@ -10,16 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::{IntCounter, IntGauge};
 
+use crate::model::TimestampMs;
 use crate::telemetry::Registry;
 use crate::write::WriteError;
 
+use super::folding::{Folding, Limits, Orders, Waker};
 use super::journal_file::{self, JournalFile};
+use super::journal_folder::{failed, find, part_path};
 
 /// The metrics of all journals together.
 #[derive(Debug, Clone)]
 pub(super) struct JournalMetrics {
     bytes: IntCounter,
     failures: IntCounter,
+    disk_bytes: IntGauge,
     pub(super) in_doubt: IntGauge,
 }
 
@@ -30,7 +35,11 @@ impl JournalMetrics {
             bytes: registry.counter("weir_journal_bytes_total", "Bytes written to the journal"),
             failures: registry.counter(
                 "weir_journal_failures_total",
-                "How often the journal could not be written",
+                "How often the journal could not be written or folded",
+            ),
+            disk_bytes: registry.int_gauge(
+                "weir_journal_disk_bytes",
+                "Bytes that the journal takes on the disk",
             ),
             in_doubt: registry.int_gauge(
                 "weir_journal_samples_in_doubt",
@@ -38,13 +47,34 @@ impl JournalMetrics {
             ),
         }
     }
+
+    /// The journal could not be written.
+    pub(super) fn count_failure(&self) {
+        self.failures.inc();
+    }
+
+    /// How many bytes all files have.
+    pub(super) fn set_disk_bytes(&self, bytes: u64) {
+        self.disk_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+/// How journals are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings<'f> {
+    pub(super) folder: &'f Path,
+    pub(super) shards: usize,
+    /// Whether a request is on the disk before it is sent.
+    pub(super) sync: bool,
+    pub(super) limits: Limits,
 }
 
 /// The journals of all shards.
 #[derive(Debug)]
 pub(super) struct Journals {
-    folder: PathBuf,
     shards: Vec<Arc<Journal>>,
+    folding: Folding,
     /// Above the checkpoints of all files that there were at the start.
     next_checkpoint: u64,
     metrics: JournalMetrics,
@@ -55,6 +85,9 @@ pub(super) struct Journals {
 pub(super) struct Journal {
     folder: PathBuf,
     sync: bool,
+    /// A file that has so many bytes gets no more.
+    file_bytes: u64,
+    waker: Waker,
     metrics: JournalMetrics,
     state: Mutex<State>,
 }
@@ -62,6 +95,10 @@ pub(super) struct Journal {
 #[derive(Debug)]
 struct State {
     checkpoint: u64,
+    /// The last part of the checkpoint that was begun, even if it could not be. A path must not come
+    /// again: it may just be folded.
+    part: u64,
+    path: PathBuf,
     file: JournalFile,
     /// The number of the next request.
     next: u64,
@@ -76,34 +113,52 @@ impl Journals {
     /// # Errors
     /// A folder or file cannot be made.
     pub(super) fn open(
-        folder: &Path,
-        shards: usize,
-        sync: bool,
+        settings: Settings<'_>,
         checkpoint: u64,
         next: u64,
         metrics: JournalMetrics,
     ) -> Result<Self, WriteError> {
-        let files = find(folder)?.into_iter().flatten();
-        let newest = files.map(|found| found.checkpoint).max();
+        let Settings {
+            folder,
+            shards,
+            sync,
+            limits,
+        } = settings;
+        let found: Vec<_> = find(folder)?.into_iter().flatten().collect();
+        let newest = found.iter().map(|found| found.checkpoint).max();
+        let orders = Orders::new();
         let open = |shard: usize| {
             let folder = folder.join(format!("shard-{shard}"));
-            let file = Journal::file(&folder, checkpoint, sync).map_err(failed(&folder))?;
+            let own = found.iter().filter(|found| {
+                found.checkpoint == checkpoint && found.path.parent() == Some(&folder)
+            });
+            let part = own.map(|found| found.part).max().unwrap_or_default();
+            let path = part_path(&folder, checkpoint, part);
+            let file = Journal::file(&path, sync).map_err(failed(&path))?;
             Ok(Arc::new(Journal {
                 folder,
                 sync,
+                file_bytes: limits.file_bytes,
+                waker: orders.waker(),
                 metrics: metrics.clone(),
                 state: Mutex::new(State {
                     checkpoint,
+                    part,
+                    path,
                     file,
                     next,
                     in_flight: None,
                 }),
             }))
         };
+        let shards = (0..shards)
+            .map(open)
+            .collect::<Result<Vec<_>, WriteError>>()?;
+        let folding = Folding::start(orders, folder, shards.clone(), limits, metrics.clone());
         Ok(Self {
-            shards: (0..shards).map(open).collect::<Result<_, WriteError>>()?,
+            shards,
+            folding: folding.map_err(failed(folder))?,
             next_checkpoint: newest.unwrap_or_default().max(checkpoint).saturating_add(1),
-            folder: folder.to_owned(),
             metrics,
         })
     }
@@ -121,7 +176,7 @@ impl Journals {
 
     /// A journal could not be written.
     pub(super) fn count_failure(&self) {
-        self.metrics.failures.inc();
+        self.metrics.count_failure();
     }
 
     /// From now on everything goes to the files of this checkpoint.
@@ -131,32 +186,46 @@ impl Journals {
     pub(super) fn begin(&self, checkpoint: u64) -> Result<(), WriteError> {
         for shard in &self.shards {
             shard.begin(checkpoint).map_err(|error| {
-                self.metrics.failures.inc();
+                self.metrics.count_failure();
                 failed(&shard.folder)(error)
             })?;
         }
+        // Files become many even where no checkpoint is ever complete.
+        self.folding.waker().wake();
         Ok(())
     }
 
-    /// Removes the files of checkpoints before `oldest_kept`. What cannot be removed is tried again
-    /// the next time.
-    pub(super) fn completed(&self, oldest_kept: u64) {
-        if let Err(error) = remove_before(&self.folder, oldest_kept) {
-            self.metrics.failures.inc();
-            tracing::warn!(%error, "old journals cannot be removed");
+    /// A checkpoint is complete. `oldest_acknowledged` is asked, if it is worth it, up to when (ms since
+    /// the epoch) everything was acknowledged in every state that can still be restored.
+    pub(super) fn completed(&self, oldest_acknowledged: impl FnOnce() -> TimestampMs) {
+        if let Err(error) = self.folding.forget(oldest_acknowledged) {
+            self.metrics.count_failure();
+            tracing::warn!(%error, "old journals cannot be listed");
         }
+    }
+
+    /// Folds no more, and waits until nothing of that is under way.
+    pub(super) fn stop(&self) {
+        self.folding.stop();
     }
 }
 
 impl Journal {
-    fn file(folder: &Path, checkpoint: u64, sync: bool) -> io::Result<JournalFile> {
-        if !folder.is_dir() {
+    fn file(path: &Path, sync: bool) -> io::Result<JournalFile> {
+        if let Some(folder) = path.parent()
+            && !folder.is_dir()
+        {
             fs::create_dir_all(folder)?;
             if let (true, Some(parent)) = (sync, folder.parent()) {
                 fs::File::open(parent)?.sync_all()?;
             }
         }
-        JournalFile::open(&folder.join(file_name(checkpoint)), sync)
+        JournalFile::open(path, sync)
+    }
+
+    /// The file that is added to. No other one of this shard will be again.
+    pub(super) fn path(&self) -> PathBuf {
+        self.lock().path.clone()
     }
 
     /// Notes a request before it is sent, and gives it a number; `samples` as a `SampleWriter` writes
@@ -166,6 +235,9 @@ impl Journal {
     /// The disk is full or fails. The request must not be sent then: after a crash nobody would know.
     pub(super) fn request(&self, samples: &[u8]) -> io::Result<u64> {
         let mut state = self.lock();
+        if state.file.length() >= self.file_bytes {
+            self.roll(&mut state)?;
+        }
         let number = state.next;
         let record = journal_file::request(number, samples);
         state.file.append(&record)?;
@@ -195,99 +267,32 @@ impl Journal {
         if checkpoint == state.checkpoint {
             return Ok(());
         }
-        let mut file = Self::file(&self.folder, checkpoint, self.sync)?;
+        let path = part_path(&self.folder, checkpoint, 0);
+        let mut file = Self::file(&path, self.sync)?;
         if let Some(record) = &state.in_flight {
             file.append(record)?;
             self.metrics.bytes.inc_by(record.len() as u64);
         }
+        state.part = 0;
+        state.path = path;
         state.file = file;
         state.checkpoint = checkpoint;
         Ok(())
     }
 
+    /// Goes on in another file of the same checkpoint. Nothing is in flight: the next request comes when
+    /// the one before is done.
+    fn roll(&self, state: &mut State) -> io::Result<()> {
+        state.part += 1;
+        let path = part_path(&self.folder, state.checkpoint, state.part);
+        state.file = Self::file(&path, self.sync)?;
+        state.path = path;
+        self.waker.wake();
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A file with its checkpoint.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) checkpoint: u64,
-    pub(super) path: PathBuf,
-}
-
-/// The files of all shards, also of those that there are no more, by shard and checkpoint.
-///
-/// # Errors
-/// The folder is there and cannot be read.
-pub(super) fn find(folder: &Path) -> Result<Vec<Vec<Found>>, WriteError> {
-    let mut shards = Vec::new();
-    for (shard, path) in numbered(folder, "shard-", "")? {
-        let files = numbered(&path, "", ".journal")?;
-        let found = files.into_iter();
-        let found = found.map(|(checkpoint, path)| Found { checkpoint, path });
-        shards.push((shard, found.collect()));
-    }
-    Ok(shards.into_iter().map(|(_, files)| files).collect())
-}
-
-/// Removes the files of checkpoints before `oldest_kept`.
-///
-/// # Errors
-/// A file cannot be removed.
-pub(super) fn remove_before(folder: &Path, oldest_kept: u64) -> Result<(), WriteError> {
-    for found in find(folder)?.into_iter().flatten() {
-        if found.checkpoint < oldest_kept {
-            fs::remove_file(&found.path).map_err(failed(&found.path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes all files.
-///
-/// # Errors
-/// A file cannot be removed.
-pub(super) fn clear(folder: &Path) -> Result<(), WriteError> {
-    for found in find(folder)?.into_iter().flatten() {
-        fs::remove_file(&found.path).map_err(failed(&found.path))?;
-    }
-    Ok(())
-}
-
-/// With leading zeros, so that a listing is in order.
-fn file_name(checkpoint: u64) -> String {
-    format!("{checkpoint:020}.journal")
-}
-
-/// What is in a folder under names with a number in them, by these numbers.
-fn numbered(folder: &Path, before: &str, after: &str) -> Result<Vec<(u64, PathBuf)>, WriteError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(folder)(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed(folder))?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| {
-            let number = name.strip_prefix(before)?.strip_suffix(after)?;
-            number.parse().ok()
-        });
-        found.extend(number.map(|number| (number, entry.path())));
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Names the place of an error.
-pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> WriteError + use<> {
-    let path = path.to_owned();
-    move |error| WriteError::Journal {
-        path: path.clone(),
-        error,
     }
 }
 

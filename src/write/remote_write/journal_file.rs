@@ -1,22 +1,20 @@
 //! A file of a shard's journal.
 //!
-//! `weirjrnl` and a version byte; then records, each the length of its content and its CRC-32 (4 bytes
-//! each), and the content: a kind, the number of the request, and for a request its samples. A file
-//! ends where a record is cut off or does not match its checksum: what was being written when the
-//! process or the machine died was not acted upon yet.
+//! `weirjrnl` and a version byte; then records in [frames](super::frame): a kind, the number of the
+//! request, and for a request its samples. A file ends where a record is cut off or does not match its
+//! checksum: what was being written when the process or the machine died was not acted upon yet.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::path::Path;
 
 use crate::model::{Corrupt, Decoder, Sample};
 use crate::write::samples::read_samples;
 
+use super::frame::{Frames, frame};
+
 /// The first bytes of every file, the version last.
 const HEADER: [u8; 9] = *b"weirjrnl\x01";
-
-/// The length and the checksum of a record.
-const FRAME_BYTES: usize = 8;
 
 const REQUEST: u8 = 1;
 const ACKNOWLEDGEMENT: u8 = 2;
@@ -38,6 +36,14 @@ pub(super) enum Record {
     },
 }
 
+impl Record {
+    /// The request that it is about.
+    pub(super) fn number(&self) -> u64 {
+        let (Self::Request { number, .. } | Self::Acknowledgement { number }) = self;
+        *number
+    }
+}
+
 /// The bytes of a request's record; `samples` as a `SampleWriter` writes them.
 pub(super) fn request(number: u64, samples: &[u8]) -> Vec<u8> {
     record(REQUEST, number, samples)
@@ -49,19 +55,7 @@ pub(super) fn acknowledgement(number: u64) -> Vec<u8> {
 }
 
 fn record(kind: u8, number: u64, rest: &[u8]) -> Vec<u8> {
-    let mut checksum = crc32fast::Hasher::new();
-    checksum.update(&[kind]);
-    checksum.update(&number.to_le_bytes());
-    checksum.update(rest);
-    // Requests are bounded to 32 MiB, and their samples take less than a few times that here.
-    let length = u32::try_from(1 + size_of::<u64>() + rest.len()).unwrap_or(u32::MAX);
-    let mut bytes = Vec::with_capacity(FRAME_BYTES + length as usize);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&checksum.finalize().to_le_bytes());
-    bytes.push(kind);
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes.extend_from_slice(rest);
-    bytes
+    frame(&[&[kind], &number.to_le_bytes(), rest])
 }
 
 /// A file that records are added to.
@@ -98,6 +92,11 @@ impl JournalFile {
             }
         }
         Ok(opened)
+    }
+
+    /// How much of it is records, in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Adds a record, and has it on the disk with `sync`.
@@ -154,56 +153,53 @@ pub(super) struct Extent {
 /// The file cannot be read, is of another version, or has a record that matches its checksum and
 /// cannot be understood.
 pub(super) fn read(path: &Path, mut each: impl FnMut(Record)) -> io::Result<Extent> {
+    read_contents(path, |content| {
+        each(decode(content)?);
+        Ok(())
+    })
+}
+
+/// Reads only the numbers of a file's requests, which takes a fraction of the time.
+///
+/// # Errors
+/// Those of [`read`].
+pub(super) fn read_numbers(path: &Path, mut each: impl FnMut(u64)) -> io::Result<Extent> {
+    read_contents(path, |content| {
+        let mut from = Decoder::new(content);
+        from.u8()?;
+        each(from.u64()?);
+        Ok(())
+    })
+}
+
+fn read_contents(
+    path: &Path,
+    mut each: impl FnMut(&[u8]) -> Result<(), Corrupt>,
+) -> io::Result<Extent> {
     let file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut from = BufReader::with_capacity(1 << 20, file);
     let mut extent = Extent {
         records: 0,
-        file: length,
+        file: file.metadata()?.len(),
     };
-    let mut header = [0; HEADER.len()];
-    if !fill(&mut from, &mut header)? {
+    let from = BufReader::with_capacity(1 << 20, file);
+    let Some((header, mut frames)) = Frames::open(from, extent.file)? else {
         return Ok(extent);
-    }
+    };
     if header != HEADER {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "it is no journal, or one of another version of weir; a fresh start empties it",
         ));
     }
-    extent.records = HEADER.len() as u64;
-    let mut content = Vec::new();
     loop {
-        let mut sizes = [0; FRAME_BYTES];
-        if !fill(&mut from, &mut sizes)? {
+        extent.records = frames.end();
+        let Some(content) = frames.next()? else {
             return Ok(extent);
-        }
-        let [a, b, c, d, e, f, g, h] = sizes;
-        let size = u64::from(u32::from_le_bytes([a, b, c, d]));
-        let checksum = u32::from_le_bytes([e, f, g, h]);
-        let end = extent.records + FRAME_BYTES as u64 + size;
-        if end > length {
-            return Ok(extent);
-        }
-        content.resize(usize::try_from(size).unwrap_or(usize::MAX), 0);
-        if !fill(&mut from, &mut content)? || crc32fast::hash(&content) != checksum {
-            return Ok(extent);
-        }
-        let record = decode(&content).map_err(|error| {
+        };
+        each(content).map_err(|error| {
             let message = format!("the record at byte {}: {error}", extent.records);
             io::Error::new(io::ErrorKind::InvalidData, message)
         })?;
-        each(record);
-        extent.records = end;
-    }
-}
-
-/// Whether there were enough bytes.
-fn fill(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
-    match from.read_exact(bytes) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

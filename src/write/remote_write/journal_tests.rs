@@ -1,4 +1,5 @@
-use super::super::recovery::{Recovered, recover};
+use super::super::journal_folder::clear;
+use super::super::recovery::{self, Recovered};
 use super::*;
 use crate::model::{Encoder, Sample, TimestampMs};
 use crate::write::samples::SampleWriter;
@@ -18,14 +19,40 @@ fn bytes(samples: &[Sample]) -> Vec<u8> {
     out.into_bytes()
 }
 
+fn recover(folder: &Path, since: u64) -> Result<Recovered, WriteError> {
+    recovery::recover(folder, since, TimestampMs::MIN)
+}
+
 fn open(folder: &Path, shards: usize, checkpoint: u64) -> Journals {
+    open_with(folder, shards, checkpoint, Limits::default())
+}
+
+fn open_with(folder: &Path, shards: usize, checkpoint: u64, limits: Limits) -> Journals {
     let recovered = recover(folder, checkpoint).unwrap();
     let metrics = JournalMetrics::new(&Registry::new("test"));
-    Journals::open(folder, shards, true, checkpoint, recovered.next, metrics).unwrap()
+    let settings = Settings {
+        folder,
+        shards,
+        sync: true,
+        limits,
+    };
+    Journals::open(settings, checkpoint, recovered.next, metrics).unwrap()
+}
+
+/// The path of the first part of a checkpoint's file of shard 0.
+fn first_part(folder: &Path, checkpoint: u64) -> PathBuf {
+    part_path(&folder.join("shard-0"), checkpoint, 0)
 }
 
 fn mark(recovered: &Recovered, sample: &Sample) -> Option<TimestampMs> {
     recovered.marks.get(&sample.series)
+}
+
+impl Journals {
+    /// Waits until everything is folded that was to be.
+    pub(in crate::write::remote_write) fn drain(&self) {
+        self.folding.drain();
+    }
 }
 
 impl Journal {
@@ -116,19 +143,59 @@ fn a_checkpoint_begins_with_the_request_in_flight() {
     }
     assert_eq!(mark(&recover(folder.path(), 3).unwrap(), &up(0)), None);
 
-    journals.completed(2);
-    let kept: Vec<_> = find(folder.path()).unwrap().into_iter().flatten().collect();
-    assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].checkpoint, 2);
+    drop(journals);
     clear(folder.path()).unwrap();
-    assert!(
-        find(folder.path())
-            .unwrap()
-            .into_iter()
-            .flatten()
-            .next()
-            .is_none()
-    );
+    let left = find(folder.path()).unwrap().into_iter().flatten();
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn a_full_file_is_followed_by_another_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        file_bytes: 200,
+        ..Limits::default()
+    };
+    let parts = || -> Vec<_> {
+        let found = find(folder.path()).unwrap().into_iter().flatten();
+        found.map(|found| (found.checkpoint, found.part)).collect()
+    };
+    let journals = open_with(folder.path(), 1, 4, limits);
+    let journal = journals.shard(0).unwrap();
+    for time in 1..=6 {
+        let number = journal.request(&bytes(&[up(time)])).unwrap();
+        journal.acknowledge(number).unwrap();
+    }
+    assert_eq!(parts(), [(4, 0), (4, 1), (4, 2)]);
+    let path = first_part(folder.path(), 4);
+    assert!(fs::metadata(&path).unwrap().len() < 400);
+    assert_eq!(mark(&recover(folder.path(), 4).unwrap(), &up(0)), Some(6));
+    // The next process goes on in the last one, and the next checkpoint in its own.
+    drop((journal, journals));
+    let journals = open_with(folder.path(), 1, 4, Limits::default());
+    let journal = journals.shard(0).unwrap();
+    assert_eq!(journal.path(), find(folder.path()).unwrap()[0][2].path);
+    journal.request(&bytes(&[up(7)])).unwrap();
+    journals.begin(5).unwrap();
+    assert_eq!(parts(), [(4, 0), (4, 1), (4, 2), (5, 0)]);
+    assert_eq!(recover(folder.path(), 5).unwrap().in_doubt, [[up(7)]]);
+}
+
+#[test]
+fn what_was_acknowledged_at_the_checkpoint_is_not_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let journals = open(folder.path(), 1, 0);
+    let journal = journals.shard(0).unwrap();
+    let done = journal.request(&bytes(&[down(10)])).unwrap();
+    journal.acknowledge(done).unwrap();
+    // This one was done as well, but its acknowledgement could not be written.
+    journal.request(&bytes(&[up(20), down(20)])).unwrap();
+    let after = |time| recovery::recover(folder.path(), 0, time).unwrap();
+    assert_eq!(after(20).in_doubt, [[up(20), down(20)]]);
+    assert_eq!(mark(&after(20), &down(0)), Some(20));
+    let later = after(21);
+    assert_eq!((later.in_doubt.len(), later.marks.len()), (0, 0));
+    assert_eq!(later.next, 2);
 }
 
 #[test]
@@ -137,7 +204,7 @@ fn every_cut_of_the_last_record_leaves_those_before() {
     let journal = open(folder.path(), 1, 0).shard(0).unwrap();
     let number = journal.request(&bytes(&[up(10)])).unwrap();
     journal.acknowledge(number).unwrap();
-    let path = folder.path().join("shard-0").join(file_name(0));
+    let path = first_part(folder.path(), 0);
     let before = fs::metadata(&path).unwrap().len();
     journal.request(&bytes(&[up(20)])).unwrap();
     let whole = fs::read(&path).unwrap();
@@ -160,7 +227,7 @@ fn every_cut_of_the_last_record_leaves_those_before() {
 fn a_file_of_another_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path(), 1, 0);
-    let path = folder.path().join("shard-0").join(file_name(0));
+    let path = first_part(folder.path(), 0);
     fs::write(&path, b"weirjrnl\x02").unwrap();
     let error = recover(folder.path(), 0).unwrap_err().to_string();
     let expected = format!(
@@ -176,7 +243,7 @@ fn what_a_failed_write_leaves_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path(), 1, 0).shard(0).unwrap();
     journal.request(&bytes(&[up(10)])).unwrap();
-    let path = folder.path().join("shard-0").join(file_name(0));
+    let path = first_part(folder.path(), 0);
     let good = journal.replace_file(&path);
     assert!(journal.request(&bytes(&[up(20)])).is_err());
     // What a full disk takes of a record.

@@ -9,10 +9,15 @@ pub mod config;
 #[cfg(test)]
 mod crash_tests;
 mod failure;
+mod fold;
+mod folding;
+mod frame;
 mod histogram;
 mod journal;
 mod journal_file;
+mod journal_folder;
 mod last_sent;
+mod marks_file;
 mod metrics;
 #[cfg(test)]
 pub(crate) mod oracle;
@@ -26,6 +31,10 @@ pub(crate) mod scripted;
 mod shard;
 #[cfg(test)]
 mod tests;
+
+pub use marks_file::rewrite_marks;
+
+pub(super) use folding::Limits;
 
 pub use config::{BackoffConfig, BasicAuth, BatchConfig, RemoteWriteConfig};
 
@@ -45,7 +54,7 @@ use super::metrics::Metrics;
 use super::snapshot::WriterSnapshot;
 use super::{Context, Stopped, WriteError};
 use client::HttpTransport;
-use journal::{JournalMetrics, Journals};
+use journal::{JournalMetrics, Journals, Settings};
 use metrics::RequestMetrics;
 use queue::{Mark, Queue};
 use recovery::{Recovered, recover};
@@ -79,6 +88,10 @@ pub(super) struct Past<'a> {
     pub(super) checkpoint: Option<u64>,
     /// The newest checkpoint that there is.
     pub(super) newest: u64,
+    /// Up to when everything was acknowledged at the checkpoint, ms since the epoch.
+    pub(super) acknowledged: TimestampMs,
+    /// How large the journal may become.
+    pub(super) limits: Limits,
     /// What the checkpoint says.
     pub(super) state: WriterSnapshot,
 }
@@ -115,19 +128,23 @@ impl RemoteWriter {
     ) -> Result<(Self, Marks), WriteError> {
         let journal_metrics = JournalMetrics::new(&context.registry);
         let recovered = match (past.journal, past.checkpoint) {
-            (Some(folder), Some(checkpoint)) => recover(folder, checkpoint)?,
+            (Some(folder), Some(checkpoint)) => recover(folder, checkpoint, past.acknowledged)?,
             (Some(folder), None) => {
-                journal::clear(folder)?;
+                journal_folder::clear(folder)?;
                 Recovered::default()
             }
             (None, _) => Recovered::default(),
         };
         let checkpoint = past.checkpoint.unwrap_or_default().max(past.newest);
         let journals = past.journal.map(|folder| {
-            Journals::open(
+            let settings = Settings {
                 folder,
-                config.shards,
-                config.journal_sync,
+                shards: config.shards,
+                sync: config.journal_sync,
+                limits: past.limits,
+            };
+            Journals::open(
+                settings,
                 checkpoint,
                 recovered.next,
                 journal_metrics.clone(),
@@ -182,13 +199,13 @@ impl RemoteWriter {
 
     /// Takes no more samples and waits until all are sent, or until the deadline.
     pub(super) fn finish(self, deadline: Option<Duration>) {
-        self.queues.close();
         let Self {
+            queues,
             tasks,
             abandon,
             runtime,
-            ..
         } = self;
+        queues.close();
         let (finished, is_finished) = mpsc::channel::<()>();
         runtime.spawn(async move {
             let mut tasks = tasks;
@@ -217,6 +234,9 @@ impl RemoteWriter {
         // Nothing is ever sent: the channel breaks when the task is done, or when the runtime is
         // shut down, which ends the shards as well.
         is_finished.recv().ok();
+        if let Some(journals) = &queues.journals {
+            journals.stop();
+        }
     }
 }
 
@@ -307,10 +327,10 @@ impl Queues {
         queues.flat_map(|queue| queue.unacknowledged()).collect()
     }
 
-    /// Journals of checkpoints before `oldest_kept` are needed no more.
-    pub(super) fn completed(&self, oldest_kept: u64) {
+    /// See [`Journals::completed`].
+    pub(super) fn completed(&self, oldest_acknowledged: impl FnOnce() -> TimestampMs) {
         if let Some(journals) = &self.journals {
-            journals.completed(oldest_kept);
+            journals.completed(oldest_acknowledged);
         }
     }
 

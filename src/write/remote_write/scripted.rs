@@ -15,7 +15,8 @@ use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
 use super::failure::Failure;
 use super::oracle::Oracle;
 use super::shard::Transport;
-use super::{Past, RemoteWriter};
+use super::{Limits, Past, RemoteWriter};
+use crate::model::TimestampMs;
 use crate::telemetry::Registry;
 use crate::write::guard::Guard;
 use crate::write::snapshot::WriterSnapshot;
@@ -28,6 +29,8 @@ pub(crate) struct Script {
     pub(crate) shards: usize,
     pub(crate) queue_bytes: usize,
     pub(crate) batch_samples: usize,
+    /// How large a file of the journal becomes.
+    pub(crate) journal_bytes: u64,
     /// How long a request and its answer take at most, ms.
     pub(crate) latency: u64,
     /// How many of 256 requests are answered with 503, and not taken.
@@ -48,6 +51,7 @@ impl Script {
             shards: 1,
             queue_bytes: 1 << 20,
             batch_samples: 1_000,
+            journal_bytes: 1 << 20,
             latency: 0,
             unavailable: 0,
             lost: 0,
@@ -85,6 +89,8 @@ impl Script {
             journal: resume.journal.as_deref().map(Path::new),
             checkpoint: resume.checkpoint,
             newest: resume.newest,
+            acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),
+            limits: Limits::small(self.journal_bytes),
             state: state.map_or_else(WriterSnapshot::default, |state| {
                 WriterSnapshot::decode(state).unwrap()
             }),

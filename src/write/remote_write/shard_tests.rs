@@ -7,10 +7,11 @@ use prost::Message;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::model::{Backoff, Sample};
+use crate::model::{Backoff, Sample, TimestampMs};
 use crate::telemetry::Registry;
+use crate::write::remote_write::Limits;
 use crate::write::remote_write::config::BackoffConfig;
-use crate::write::remote_write::journal::JournalMetrics;
+use crate::write::remote_write::journal::{JournalMetrics, Settings};
 use crate::write::remote_write::proto::WriteRequest;
 use crate::write::remote_write::recovery::recover;
 use crate::write::rooms::Rooms;
@@ -75,7 +76,13 @@ fn bench_with(
     let registry = Registry::new("test");
     let journals = folder.map(|folder| {
         let metrics = JournalMetrics::new(&registry);
-        Arc::new(Journals::open(folder, 1, false, 0, 0, metrics).unwrap())
+        let settings = Settings {
+            folder,
+            shards: 1,
+            sync: false,
+            limits: Limits::default(),
+        };
+        Arc::new(Journals::open(settings, 0, 0, metrics).unwrap())
     });
     let metrics = Arc::new(Metrics::new(&registry));
     let rooms = Arc::new(Rooms::new(1));
@@ -163,7 +170,7 @@ async fn sends_nothing_that_is_not_in_the_journal() {
     assert_eq!((request.attempt, &request.timestamps), (0, &vec![1]));
     bench.finish().await;
     assert_eq!(bench.queue.unacknowledged(), []);
-    let recovered = recover(folder.path(), 0).unwrap();
+    let recovered = recover(folder.path(), 0, TimestampMs::MIN).unwrap();
     assert_eq!(recovered.in_doubt, Vec::<Vec<Sample>>::new());
     assert_eq!((recovered.marks.len(), recovered.next), (1, 1));
 }

@@ -34,7 +34,7 @@ type Received = BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>;
 pub(super) struct Seen(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "crashes with a checkpoint under way",
     "crashes with samples that have no room",
     "crashes with too much waiting for the writer",
@@ -45,6 +45,7 @@ const KINDS: [&str; 14] = [
     "starts from a checkpoint",
     "starts with another number of workers",
     "starts from a savepoint",
+    "starts from a savepoint that is older than all checkpoints",
     "starts from the checkpoint before",
     "starts that fail",
     "faults of the store",
@@ -153,7 +154,10 @@ impl<'s> World<'s> {
             self.seen.count("starts from a checkpoint", 1);
             let kind = "starts with another number of workers";
             self.seen.note(kind, workers != self.workers);
-            self.can_read(restored);
+            // What a savepoint needs is not kept for it.
+            if self.numbers().contains(&restored.number()) {
+                self.can_read(restored);
+            }
         }
         self.workers = workers;
         let from = state.restored.as_ref().map(Restored::number);
@@ -259,12 +263,13 @@ impl<'s> World<'s> {
             self.damage(numbers[numbers.len() - 1]);
             self.seen.count("starts from the checkpoint before", 1);
         } else if self.random.u8(..) < 128 {
-            // Of an older one the journal is gone.
-            let oldest = numbers.first().copied().unwrap_or_default();
-            let mut savepoints = self.savepoints.iter();
-            if let Some((name, _)) = savepoints.rfind(|(_, number)| *number >= oldest) {
+            let savepoint = self.random.choice(&self.savepoints);
+            if let Some((name, number)) = savepoint {
                 restore = Restore::Savepoint(name.clone());
                 self.seen.count("starts from a savepoint", 1);
+                let kind = "starts from a savepoint that is older than all checkpoints";
+                self.seen
+                    .note(kind, numbers.first().is_some_and(|oldest| number < oldest));
             }
         }
         self.tell(format!(
@@ -358,6 +363,7 @@ impl<'s> World<'s> {
             shards: random.usize(1..=4),
             queue_bytes: if random.bool() { 300 } else { 1 << 20 },
             batch_samples: random.usize(1..=40),
+            journal_bytes: if random.bool() { 1_000 } else { 1 << 20 },
             latency: random.u64(0..=60),
             unavailable,
             lost,
