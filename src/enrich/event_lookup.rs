@@ -11,7 +11,7 @@ use super::metrics::LookupMetrics;
 use super::partial::{PartialLookup, PartialService, Waiting};
 use super::shared::SharedTable;
 use super::unmade::UnmadeLookup;
-use crate::model::{Batch, Column, Interner};
+use crate::model::{Batch, Column, HoldsSymbols, Interner, LiveSymbols, Renumbering};
 
 /// The columns of an event that a lookup reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +153,26 @@ impl EventLookup {
                 Some(waiting) => lookup.finish(waiting, interner),
             },
             Self::Unmade(lookup) => Looked::Up(lookup.columns(batch.rows(), interner), None),
+        }
+    }
+}
+
+impl HoldsSymbols for EventLookup {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        match self {
+            Self::Key { lookup, .. } => lookup.mark_live(live),
+            Self::Position { geofence, .. } => geofence.mark_live(live),
+            Self::Partial { lookup, .. } => lookup.mark_live(live),
+            Self::Unmade(lookup) => lookup.mark_live(live),
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        match self {
+            Self::Key { lookup, .. } => lookup.renumber(numbers),
+            Self::Position { geofence, .. } => geofence.renumber(numbers),
+            Self::Partial { lookup, .. } => lookup.renumber(numbers),
+            Self::Unmade(lookup) => lookup.renumber(numbers),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::metrics::LookupMetrics;
 use super::plain::PlainCache;
 use super::shared::SharedTable;
 use super::table::Table;
-use crate::model::{Column, Interner, Symbol, TimestampMs};
+use crate::model::{Column, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs};
 
 /// What a worker has taken over from its table.
 #[derive(Debug)]
@@ -104,6 +104,15 @@ impl Lookup {
             Cache::Plain(cache) => Some(cache.hits(keys)),
             Cache::Dated(cache) => Some(cache.hits()),
         }
+    }
+}
+
+/// What was taken over is found in the table again.
+impl HoldsSymbols for Lookup {
+    fn mark_live(&self, _live: &mut LiveSymbols) {}
+
+    fn renumber(&mut self, _numbers: &Renumbering) {
+        self.cache = None;
     }
 }
 

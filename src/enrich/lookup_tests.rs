@@ -10,7 +10,7 @@ use super::metrics::LookupMetrics;
 use super::shared::SharedTable;
 use super::table::Table;
 use super::testing;
-use crate::model::{Column, Interner, Symbol, TimestampMs};
+use crate::model::{Column, HoldsSymbols, Interner, LiveSymbols, Symbol, TimestampMs};
 use crate::telemetry::Registry;
 
 /// A lookup in `v.csv`, with further keys of `from`.
@@ -193,6 +193,21 @@ fn a_dated_table_may_be_exchanged() {
     fixture.replace("id,model,kwh,from,to\nV3,Galantor,1,,\nV1,Polara,1,5,6\n");
     let events = [("V1", 5), ("V1", 6), ("V3", 5)];
     assert_eq!(fixture.apply_at(&events).0, ["Polara", "", "Galantor"]);
+}
+
+#[test]
+fn what_was_taken_over_is_found_again_under_other_symbols() {
+    let plain = Fixture::new(r#"{"model": "unknown"}"#, CSV);
+    let dated = Fixture::dated(r#"{"model": "unknown"}"#, DATED);
+    for mut fixture in [plain, dated] {
+        fixture.interner.intern("nobody needs this");
+        let models = fixture.apply(&["V9", "V2", "V1"]).0;
+        let live = LiveSymbols::new(fixture.interner.len());
+        let numbers = fixture.interner.compact(&live);
+        fixture.lookup.renumber(&numbers);
+        assert_eq!(fixture.interner.len(), 1);
+        assert_eq!(fixture.apply(&["V9", "V2", "V1"]).0, models);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::config::LookupConfig;
 use super::fallback::fallbacks;
 use super::field_value::FieldValue;
 use super::values::Values;
-use crate::model::{Column, Interner};
+use crate::model::{Column, HoldsSymbols, Interner, LiveSymbols, Renumbering};
 
 /// A lookup with `mode: none` on one worker.
 #[derive(Debug)]
@@ -42,6 +42,15 @@ impl UnmadeLookup {
     }
 }
 
+/// The fallbacks are taken over again.
+impl HoldsSymbols for UnmadeLookup {
+    fn mark_live(&self, _live: &mut LiveSymbols) {}
+
+    fn renumber(&mut self, _numbers: &Renumbering) {
+        self.values = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +72,9 @@ mod tests {
             assert_eq!(columns[1].numbers(), vec![7.0; rows]);
             let depots = columns[2].symbols();
             assert!(depots.len() == rows && depots.iter().all(|depot| depot.is_null()));
+            let live = LiveSymbols::new(interner.len());
+            lookup.renumber(&interner.compact(&live));
+            interner.intern("what comes first now");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::field_value::FieldValue;
 use super::table::{Table, TableColumn};
-use crate::model::{Column, Interner, Symbol, Trilean};
+use crate::model::{Column, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, Trilean};
 
 /// Columns of taken-over values. What a slot stands for, a symbol or a row, is the caller's.
 #[derive(Debug)]
@@ -101,6 +101,14 @@ impl Values {
         }
     }
 
+    /// Marks the symbols of a slot.
+    pub(super) fn mark_slot(&self, slot: usize, live: &mut LiveSymbols) {
+        for column in &self.columns {
+            let symbol = column.symbols().get(slot);
+            symbol.iter().for_each(|symbol| live.mark(**symbol));
+        }
+    }
+
     /// The columns themselves: a row for each slot.
     pub(super) fn into_columns(self) -> Vec<Column> {
         self.columns
@@ -125,6 +133,16 @@ impl Values {
                 Column::Text(cache) => Column::Text(values(cache, slots, Symbol::NULL)),
             });
         }
+    }
+}
+
+impl HoldsSymbols for Values {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.columns.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.columns.renumber(numbers);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Expressions with aggregates: the calls, and what is made of their results.
 
 use crate::model::aggregate::Argument;
-use crate::model::{DataType, Schema};
+use crate::model::{DataType, HoldsSymbols, LiveSymbols, Renumbering, Schema};
 
 use super::check::Checker;
 use super::error::ExprError;
@@ -123,5 +123,18 @@ impl AggregateExpression {
     /// The call, where the expression is one and nothing else.
     pub fn only_call(&self) -> Option<&AggregateCall> {
         self.calls.first().filter(|_| self.is_only_call)
+    }
+}
+
+/// What its programs remember is computed again.
+impl HoldsSymbols for AggregateExpression {
+    fn mark_live(&self, _live: &mut LiveSymbols) {}
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for call in &mut self.calls {
+            call.input.renumber(numbers);
+            call.filter.renumber(numbers);
+        }
+        self.finish.renumber(numbers);
     }
 }

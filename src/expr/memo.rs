@@ -67,6 +67,11 @@ impl Memo {
         self.column
     }
 
+    /// Forgets all results: symbols are other texts from now on.
+    pub(super) fn forget(&mut self) {
+        self.table = Table::new(self.data_type());
+    }
+
     /// Evaluates over the first `rows` rows.
     pub(super) fn evaluate(
         &mut self,

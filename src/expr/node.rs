@@ -85,6 +85,15 @@ impl Node {
         }
     }
 
+    /// Forgets what is known of symbols.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::Column { .. } | Self::Literal(_) => {}
+            Self::Apply { arguments, .. } => arguments.iter_mut().for_each(Self::forget),
+            Self::Memo(memo) => memo.forget(),
+        }
+    }
+
     /// Adds the indices of all columns that are read.
     pub(super) fn collect_columns(&self, columns: &mut Vec<usize>) {
         match self {

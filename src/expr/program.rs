@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Column, DataType, Interner, Schema};
+use crate::model::{Column, DataType, HoldsSymbols, Interner, LiveSymbols, Renumbering, Schema};
 
 use super::check::Checker;
 use super::error::ExprError;
@@ -75,5 +75,14 @@ impl Program {
             return Cow::Borrowed(column);
         }
         Cow::Owned(evaluate(&mut self.node, columns, rows, interner).into_column(rows))
+    }
+}
+
+/// What it remembers is computed again.
+impl HoldsSymbols for Program {
+    fn mark_live(&self, _live: &mut LiveSymbols) {}
+
+    fn renumber(&mut self, _numbers: &Renumbering) {
+        self.node.forget();
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::live::{LiveSymbols, Renumbering};
 use super::symbol_table::{Key, SymbolTable};
 
 /// The id of a text in one worker's [`Interner`].
@@ -263,10 +264,61 @@ impl Interner {
         self.len() == 1
     }
 
+    /// Lets go of all texts that are not in use. Symbols keep their order. Texts that were
+    /// [asked for](Self::texts) stay as they were for those who have them.
+    pub fn compact(&mut self, live: &LiveSymbols) -> Renumbering {
+        let (count, length) = self.extent_of(live);
+        let mut table = vec![Symbol::NULL; self.len()];
+        let mut ends = Vec::with_capacity(count + 1);
+        let mut bytes = String::with_capacity(length);
+        ends.push(0);
+        for symbol in live.symbols() {
+            if let Some(new) = table.get_mut(symbol.index()) {
+                *new = Symbol(u32::try_from(ends.len()).unwrap_or(u32::MAX));
+                bytes.push_str(self.text(symbol));
+                ends.push(bytes.len());
+            }
+        }
+        self.table.renumber(count, |id| {
+            let new = table.get(id as usize);
+            new.map_or(0, |symbol| symbol.0)
+        });
+        (self.ends, self.bytes) = (ends, bytes);
+        if !std::mem::take(&mut self.copied).is_empty() {
+            // Here and not in the next checkpoint, whose barrier others wait for.
+            self.texts();
+        }
+        Renumbering::new(table)
+    }
+
+    /// How many bytes all texts need, about. It grows evenly, not as [`byte_len`](Self::byte_len) does,
+    /// which has steps where tables double.
+    pub fn needed_bytes(&self) -> usize {
+        needed_bytes(self.len(), self.bytes.len())
+    }
+
+    /// The same of those texts alone that are in use.
+    pub fn needed_bytes_of(&self, live: &LiveSymbols) -> usize {
+        let (count, length) = self.extent_of(live);
+        needed_bytes(count, length)
+    }
+
+    /// How many texts are in use, and their bytes.
+    fn extent_of(&self, live: &LiveSymbols) -> (usize, usize) {
+        live.symbols().fold((0, 0), |(count, length), symbol| {
+            (count + 1, length + self.text(symbol).len())
+        })
+    }
+
     /// How many bytes the texts and tables take.
     pub fn byte_len(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.table.byte_len()
     }
+}
+
+/// The bytes of so many texts that are so long together, with their places and entries.
+fn needed_bytes(count: usize, length: usize) -> usize {
+    length + count * (size_of::<usize>() + SymbolTable::ENTRY_BYTES)
 }
 
 fn text_of<'a>(ends: &[usize], bytes: &'a str, id: u32) -> &'a str {
@@ -368,6 +420,53 @@ mod tests {
                 let expected = if known { interner.text(symbol) } else { "" };
                 assert_eq!(texts.text(symbol), expected);
             }
+        }
+    }
+
+    #[test]
+    fn keeps_what_is_in_use_in_its_order_and_gives_the_rest_new_symbols_when_it_comes_again() {
+        let text = |number: usize| match number % 3 {
+            0 => format!("V{number}"),
+            1 => format!("a text that lies in no entry, {number}"),
+            _ => "日".repeat(number % 7) + &number.to_string(),
+        };
+        for (texts, step) in [(1_000, 3), (1_000, 1), (100, 200), (0, 1)] {
+            let mut interner = Interner::new();
+            let symbols: Vec<_> = (0..texts).map(|n| interner.intern(&text(n))).collect();
+            let before = interner.texts();
+            let (needed, taken) = (interner.needed_bytes(), interner.byte_len());
+            let mut live = LiveSymbols::new(interner.len());
+            live.mark(Symbol::NULL);
+            let kept: Vec<_> = (0..texts).filter(|n| n % step == 1 % step).collect();
+            kept.iter().for_each(|n| live.mark(symbols[*n]));
+            let expected = interner.needed_bytes_of(&live);
+            let numbers = interner.compact(&live);
+
+            assert_eq!(interner.len(), kept.len() + 1);
+            let null = needed_bytes(1, 0);
+            assert_eq!(interner.needed_bytes(), expected + null);
+            assert!(interner.needed_bytes() <= needed && interner.byte_len() <= taken.max(4_096));
+            for (new, number) in kept.iter().enumerate() {
+                let symbol = numbers.get(symbols[*number]);
+                assert_eq!(symbol.index(), new + 1, "in order");
+                assert_eq!(interner.text(symbol), text(*number));
+            }
+            assert_eq!(numbers.get(Symbol::NULL), Symbol::NULL);
+            let after = interner.texts();
+            for (number, symbol) in symbols.iter().enumerate() {
+                let is_kept = kept.binary_search(&number).is_ok();
+                assert_eq!(interner.find(&text(number)).is_some(), is_kept, "{number}");
+                assert_eq!(before.text(*symbol), text(number));
+            }
+            for number in 0..texts {
+                let symbol = interner.intern(&text(number));
+                assert_eq!(interner.text(symbol), text(number));
+                assert_eq!(
+                    symbol.index() < after.len(),
+                    after.text(symbol) == text(number)
+                );
+            }
+            assert_eq!(interner.len(), texts + 1);
         }
     }
 

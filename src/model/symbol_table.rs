@@ -126,15 +126,32 @@ impl SymbolTable {
 
     fn grow(&mut self) {
         let size = (self.entries.len() * 2).max(SMALLEST);
+        self.move_to(size, |id| id);
+    }
+
+    /// Gives the texts other numbers, and lets go of those whose number is 0 then; `count` are left.
+    pub(super) fn renumber(&mut self, count: usize, number: impl Fn(u32) -> u32) {
+        // As large as if it had grown to that.
+        let size = (count * 4 / 3 + 1).next_power_of_two().max(SMALLEST);
+        self.move_to(size, number);
+        self.used = count;
+    }
+
+    /// Moves the entries to a table of this size, with other numbers, or away where that is 0.
+    fn move_to(&mut self, size: usize, number: impl Fn(u32) -> u32) {
         let old = std::mem::replace(&mut self.entries, vec![Entry::default(); size]);
         for entry in old.into_iter().filter(|entry| entry.id != 0) {
+            let id = number(entry.id);
+            if id == 0 {
+                continue;
+            }
             let [first, _] = entry.words;
             let hash = if entry.length as usize <= INLINE_BYTES {
                 self.inline_hash(entry.words, entry.length)
             } else {
                 first
             };
-            self.put(hash, entry);
+            self.put(hash, Entry { id, ..entry });
         }
     }
 
@@ -159,6 +176,9 @@ impl SymbolTable {
     fn after(&self, place: usize) -> usize {
         (place + 1) & self.entries.len().wrapping_sub(1)
     }
+
+    /// How many bytes an entry takes.
+    pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 
     /// How many bytes it takes.
     pub(super) fn byte_len(&self) -> usize {

@@ -12,7 +12,7 @@ use super::checkpoint::WorkerPort;
 use super::clock_metrics::ClockMetrics;
 use super::clocks::ClockStage;
 use super::dead_letters::Mailroom;
-use super::exchange::{Exchange, Sent};
+use super::exchange::{Exchange, OwnPartials, Sent};
 use super::inbox::Inbox;
 use super::keyed::KeyedState;
 use super::metrics::MetricCounters;
@@ -24,7 +24,7 @@ use super::route::Route;
 use super::running::{Outcome, PipelineError, report};
 use super::splits::Splits;
 use super::stage::MetricStage;
-use super::worker::{Shared, Worker};
+use super::worker::{Compaction, Shared, Worker};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::model::{Interner, TimestampMs};
@@ -131,8 +131,10 @@ impl Parts<'_> {
             interner_gauges: shared.metrics.interner(number),
             splits: Splits::new(time.out_of_order.as_signed_millis()).within(self.durable.clone()),
             parked: Parked::default(),
+            compaction: Compaction::new(shared.metrics.compactions.clone()),
             shared,
             interner: Interner::new(),
+            own_partials: OwnPartials::default(),
             flushed: TimestampMs::MIN,
             ending: false,
             input_ended: false,

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use crate::config::{Derived, Pipeline};
 use crate::decode::{DecodeMetrics, Decoder, InvalidPath, Rejected};
 use crate::enrich::{EventLookup, Looked, Waiting};
-use crate::model::{Batch, Clock, Interner, RecordBatch, Split, SplitId, TimestampMs};
+use crate::model::{
+    Batch, Clock, HoldsSymbols, Interner, LiveSymbols, RecordBatch, Renumbering, Split, SplitId,
+    TimestampMs,
+};
 
 use super::clock_state::{ClockSnapshot, ClockStates};
 use super::clocks::{ClockStage, Judged, Quarantined};
@@ -216,6 +219,35 @@ impl Preparation {
         if let Some(clocks) = &mut self.clocks {
             clocks.report(interner);
         }
+    }
+}
+
+impl HoldsSymbols for Preparation {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.lookups.mark_live(live);
+        self.clocks.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.lookups.renumber(numbers);
+        self.clocks.renumber(numbers);
+        for derived in &mut self.derived {
+            derived.program.renumber(numbers);
+        }
+    }
+}
+
+impl HoldsSymbols for Prepared {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.batch.mark_live(live);
+        self.judged.mark_live(live);
+        self.waiting.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.batch.renumber(numbers);
+        self.judged.renumber(numbers);
+        self.waiting.renumber(numbers);
     }
 }
 

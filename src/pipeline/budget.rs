@@ -11,7 +11,9 @@ use super::keyed::StoredPane;
 use super::metrics::BudgetMetrics;
 use super::placed::Placed;
 use crate::config::Metric;
-use crate::model::{Column, Corrupt, Interner, Symbol, TimestampMs};
+use crate::model::{
+    Column, Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs,
+};
 use crate::state::StoreError;
 use crate::telemetry::LogLimit;
 use crate::window::Groups;
@@ -232,6 +234,18 @@ impl Budget {
                 "more series than the budget: the rest is in the group 'other'"
             );
         }
+    }
+}
+
+impl HoldsSymbols for Budget {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.placed.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.placed.renumber(numbers);
+        self.places.clear();
+        self.places.extend(self.placed.series().zip(0..));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::series::SeriesCache;
-use crate::model::{Interner, Sample, SampleValue, Symbol, TimestampMs};
+use crate::model::{
+    HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SampleValue, Symbol, TimestampMs,
+};
 use crate::window::aggregate::ClassicHistogram;
 
 /// The label of a bucket's upper bound.
@@ -66,6 +68,20 @@ impl ClassicSeries {
         samples.push(sample(self.sum.get(key, interner), histogram.sum));
         let count = histogram.count as f64;
         samples.push(sample(self.count.get(key, interner), count));
+    }
+}
+
+impl HoldsSymbols for ClassicSeries {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.bucket.mark_live(live);
+        self.sum.mark_live(live);
+        self.count.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.bucket.renumber(numbers);
+        self.sum.renumber(numbers);
+        self.count.renumber(numbers);
     }
 }
 

@@ -73,7 +73,7 @@ mod tests {
     use super::super::clocks::{ClockStage, Judged, Quarantined};
     use super::*;
     use crate::config;
-    use crate::model::{Batch, Column, Split, SplitId, TimestampMs};
+    use crate::model::{Batch, Column, HoldsSymbols, LiveSymbols, Split, SplitId, TimestampMs};
     use crate::telemetry::Registry;
 
     const START: i64 = 1_730_621_750_000;
@@ -177,5 +177,72 @@ mod tests {
         after.revoke(SplitId(0));
         after.assign(&split(), &mut interner);
         assert_eq!(after.freeze().len(), 0, "somebody else has read on");
+    }
+
+    #[test]
+    fn clocks_go_on_under_other_symbols_and_are_saved_as_the_same() {
+        let counted = |registry: &Registry| {
+            let description = config::Clocks {
+                device: 0,
+                by: vec![("v".into(), 0)],
+                max_skew_ms: 5_000,
+                quarantine: true,
+            };
+            ClockStage::new(0, &description, ClockMetrics::new(registry, &["v"]))
+        };
+        let mut interner = Interner::new();
+        let registry = Registry::new("test");
+        let mut uncut = counted(&registry);
+        let expected: Vec<_> = batches(&mut interner)
+            .iter_mut()
+            .map(|batch| {
+                let judged = uncut.judge(batch);
+                (marks(&judged), uncut.settle(&judged, batch))
+            })
+            .collect();
+        uncut.report(&interner);
+        let expected_metrics = Registry::text([&registry]);
+        assert!(expected_metrics.contains("v=\"V1\""), "{expected_metrics}");
+
+        let mut interner = Interner::new();
+        interner.intern("nobody needs this");
+        let registry = Registry::new("test");
+        let mut stage = counted(&registry);
+        stage.let_wait();
+        stage.assign(&split(), &mut interner);
+        let mut batches = batches(&mut interner);
+        let (judged, settled) = (20, 12);
+        let mut waiting: Vec<_> = batches
+            .iter()
+            .take(judged)
+            .map(|b| stage.judge(b))
+            .collect();
+        for number in 0..settled {
+            let dropped = stage.settle(&waiting[number], &mut batches[number]);
+            assert_eq!(dropped, expected[number].1);
+        }
+        let (snapshot, texts) = (stage.freeze(), interner.texts());
+        let mut live = LiveSymbols::new(interner.len());
+        stage.mark_live(&mut live);
+        waiting.mark_live(&mut live);
+        batches.mark_live(&mut live);
+        let numbers = interner.compact(&live);
+        stage.renumber(&numbers);
+        waiting.renumber(&numbers);
+        batches.renumber(&numbers);
+        assert_eq!(interner.find("nobody needs this"), None);
+        let saved = stage.freeze()[0].encode(&interner.texts());
+        assert_eq!(saved, snapshot[0].encode(&texts));
+
+        for (number, expected) in expected.iter().enumerate().skip(settled) {
+            if number >= judged {
+                waiting.push(stage.judge(&batches[number]));
+            }
+            assert_eq!(marks(&waiting[number]), expected.0, "{number}");
+            let dropped = stage.settle(&waiting[number], &mut batches[number]);
+            assert_eq!(dropped, expected.1, "{number}");
+        }
+        stage.report(&interner);
+        assert_eq!(Registry::text([&registry]), expected_metrics);
     }
 }

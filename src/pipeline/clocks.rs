@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::clock_metrics::{ClockMetrics, ClockShare, State};
 use super::clock_state::{ClockSnapshot, ClockStates};
 use crate::config::Clocks as Description;
-use crate::model::{Batch, Column, Interner, Split, SplitId, Symbol, TimestampMs};
+use crate::model::{
+    Batch, Column, HoldsSymbols, Interner, LiveSymbols, Renumbering, Split, SplitId, Symbol,
+    TimestampMs,
+};
 use crate::window::clock::{self, ClockState};
 
 /// How a device's clock is wrong, and the values of the fields that it is counted by.
@@ -254,6 +257,42 @@ impl ClockStage {
             }
         }
         self.metrics.publish(self.worker, share);
+    }
+}
+
+impl HoldsSymbols for ClockStage {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.splits.mark_live(live);
+        self.settled.mark_live(live);
+        // The counts are of these.
+        self.skewed.values().for_each(|(_, by)| by.mark_live(live));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.splits.renumber(numbers);
+        self.settled.renumber(numbers);
+        for (_, by) in self.skewed.values_mut() {
+            by.renumber(numbers);
+        }
+        let counts = std::mem::take(&mut self.counts).into_iter();
+        let counts = counts.map(|((state, mut by), count)| {
+            by.renumber(numbers);
+            ((state, by), count)
+        });
+        self.counts = counts.collect();
+    }
+}
+
+impl HoldsSymbols for Judged {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        let rows = self.rows.iter();
+        rows.for_each(|rows| rows.devices.mark_live(live));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        if let Some(rows) = &mut self.rows {
+            rows.devices.renumber(numbers);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 use super::series::SeriesCache;
 use crate::config::{Completeness, Metric, Shape};
 use crate::enrich::{SharedTable, Table};
-use crate::model::{Interner, Sample, Symbol, TimestampMs};
+use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, Symbol, TimestampMs};
 use crate::window::{Bounds, Groups};
 
 /// What is told of each group, in this order.
@@ -183,5 +183,34 @@ impl Expected {
         };
         let table = self.table.as_ref();
         *known.get_or_insert_with(|| table.is_some_and(|table| table.has(interner.text(device))))
+    }
+}
+
+impl HoldsSymbols for Fleet {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.series.mark_live(live);
+        self.expected.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.series.renumber(numbers);
+        self.expected.renumber(numbers);
+    }
+}
+
+/// Which devices are listed is asked again.
+impl HoldsSymbols for Expected {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.groups.iter().for_each(|(key, _)| key.mark_live(live));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for (key, _) in &mut self.groups {
+            key.renumber(numbers);
+        }
+        self.keys.clear();
+        self.keys
+            .extend(self.groups.iter().map(|(key, _)| key.clone()));
+        self.listed.clear();
     }
 }

@@ -7,7 +7,7 @@ use super::forming::Part;
 use super::series::SeriesCache;
 use super::top::keep_top;
 use crate::config::{Metric, Top};
-use crate::model::{Interner, Sample};
+use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample};
 use crate::window::Bounds;
 use crate::window::aggregate::Output;
 
@@ -90,6 +90,22 @@ impl Emitter {
                     }
                 }
             }
+        }
+    }
+}
+
+impl HoldsSymbols for Emitter {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.series.mark_live(live);
+        if let Form::Buckets(series) = &self.form {
+            series.mark_live(live);
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.series.renumber(numbers);
+        if let Form::Buckets(series) = &mut self.form {
+            series.renumber(numbers);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The exchange: partial aggregates on their way to the owner of their series.
 //!
 //! Symbols mean something only to one worker's interner, so partials carry the texts of the symbols
-//! that they use. A worker's partials for itself need none.
+//! that they use. A worker's partials for itself need none, and its interner does not change meanwhile.
+
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
@@ -45,14 +47,37 @@ pub(super) struct Partials {
     pub(super) key: PaneKey,
     /// The groups.
     pub(super) groups: Groups,
-    /// The symbols of the groups with their texts; nothing where sender and owner are one.
-    pub(super) texts: Option<Vec<(Symbol, Box<str>)>>,
+    /// What the symbols of the groups mean.
+    pub(super) meaning: Meaning,
+}
+
+/// What the symbols of partials mean.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// The same to sender and owner, which are one.
+    Own { _under_way: OwnPartials },
+    /// These texts.
+    Texts(Vec<(Symbol, Box<str>)>),
+}
+
+/// A worker's partials that are on their way to itself. Nobody gets at their symbols there, so as long as
+/// there are any, no symbol may become another one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OwnPartials(Arc<()>);
+
+impl OwnPartials {
+    /// Whether there are any.
+    pub(super) fn are_under_way(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 impl Partials {
     /// The owner's symbol of each of the sender's symbols, by the sender's.
     pub(super) fn translation(&self, interner: &mut Interner) -> Option<Vec<Symbol>> {
-        let texts = self.texts.as_ref()?;
+        let Meaning::Texts(texts) = &self.meaning else {
+            return None;
+        };
         let length = texts
             .iter()
             .map(|(symbol, _)| symbol.index() + 1)

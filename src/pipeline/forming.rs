@@ -16,7 +16,10 @@ use super::top::keep_top;
 use crate::config::{Metric, Shape, Top};
 use crate::enrich::SharedTable;
 use crate::expr::AggregateExpression;
-use crate::model::{Column, Corrupt, Interner, Sample, SplitId, Symbol, TimestampMs};
+use crate::model::{
+    Column, Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SplitId, Symbol,
+    TimestampMs,
+};
 use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, Input, Origin, SymbolMap};
 use crate::window::{Bounds, Ended, Extent, Groups};
@@ -293,6 +296,31 @@ impl Former {
             }
         }
         Ok(())
+    }
+}
+
+impl HoldsSymbols for Former {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.held.mark_live(live);
+        self.budget.mark_live(live);
+        self.fleet.mark_live(live);
+        self.emitter.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        match &mut self.shape {
+            Shape::Aggregate { value } => value.renumber(numbers),
+            Shape::Per { values, value, .. } => {
+                values.renumber(numbers);
+                value.renumber(numbers);
+            }
+            // Nothing is evaluated here.
+            Shape::Completeness(_) | Shape::Raw { .. } => {}
+        }
+        self.held.renumber(numbers);
+        self.budget.renumber(numbers);
+        self.fleet.renumber(numbers);
+        self.emitter.renumber(numbers);
     }
 }
 

@@ -11,7 +11,9 @@ use super::forming::Rows;
 use super::held_memory::HeldMemory;
 use crate::config::{Metric, Shape};
 use crate::expr::AggregateExpression;
-use crate::model::{Column, Corrupt, Interner, Symbol, TimestampMs, Trilean};
+use crate::model::{
+    Column, Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs, Trilean,
+};
 
 /// The last rows of all keys, a slot each, of one metric.
 #[derive(Debug)]
@@ -243,8 +245,23 @@ impl Held {
             .filter(|slot| self.memory.last.get(*slot).is_some_and(keeps))
             .collect();
         self.memory = Arc::new(self.memory.pick(&kept));
+        self.find_slots();
+    }
+
+    fn find_slots(&mut self) {
         self.slots.clear();
         self.slots.extend(self.memory.keys.iter().copied().zip(0..));
+    }
+}
+
+impl HoldsSymbols for Held {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.memory.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.memory.renumber(numbers);
+        self.find_slots();
     }
 }
 

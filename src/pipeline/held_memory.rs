@@ -1,8 +1,8 @@
 //! What `per … hold` remembers, as columns that a checkpoint can share.
 
 use crate::model::{
-    Column, Corrupt, DataType, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, TimestampMs,
-    Trilean,
+    Column, Corrupt, DataType, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, Symbol,
+    SymbolReader, SymbolWriter, TimestampMs, Trilean,
 };
 
 /// The last rows of all keys, a slot each.
@@ -149,6 +149,24 @@ impl HeldMemory {
             values,
             last,
         })
+    }
+}
+
+impl HoldsSymbols for HeldMemory {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.keys.mark_live(live);
+        self.label_symbols.mark_live(live);
+        self.values
+            .iter()
+            .for_each(|(column, _)| column.mark_live(live));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.keys.renumber(numbers);
+        self.label_symbols.renumber(numbers);
+        for (column, _) in &mut self.values {
+            column.renumber(numbers);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a pipeline counts between its stages.
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::Registry;
 
@@ -21,6 +21,8 @@ pub struct PipelineMetrics {
     stored_bytes: IntGaugeVec,
     interned_texts: IntGaugeVec,
     interned_bytes: IntGaugeVec,
+    /// How long workers have stood still to let go of texts, seconds.
+    pub(super) compactions: Histogram,
     splits: IntGaugeVec,
     /// How often a split was paused because it ran ahead.
     pub(super) split_pauses: IntCounter,
@@ -185,6 +187,11 @@ impl PipelineMetrics {
                 "weir_interned_bytes",
                 "Bytes that the texts of a worker take.",
                 &["worker"],
+            ),
+            compactions: registry.histogram(
+                "weir_interner_compaction_seconds",
+                "How long a worker's thread stood still to let go of texts that nothing needs any more.",
+                &[0.001, 0.004, 0.016, 0.064, 0.256, 1.024, 4.096, 16.384],
             ),
             splits: registry.int_gauges(
                 "weir_splits",

@@ -14,7 +14,9 @@ use super::snapshot::{Forming, Layout, OwnedPart, OwnedSnapshot};
 use super::stage::kinds_of;
 use crate::config::{Metric, Shape};
 use crate::enrich::SharedTable;
-use crate::model::{Corrupt, Interner, Sample, TimestampMs};
+use crate::model::{
+    Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, TimestampMs,
+};
 use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, SymbolMap};
 use crate::window::{
@@ -439,7 +441,7 @@ impl OwnedMetric {
             let (end, ended) = entry.remove_entry();
             let parts: Vec<_> = ended
                 .into_iter()
-                .map(|ended| Part::of_sessions(unshared(ended), *gap_ms))
+                .map(|ended| Part::of_sessions(Arc::unwrap_or_clone(ended), *gap_ms))
                 .collect();
             let bounds = self.windows.window(end);
             self.former.form(bounds, parts.into(), interner, samples)?;
@@ -448,12 +450,46 @@ impl OwnedMetric {
     }
 }
 
-/// Sessions, copied where a checkpoint that is being written has them too.
-fn unshared(ended: Arc<Ended>) -> Ended {
-    Arc::try_unwrap(ended).unwrap_or_else(|shared| Ended {
-        groups: shared.groups.clone(),
-        spans: shared.spans.clone(),
-    })
+impl HoldsSymbols for OwnedMetric {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.pending.mark_live(live);
+        self.assembly.mark_live(live);
+        self.former.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.pending.renumber(numbers);
+        self.assembly.renumber(numbers);
+        self.former.renumber(numbers);
+    }
+}
+
+impl HoldsSymbols for Assembly {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        match self {
+            Self::Tumbling => {}
+            Self::Sliding(panes) => panes.mark_live(live),
+            Self::Session {
+                sessions, gathered, ..
+            } => {
+                sessions.mark_live(live);
+                gathered.mark_live(live);
+            }
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        match self {
+            Self::Tumbling => {}
+            Self::Sliding(panes) => panes.renumber(numbers),
+            Self::Session {
+                sessions, gathered, ..
+            } => {
+                sessions.renumber(numbers);
+                gathered.renumber(numbers);
+            }
+        }
+    }
 }
 
 /// Some of some sessions.

@@ -11,7 +11,7 @@ use super::metrics::MetricCounters;
 use super::owned::OwnedMetric;
 use crate::config::Metric;
 use crate::enrich::SharedTable;
-use crate::model::{Interner, Sample, TimestampMs};
+use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, TimestampMs};
 use crate::state::StoreError;
 use crate::window::aggregate::SymbolMap;
 
@@ -188,6 +188,18 @@ impl Owner {
     /// The metrics by their numbers.
     pub(super) fn metrics(&self) -> &[OwnedMetric] {
         &self.metrics
+    }
+}
+
+/// What waits for barriers is left out: other workers' partials have their texts with them, and this one's
+/// own are waited for.
+impl HoldsSymbols for Owner {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.metrics.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.metrics.renumber(numbers);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::keyed::{Block, KeyedState};
-use crate::model::Interner;
+use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering};
 use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, SymbolMap};
 use crate::window::{Groups, PaneKey, Piece};
@@ -92,6 +92,19 @@ impl Pane {
     fn all(&self) -> impl Iterator<Item = &Groups> {
         let frozen = self.frozen.iter().map(|piece| &*piece.groups);
         frozen.chain(&self.live)
+    }
+}
+
+/// What is in the store has its texts with it.
+impl HoldsSymbols for Pane {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.frozen.mark_live(live);
+        self.live.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.frozen.renumber(numbers);
+        self.live.renumber(numbers);
     }
 }
 

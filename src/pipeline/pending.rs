@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{RecordBatch, SplitId};
+use crate::model::{HoldsSymbols, LiveSymbols, RecordBatch, Renumbering, SplitId};
 use crate::source::SourceEvent;
 
 use super::batch::Prepared;
@@ -89,5 +89,29 @@ impl Pending {
     /// Lets go of everything, which will be read again.
     pub(super) fn drop_all(&mut self) {
         self.lanes.clear();
+    }
+}
+
+impl HoldsSymbols for Item {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        if let Self::Batch { prepared, .. } = self {
+            prepared.mark_live(live);
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        if let Self::Batch { prepared, .. } = self {
+            prepared.renumber(numbers);
+        }
+    }
+}
+
+impl HoldsSymbols for Pending {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.lanes.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.lanes.renumber(numbers);
     }
 }

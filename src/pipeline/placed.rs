@@ -1,6 +1,9 @@
 //! The series that have a place in a metric's budget, as columns that a checkpoint can share.
 
-use crate::model::{Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, TimestampMs};
+use crate::model::{
+    Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, Symbol, SymbolReader,
+    SymbolWriter, TimestampMs,
+};
 
 /// Series with the end of the last window that they were in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +91,16 @@ impl Placed {
             keys: keys.collect::<Result<_, _>>()?,
             last,
         })
+    }
+}
+
+impl HoldsSymbols for Placed {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.keys.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.keys.renumber(numbers);
     }
 }
 

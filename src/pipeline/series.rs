@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Interner, Series, Symbol};
+use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Series, Symbol};
 
 /// The series of one metric.
 #[derive(Debug)]
@@ -46,5 +46,22 @@ impl SeriesCache {
         };
         self.current.insert(key.into(), series.clone());
         series
+    }
+}
+
+impl HoldsSymbols for SeriesCache {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        let keys = self.current.keys().chain(self.previous.keys());
+        keys.for_each(|key| key.mark_live(live));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for known in [&mut self.current, &mut self.previous] {
+            let renumbered = known.drain().map(|(mut key, series)| {
+                key.renumber(numbers);
+                (key, series)
+            });
+            *known = renumbered.collect();
+        }
     }
 }

@@ -7,7 +7,10 @@ use prometheus::IntCounter;
 use super::metrics::MetricCounters;
 use crate::config::{Completeness, Metric, Shape};
 use crate::expr::{AggregateCall, AggregateExpression, Program};
-use crate::model::{Batch, Column, DataType, Interner, Symbol, TimestampMs, Trilean};
+use crate::model::{
+    Batch, Column, DataType, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs,
+    Trilean,
+};
 use crate::window::aggregate::{AggregateKind, Function, Origin};
 use crate::window::{Argument, Groups, LateRow, PaneKey, Piece, Rows, WindowKind, WindowStore};
 
@@ -296,6 +299,23 @@ impl MetricStage {
     /// The open windows.
     pub(super) fn store(&self) -> &WindowStore {
         &self.store
+    }
+}
+
+impl HoldsSymbols for MetricStage {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.store.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.store.renumber(numbers);
+        self.filter.renumber(numbers);
+        for input in &mut self.inputs {
+            if let AggregateInput::Call { argument, filter } = input {
+                argument.renumber(numbers);
+                filter.renumber(numbers);
+            }
+        }
     }
 }
 

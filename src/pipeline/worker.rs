@@ -3,6 +3,7 @@
 
 mod back_pressure;
 mod barrier;
+mod compaction;
 mod failed;
 mod flush;
 mod input;
@@ -21,7 +22,7 @@ use prometheus::IntGauge;
 use super::batch::Preparation;
 use super::checkpoint::{Barrier, WorkerPort};
 use super::dead_letters::Mailroom;
-use super::exchange::{Exchange, Sent};
+use super::exchange::{Exchange, OwnPartials, Sent};
 use super::inbox::{Inbox, Input};
 use super::keyed::KeyedState;
 use super::metrics::{PipelineMetrics, StateGauges};
@@ -37,6 +38,7 @@ use crate::window::Watermarks;
 use crate::write::WriterHandle;
 
 pub(super) use back_pressure::Crowd;
+pub(super) use compaction::Compaction;
 pub(super) use failed::Failed;
 pub(super) use restore::restore;
 
@@ -93,6 +95,10 @@ pub(super) struct Worker {
     pub(super) parked: Parked,
     pub(super) shared: Shared,
     pub(super) interner: Interner,
+    /// When texts are let go of.
+    pub(super) compaction: Compaction,
+    /// What this worker has sent to itself.
+    pub(super) own_partials: OwnPartials,
     /// Up to when this worker has sent its partials.
     pub(super) flushed: TimestampMs,
     /// Whether input is taken: not any more, where only the last checkpoint is waited for.
@@ -209,6 +215,7 @@ impl Worker {
             Event::Input(input) => self.receive_input(input),
             Event::Tick => self.advance(),
         }
+        self.compact_if_due();
         Ok(())
     }
 

@@ -22,7 +22,10 @@ mod skew;
 
 use self::consensus::Consensus;
 use self::skew::Skew;
-use crate::model::{Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, TimestampMs};
+use crate::model::{
+    Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, Symbol, SymbolReader,
+    SymbolWriter, TimestampMs,
+};
 
 pub use self::skew::BLOCK_READINGS;
 
@@ -151,12 +154,10 @@ impl Clocks {
     /// Writes what is known of the devices: their texts and estimates, and what they agree on.
     pub fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
         let mut devices = vec![Symbol::NULL; self.devices.len()];
-        for (place, symbol) in self.places.iter().zip(0_u32..) {
-            let index = place
-                .checked_sub(1)
-                .and_then(|index| usize::try_from(index).ok());
+        for (symbol, place) in self.known() {
+            let index = usize::try_from(place - 1).ok();
             if let Some(device) = index.and_then(|index| devices.get_mut(index)) {
-                *device = Symbol(symbol);
+                *device = symbol;
             }
         }
         out.u8(VERSION);
@@ -205,6 +206,13 @@ impl Clocks {
     /// How many devices have an estimate within each of the bounds.
     pub fn counts(&self) -> &SkewCounts {
         &self.counts
+    }
+
+    /// The devices that have a place, with that plus one.
+    fn known(&self) -> impl Iterator<Item = (Symbol, u32)> {
+        let places = self.places.iter().zip(0_u32..);
+        let known = places.filter(|(place, _)| **place > 0);
+        known.map(|(place, symbol)| (Symbol(symbol), *place))
     }
 
     /// The place of a device, made where it has none; none for NULL.
@@ -258,6 +266,28 @@ impl Clocks {
             judgement.changed.push((row, number, state));
         }
         state
+    }
+}
+
+impl HoldsSymbols for Clocks {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.known().for_each(|(device, _)| live.mark(device));
+        self.consensus.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        let mut places = Vec::with_capacity(self.devices.len());
+        for (device, place) in self.known() {
+            let index = numbers.get(device).index();
+            if index >= places.len() {
+                places.resize(index + 1, 0);
+            }
+            if let Some(entry) = places.get_mut(index) {
+                *entry = place;
+            }
+        }
+        self.places = places;
+        self.consensus.renumber(numbers);
     }
 }
 

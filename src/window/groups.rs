@@ -8,7 +8,8 @@ use hashbrown::hash_table::Entry;
 
 use super::aggregate::{Aggregate, AggregateKind, SymbolMap};
 use crate::model::{
-    Corrupt, Decoder, Encoder, Interner, Symbol, SymbolReader, SymbolWriter, Texts,
+    Corrupt, Decoder, Encoder, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol,
+    SymbolReader, SymbolWriter, Texts,
 };
 
 /// The version of the format of groups and of the aggregates in them.
@@ -350,6 +351,25 @@ impl Groups {
                 .iter()
                 .map(Aggregate::byte_len)
                 .sum::<usize>()
+    }
+}
+
+impl HoldsSymbols for Groups {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.keys.mark_live(live);
+        self.aggregates.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.keys.renumber(numbers);
+        self.aggregates.renumber(numbers);
+        // A key's place follows from its symbols. Slots stay as they are.
+        self.table.clear();
+        let (keys, width, hasher) = (&self.keys, self.width, &self.hasher);
+        let hash = |slot: &u32| hash_key(hasher, key_of(keys, width, *slot));
+        for slot in 0..u32::try_from(self.slots).unwrap_or(u32::MAX) {
+            self.table.insert_unique(hash(&slot), slot, hash);
+        }
     }
 }
 

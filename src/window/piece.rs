@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::aggregate::SymbolMap;
 use super::groups::Groups;
+use crate::model::{HoldsSymbols, LiveSymbols, Renumbering};
 
 /// Groups that do not change as long as somebody else holds them.
 #[derive(Debug, Clone)]
@@ -39,6 +40,17 @@ impl Piece {
     /// The groups, copied where somebody else holds them.
     pub(super) fn into_groups(self) -> Groups {
         Arc::unwrap_or_clone(self.groups)
+    }
+}
+
+/// The content stays the same, and so does the number: only its symbols have other numbers.
+impl HoldsSymbols for Piece {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.groups.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.groups.renumber(numbers);
     }
 }
 

@@ -9,7 +9,10 @@ use super::aggregate::{AggregateKind, SymbolMap};
 use super::bounds::Extent;
 use super::groups::Groups;
 use super::piece::Piece;
-use crate::model::{Corrupt, Decoder, Encoder, SymbolReader, SymbolWriter, TimestampMs};
+use crate::model::{
+    Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, SymbolReader, SymbolWriter,
+    TimestampMs,
+};
 
 /// The open sessions of a metric. The last two aggregates of the groups are the times of the first
 /// and the last event.
@@ -31,7 +34,7 @@ pub struct Span {
 }
 
 /// Sessions that have ended, no key twice.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ended {
     /// Their aggregates.
     pub groups: Groups,
@@ -202,6 +205,26 @@ impl Sessions {
     /// How many bytes the sessions take, about.
     pub fn byte_len(&self) -> usize {
         self.open.groups.byte_len() + self.spans.capacity() * size_of::<Span>()
+    }
+}
+
+impl HoldsSymbols for Ended {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.groups.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.groups.renumber(numbers);
+    }
+}
+
+impl HoldsSymbols for Sessions {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.open.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.open.renumber(numbers);
     }
 }
 

@@ -15,7 +15,7 @@ use super::aggregate::{AggregateKind, SymbolMap};
 use super::bounds::Bounds;
 use super::groups::Groups;
 use super::piece::Piece;
-use crate::model::TimestampMs;
+use crate::model::{HoldsSymbols, LiveSymbols, Renumbering, TimestampMs};
 
 /// The panes of sliding windows that are not over, of all keys together.
 #[derive(Debug)]
@@ -115,5 +115,17 @@ impl SlidingPanes {
         let panes = self.panes.values().map(|pane| &*pane.groups);
         let all = panes.chain(self.blocks.values());
         all.map(Groups::byte_len).sum()
+    }
+}
+
+impl HoldsSymbols for SlidingPanes {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.panes.mark_live(live);
+        self.blocks.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.panes.renumber(numbers);
+        self.blocks.renumber(numbers);
     }
 }

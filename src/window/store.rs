@@ -9,7 +9,10 @@ use super::groups::Groups;
 use super::piece::{Piece, merge_similar};
 use super::slots::SlotFinder;
 use super::windows::{Closed, Progress, Windows};
-use crate::model::{Column, Corrupt, Decoder, Encoder, Symbol, TimestampMs, Trilean};
+use crate::model::{
+    Column, Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, Symbol, TimestampMs,
+    Trilean,
+};
 
 /// After so many panes of one batch its rows are sorted.
 const TURNS_UNSORTED: usize = 4;
@@ -165,6 +168,18 @@ impl OpenPane {
                 all
             },
         )
+    }
+}
+
+impl HoldsSymbols for OpenPane {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.frozen.mark_live(live);
+        self.live.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.frozen.renumber(numbers);
+        self.live.renumber(numbers);
     }
 }
 
@@ -486,5 +501,15 @@ impl WindowStore {
             .flat_map(OpenPane::all)
             .map(Groups::byte_len)
             .sum()
+    }
+}
+
+impl HoldsSymbols for WindowStore {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.open.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.open.renumber(numbers);
     }
 }

@@ -11,7 +11,7 @@ use crate::enrich::field_value::FieldValue;
 use crate::enrich::metrics::LookupMetrics;
 use crate::enrich::shared::SharedTable;
 use crate::enrich::table::{Table, TableColumn};
-use crate::model::{Column, Interner, Symbol};
+use crate::model::{Column, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol};
 
 /// A geofence on one worker.
 #[derive(Debug)]
@@ -130,6 +130,15 @@ impl Geofence {
         }
         self.dropped.inc_by(misses);
         Some(hits().map(|(_, row)| row).collect())
+    }
+}
+
+/// Symbols of the table's texts are asked for again.
+impl HoldsSymbols for Geofence {
+    fn mark_live(&self, _live: &mut LiveSymbols) {}
+
+    fn renumber(&mut self, _numbers: &Renumbering) {
+        self.symbols.fill(None);
     }
 }
 
@@ -272,5 +281,19 @@ mod tests {
             fixture.apply(&[(1.0, 1.0), (1.0, 3.0), (3.0, 1.0)]).0,
             ["yard", "yard", "city"]
         );
+    }
+
+    #[test]
+    fn finds_its_texts_again_under_other_symbols() {
+        let mut fixture = Fixture::new(r#"{"zone": "outside"}"#);
+        fixture.interner.intern("nobody needs this");
+        let positions = [(3.0, 1.0), (1.0, 1.0), (9.0, 9.0)];
+        let zones = ["city", "depot", "outside"];
+        assert_eq!(fixture.apply(&positions).0, zones);
+        let live = LiveSymbols::new(fixture.interner.len());
+        let numbers = fixture.interner.compact(&live);
+        fixture.geofence.renumber(&numbers);
+        fixture.interner.intern("what comes first now");
+        assert_eq!(fixture.apply(&positions).0, zones);
     }
 }

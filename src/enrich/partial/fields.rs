@@ -3,7 +3,7 @@
 use super::super::field_value::FieldValue;
 use super::super::values::Values;
 use super::answer::Answer;
-use crate::model::{Column, Interner};
+use crate::model::{Column, HoldsSymbols, Interner, LiveSymbols, Renumbering};
 
 /// Whether a key was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,11 @@ impl Fields {
         self.values.copy(place, &from.values, other);
     }
 
+    /// Marks the symbols of a place.
+    pub(super) fn mark_place(&self, place: usize, live: &mut LiveSymbols) {
+        self.values.mark_slot(place, live);
+    }
+
     /// How many places are hits.
     pub(super) fn hits(&self) -> usize {
         self.outcomes
@@ -87,5 +92,15 @@ impl Fields {
     /// The columns, a row for each place.
     pub(super) fn into_columns(self) -> Vec<Column> {
         self.values.into_columns()
+    }
+}
+
+impl HoldsSymbols for Fields {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.values.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.values.renumber(numbers);
     }
 }

@@ -17,7 +17,7 @@ use super::answer::Answer;
 use super::fields::Fields;
 use super::service::{Counted, PartialService};
 use super::ticket::Ticket;
-use crate::model::{Interner, Symbol};
+use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol};
 
 /// A partial lookup on one worker.
 #[derive(Debug)]
@@ -172,6 +172,38 @@ impl PartialLookup {
     }
 }
 
+impl HoldsSymbols for Waiting {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.fields.mark_live(live);
+        self.keys.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.fields.renumber(numbers);
+        self.keys.renumber(numbers);
+    }
+}
+
+/// Answers are kept: what was asked once is not asked again because of a text that is let go of.
+impl HoldsSymbols for PartialLookup {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        for (key, _) in self.memo.known() {
+            live.mark(key);
+            self.memo.fields.mark_place(key.index(), live);
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        let mut memo = Memo::new(&self.fallbacks);
+        for (key, until_ms) in self.memo.known() {
+            memo.put(numbers.get(key), &self.memo.fields, key.index(), until_ms);
+        }
+        memo.keys = self.memo.keys;
+        memo.fields.renumber(numbers);
+        self.memo = memo;
+    }
+}
+
 impl Memo {
     fn new(fallbacks: &[FieldValue]) -> Self {
         Self {
@@ -195,6 +227,17 @@ impl Memo {
             }
             self.keys += 1;
         }
+        self.put(key, slots, slot, until_ms);
+    }
+
+    /// The keys that are remembered, with until when.
+    fn known(&self) -> impl Iterator<Item = (Symbol, u64)> {
+        let keys = self.until_ms.iter().zip(0_u32..);
+        let known = keys.filter(|(until_ms, _)| **until_ms > 0);
+        known.map(|(until_ms, key)| (Symbol(key), *until_ms))
+    }
+
+    fn put(&mut self, key: Symbol, from: &Fields, place: usize, until_ms: u64) {
         if self.until_ms.len() <= key.index() {
             let length = (key.index() + 1).next_power_of_two();
             self.until_ms.resize(length, 0);
@@ -203,6 +246,6 @@ impl Memo {
         if let Some(entry) = self.until_ms.get_mut(key.index()) {
             *entry = until_ms;
         }
-        self.fields.copy(key.index(), slots, slot);
+        self.fields.copy(key.index(), from, place);
     }
 }

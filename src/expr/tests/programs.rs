@@ -1,7 +1,9 @@
 //! Programs over batches: borrowing, memory, limits.
 
 use crate::expr::{AggregateExpression, Program};
-use crate::model::{Column, DataType, Interner, Schema, Symbol, Trilean};
+use crate::model::{
+    Column, DataType, HoldsSymbols, Interner, LiveSymbols, Schema, Symbol, Trilean,
+};
 
 use super::{columns, schema, show};
 
@@ -50,6 +52,20 @@ fn a_memo_follows_a_growing_interner_and_is_not_cloned() {
         let [x, y] = batch.map(|text| text.starts_with('A'));
         assert_eq!(show(&result, &interner), format!("{x} {y} true"));
     }
+
+    // Only "AC" is kept, under the number that "A" had.
+    let mut live = LiveSymbols::new(interner.len());
+    live.mark(interner.find("AC").unwrap());
+    let numbers = interner.compact(&live);
+    program.renumber(&numbers);
+    flag.renumber(&numbers);
+    let symbols = ["AC", "B"].map(|text| interner.intern(text));
+    assert_eq!(symbols, [Symbol(1), Symbol(2)]);
+    let columns = [Column::Text(symbols.into())];
+    let result = program.evaluate(&columns, 2, &mut interner);
+    assert_eq!(show(&result, &interner), "'ac!' 'b!'");
+    let result = flag.evaluate(&columns, 2, &mut interner);
+    assert_eq!(show(&result, &interner), "true false");
 
     let mut elsewhere = Interner::new();
     let columns = [Column::Text(vec![elsewhere.intern("ZZ")])];

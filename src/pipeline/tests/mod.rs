@@ -4,6 +4,7 @@ mod alignment;
 mod bench;
 mod checkpoints;
 mod clocks;
+mod compaction;
 mod failures;
 mod keyed;
 mod parallel;

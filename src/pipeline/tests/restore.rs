@@ -21,7 +21,10 @@ use super::super::stage::{BatchProgress, MetricStage};
 use super::bench::START_MS;
 use super::setting::Setting;
 use crate::enrich::{EventLookup, Looked};
-use crate::model::{Batch, Column, Interner, Sample, Split, SplitId, Symbol, Texts, TimestampMs};
+use crate::model::{
+    Batch, Column, HoldsSymbols, Interner, LiveSymbols, Sample, Split, SplitId, Symbol, Texts,
+    TimestampMs,
+};
 use crate::state::MemoryStore;
 use crate::telemetry::Registry;
 use crate::window::aggregate::SymbolMap;
@@ -274,6 +277,27 @@ impl<'s> Run<'s> {
                 .unwrap(),
             positions: self.positions,
         }
+    }
+
+    /// A worker lets go of the texts that nothing of it needs; gives how many these were.
+    pub(super) fn compact(&mut self, number: usize) -> usize {
+        let Worker {
+            interner,
+            lookups,
+            stages,
+            owned,
+            ..
+        } = &mut self.workers[number];
+        let before = interner.len();
+        let mut live = LiveSymbols::new(before);
+        lookups.mark_live(&mut live);
+        stages.mark_live(&mut live);
+        owned.mark_live(&mut live);
+        let numbers = interner.compact(&live);
+        lookups.renumber(&numbers);
+        stages.renumber(&numbers);
+        owned.renumber(&numbers);
+        before - interner.len()
     }
 
     /// A run that goes on from what was saved.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Worker;
 use crate::model::{Symbol, TimestampMs};
-use crate::pipeline::exchange::{Message, Partials, texts_of};
+use crate::pipeline::exchange::{Meaning, Message, Partials, texts_of};
 use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::route::Route;
 use crate::window::{END_OF_TIME, Groups, PaneKey};
@@ -67,13 +67,17 @@ impl Worker {
         let owners = self.exchange.owners();
         let owner_of = |key: &[Symbol]| route.owner_of(key, owners, &self.interner);
         for routed in groups.route(owners, owner_of) {
-            let local = routed.owner == self.number;
-            let texts = (!local).then(|| texts_of(&routed.groups, &self.interner));
+            let meaning = match routed.owner == self.number {
+                true => Meaning::Own {
+                    _under_way: self.own_partials.clone(),
+                },
+                false => Meaning::Texts(texts_of(&routed.groups, &self.interner)),
+            };
             let partials = Partials {
                 metric,
                 key,
                 groups: routed.groups,
-                texts,
+                meaning,
             };
             self.exchange
                 .send(routed.owner, Message::Partials(Box::new(partials)));

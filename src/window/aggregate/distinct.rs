@@ -7,7 +7,8 @@ use hashbrown::HashSet;
 use super::state::{must, must_add_up, read_lengths, read_symbols, write_lengths};
 use super::{Input, SymbolMap, merge_slots, pick_slots};
 use crate::model::{
-    Column, Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, Trilean,
+    Column, Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, Symbol,
+    SymbolReader, SymbolWriter, Trilean,
 };
 
 type FastSet<T> = HashSet<T, FixedState>;
@@ -151,6 +152,29 @@ impl SymbolSet {
     }
 }
 
+impl HoldsSymbols for SymbolSet {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.for_each(|symbol| live.mark(symbol));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        match self {
+            Self::Few(few) => few.renumber(numbers),
+            Self::Table(table) => {
+                *table = table.drain().map(|symbol| numbers.get(symbol)).collect();
+            }
+            Self::Bitmap { .. } => {
+                let empty = Self::Bitmap {
+                    words: Vec::new(),
+                    count: 0,
+                };
+                let old = std::mem::replace(self, empty);
+                old.for_each(|symbol| self.insert(numbers.get(symbol)));
+            }
+        }
+    }
+}
+
 /// The new symbol stands for the highest so far: symbols are given out in order of appearance, so
 /// this is right about the size of the bitmap to within a growth step.
 fn bitmap_pays(table: &FastSet<Symbol>, newest: Symbol) -> bool {
@@ -255,6 +279,16 @@ impl DistinctTexts {
     }
 }
 
+impl HoldsSymbols for DistinctTexts {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.0.mark_live(live);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.0.renumber(numbers);
+    }
+}
+
 /// Different numbers or truth values by slot. −0 and 0 are the same number.
 #[derive(Debug, Clone, Default)]
 pub struct DistinctNumbers(Vec<FastSet<u64>>);
@@ -345,6 +379,7 @@ impl DistinctNumbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Interner;
 
     #[test]
     fn counts_each_symbol_once_in_every_form() {
@@ -364,6 +399,30 @@ mod tests {
         let mut found = Vec::new();
         set.for_each(|symbol| found.push(symbol.0));
         assert_eq!(found, (1..=2_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_set_is_the_same_set_under_other_numbers_in_every_form() {
+        for (count, step) in [(5, 3), (40, 1_000), (2_000, 2)] {
+            let mut interner = Interner::new();
+            for number in 0..count * step {
+                interner.intern(&number.to_string());
+            }
+            let mut set = SymbolSet::default();
+            let symbols = (0..count).map(|number| Symbol(number * step + 1));
+            symbols.clone().for_each(|symbol| set.insert(symbol));
+            let form = std::mem::discriminant(&set);
+            let mut live = LiveSymbols::new(interner.len());
+            set.mark_live(&mut live);
+            set.renumber(&interner.compact(&live));
+            assert_eq!(std::mem::discriminant(&set), form);
+            assert_eq!(set.len(), count as usize);
+            let mut written = Vec::new();
+            set.write(&mut written);
+            let expected: Vec<_> = (1..=count).map(Symbol).collect();
+            assert_eq!(written, expected, "in the order that it had");
+            assert!(expected.iter().all(|symbol| set.contains(*symbol)));
+        }
     }
 
     #[test]

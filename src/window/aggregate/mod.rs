@@ -45,7 +45,10 @@ pub use sum::ExactSum;
 
 use super::Extent;
 pub use crate::model::AGGREGATE_NAMES as NAMES;
-use crate::model::{Column, DataType, NativeHistogram, SplitId, Symbol, TimestampMs, Trilean};
+use crate::model::{
+    Column, DataType, HoldsSymbols, LiveSymbols, NativeHistogram, Renumbering, SplitId, Symbol,
+    TimestampMs, Trilean,
+};
 
 /// Where the rows of a batch stand in their source: it breaks ties between equal times.
 #[derive(Debug, Clone, Copy)]
@@ -386,6 +389,24 @@ impl Aggregate {
     /// How many bytes it takes, about.
     pub fn byte_len(&self) -> usize {
         each!(self, state => state.byte_len())
+    }
+}
+
+impl HoldsSymbols for Aggregate {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        match self {
+            Self::DistinctTexts(state) => state.mark_live(live),
+            Self::OrderedText(state) => state.mark_live(live),
+            _ => {}
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        match self {
+            Self::DistinctTexts(state) => state.renumber(numbers),
+            Self::OrderedText(state) => state.renumber(numbers),
+            _ => {}
+        }
     }
 }
 

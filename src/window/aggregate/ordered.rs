@@ -4,7 +4,10 @@
 
 use super::state::{for_slots, must, must_add_up};
 use super::{Input, merge_slots, pick_slots};
-use crate::model::{Corrupt, Decoder, Encoder, SplitId, TimestampMs, Trilean};
+use crate::model::{
+    Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, SplitId, Symbol,
+    TimestampMs, Trilean,
+};
 
 /// Which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,18 @@ type Place = (TimestampMs, SplitId, u64);
 pub struct Ordered<T> {
     pick: Pick,
     values: Vec<Option<(Place, T)>>,
+}
+
+impl HoldsSymbols for Ordered<Symbol> {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.values().for_each(|symbol| live.mark(symbol));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for (_, symbol) in self.values.iter_mut().flatten() {
+            symbol.renumber(numbers);
+        }
+    }
 }
 
 impl<T: Copy> Ordered<T> {

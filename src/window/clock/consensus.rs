@@ -11,7 +11,10 @@
 //! Nothing is agreed on, and nothing moves, before [`FEWEST`] devices or [`DEVICES`] events have been
 //! heard: where there are that few devices, the lower of their times counts.
 
-use crate::model::{Corrupt, Decoder, Encoder, Symbol, SymbolReader, SymbolWriter, TimestampMs};
+use crate::model::{
+    Corrupt, Decoder, Encoder, HoldsSymbols, LiveSymbols, Renumbering, Symbol, SymbolReader,
+    SymbolWriter, TimestampMs,
+};
 
 /// How many devices are listened to.
 const DEVICES: usize = 32;
@@ -101,6 +104,20 @@ impl Consensus {
         self.recent.push((device, time));
         let place = self.sorted.partition_point(|known| *known < time);
         self.sorted.insert(place, time);
+    }
+}
+
+impl HoldsSymbols for Consensus {
+    fn mark_live(&self, live: &mut LiveSymbols) {
+        self.recent
+            .iter()
+            .for_each(|(device, _)| live.mark(*device));
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for (device, _) in &mut self.recent {
+            device.renumber(numbers);
+        }
     }
 }
 

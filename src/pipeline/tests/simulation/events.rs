@@ -15,6 +15,8 @@ impl Events {
     pub(super) fn random(random: &mut Rng) -> Self {
         let splits = random.usize(1..=4);
         let vehicles = random.u32(2..=8);
+        // Names may be of a time, as those of trips are.
+        let lifetime = [i64::MAX, 2_000, 500][random.usize(0..3)];
         let mut records = || {
             let (mut now, mut position) = (random.i64(0..500), 0);
             let records = 0..random.usize(0..=120);
@@ -26,7 +28,7 @@ impl Events {
                     }
                     let disorder = if random.u8(..) < 10 { 3_000 } else { 300 };
                     let time = now - random.i64(0..disorder);
-                    let vehicle = format!("V{}", random.u32(0..vehicles));
+                    let vehicle = format!("V{}-{}", random.u32(0..vehicles), now / lifetime);
                     let region = ["UK", "US", ""][random.usize(0..3)];
                     let x = f64::from(random.u32(0..100)) / 10.0;
                     position += random.u64(1..=2);

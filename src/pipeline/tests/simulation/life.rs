@@ -45,11 +45,18 @@ pub(super) struct Plan {
     pub(super) keyed: Option<KeyedState>,
     /// How much may wait at an owner before no worker takes input.
     pub(super) crowd: usize,
+    /// In how many of 256 steps a worker lets go of texts at once, beside those where that is due; nothing
+    /// where texts stay for ever.
+    pub(super) compacts: Option<u8>,
 }
 
 /// All parts of a running pipeline.
 pub(super) struct Life {
     pub(super) kept: KeptPositions,
+    /// How often a worker has let go of texts at once.
+    pub(super) let_go: u64,
+    /// How often of these a checkpoint was under way.
+    pub(super) let_go_forming: u64,
     plan: Plan,
     events: Arc<Events>,
     reader: Reader,
@@ -166,6 +173,11 @@ impl Life {
         };
         let mut workers = parts.workers(inboxes, ports, &writer).unwrap();
         let links = links(&mut workers);
+        if plan.compacts.is_none() {
+            workers
+                .iter_mut()
+                .for_each(|worker| worker.compaction.never());
+        }
         if let Some(restored) = &restored {
             restore(&mut workers, restored).unwrap();
         }
@@ -174,6 +186,8 @@ impl Life {
         }
         Self {
             kept,
+            let_go: 0,
+            let_go_forming: 0,
             plan,
             events: Arc::clone(events),
             reader,
@@ -259,6 +273,11 @@ impl Life {
         worker.handle_event(event)?;
         if random.u8(..) < 10 {
             worker.report();
+        }
+        let compacts = self.plan.compacts.unwrap_or_default();
+        if random.u8(..) < compacts && worker.compact() {
+            self.let_go += 1;
+            self.let_go_forming += u64::from(self.is_forming());
         }
         Ok(())
     }

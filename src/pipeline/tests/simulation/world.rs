@@ -34,7 +34,7 @@ type Received = BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>;
 pub(super) struct Seen(BTreeMap<&'static str, u64>);
 
 /// Everything that is counted.
-const KINDS: [&str; 15] = [
+const KINDS: &[&str] = &[
     "crashes with a checkpoint under way",
     "crashes with samples that have no room",
     "crashes with too much waiting for the writer",
@@ -49,6 +49,8 @@ const KINDS: [&str; 15] = [
     "starts from the checkpoint before",
     "starts that fail",
     "faults of the store",
+    "texts that are let go of",
+    "texts that are let go of with a checkpoint under way",
     "steps",
 ];
 
@@ -71,7 +73,7 @@ impl Seen {
     /// What was never seen.
     pub(super) fn never(&self) -> Vec<&'static str> {
         let never = |kind: &&str| self.0.get(*kind).is_none_or(|times| *times == 0);
-        KINDS.into_iter().filter(never).collect()
+        KINDS.iter().copied().filter(never).collect()
     }
 }
 
@@ -186,6 +188,9 @@ impl<'s> World<'s> {
         if self.faulty.has_failed() {
             self.seen.count("faults of the store", 1);
         }
+        self.seen.count("texts that are let go of", life.let_go);
+        let kind = "texts that are let go of with a checkpoint under way";
+        self.seen.count(kind, life.let_go_forming);
     }
 
     /// Steps of a life until it has ended, or is cut off; says whether it has ended.
@@ -373,12 +378,14 @@ impl<'s> World<'s> {
         let limit = random.usize(2..20);
         let in_store = || KeyedState::new(Arc::new(MemoryStore::new()), limit);
         let keyed = random.bool().then(in_store);
+        let compacts = Some([0, 3, 40][random.usize(0..3)]);
         Plan {
             workers,
             receiver,
             slow,
             keyed,
             crowd: random.usize(0..30),
+            compacts,
         }
     }
 }
@@ -403,6 +410,7 @@ fn undisturbed(setting: &Setting, events: &Arc<Events>) -> Received {
             slow: vec![vec![0]],
             keyed: None,
             crowd: usize::MAX,
+            compacts: None,
         };
         let mut life = Life::start(setting, events, &oracle, plan, None, &mut random);
         let began = Instant::now();
