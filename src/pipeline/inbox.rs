@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus::IntGauge;
 
-use super::split_state::SplitStates;
 use crate::model::{Split, SplitId};
+use crate::pipeline::worker::split_state::SplitStates;
 use crate::source::{self, SourceEvent, SourceOutput};
 use crate::window::Watermarks;
 
@@ -196,9 +196,9 @@ fn byte_len(event: &SourceEvent) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::split_state::SplitState;
     use super::*;
     use crate::model::RecordBatch;
+    use crate::pipeline::worker::split_state::SplitState;
 
     fn split(id: u32, name: &str) -> Split {
         Split {

@@ -1,7 +1,7 @@
 //! What decides whether a metric's saved state fits the metric as it is now.
 
-use super::stage::kinds_of;
 use crate::config::{Metric, Shape};
+use crate::pipeline::kinds::kinds_of;
 use crate::window::aggregate::AggregateKind;
 
 /// A text that is the same for two metrics of one name where the state of one can be taken for that of

@@ -11,61 +11,35 @@
 //! watermarks, which each of them touches once a batch.
 
 mod assembly;
-mod barrier_alignment;
-mod batch;
-mod budget;
 mod checkpoint;
-mod classic;
-mod clock_metrics;
-mod clock_state;
-mod clocks;
-mod completeness;
-mod dead_letters;
-mod emitter;
 mod exchange;
-mod failure;
-mod forming;
-mod held;
-mod held_memory;
 mod inbox;
-mod inspection;
-mod keyed;
+mod kinds;
 mod layout;
 mod lookup_state;
 mod metrics;
 mod options;
-mod owned;
 mod owner;
-mod pane;
-mod parked;
-mod pending;
-mod placed;
 mod references;
-mod restart;
 mod restoring;
 mod route;
 mod running;
 mod savepoints;
-mod series;
-mod snapshot;
-mod split_state;
-mod splits;
-mod stage;
-mod stored_savepoints;
 mod supervisor;
 #[cfg(test)]
 mod tests;
-mod top;
 mod worker;
 
 pub use checkpoint::{CheckpointError, HasCheckpoint};
-pub use failure::{Cause, Failure};
 pub use inbox::Input;
-pub use inspection::{Contents, Inspection, MetricState, SavepointInfo, SplitState, StageBytes};
 pub use metrics::PipelineMetrics;
 pub use options::{InvalidName, Options, Restore, check_savepoint_name};
-pub use restart::RestartPolicy;
 pub use running::{Finished, MakeSource, PipelineError, Running, SourceOf, Status};
+pub use savepoints::inspection::{
+    Contents, Inspection, MetricState, SavepointInfo, SplitState, StageBytes,
+};
+pub use savepoints::stored_savepoints::StoredSavepoints;
 pub use savepoints::{SavepointError, SavepointErrorKind, Savepoints};
-pub use stored_savepoints::StoredSavepoints;
+pub use supervisor::failure::{Cause, Failure};
+pub use supervisor::restart::RestartPolicy;
 pub use supervisor::{Phase, PipelineHandle, Supervisor};

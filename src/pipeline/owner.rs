@@ -1,19 +1,35 @@
 //! The owner of some series: merges their partial aggregates and forms their samples.
 
+mod barrier_alignment;
+mod budget;
+mod classic;
+mod completeness;
+mod emitter;
+mod forming;
+mod held;
+mod held_memory;
+pub(in crate::pipeline) mod keyed;
+pub(in crate::pipeline) mod owned;
+mod pane;
+mod placed;
+mod series;
+pub(in crate::pipeline) mod snapshot;
+mod top;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::barrier_alignment::{Aligned, BarrierAlignment};
 use super::checkpoint::FrozenOwner;
 use super::exchange::{Message, Partials, Sent};
-use super::keyed::KeyedState;
 use super::metrics::MetricCounters;
-use super::owned::OwnedMetric;
 use crate::config::Metric;
 use crate::enrich::SharedTable;
 use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, TimestampMs};
 use crate::state::StoreError;
 use crate::window::aggregate::SymbolMap;
+use barrier_alignment::{Aligned, BarrierAlignment};
+use keyed::KeyedState;
+use owned::OwnedMetric;
 
 /// One owner. It shares the interner of the worker on its thread.
 #[derive(Debug)]

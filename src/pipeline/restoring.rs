@@ -1,10 +1,10 @@
 //! Owners take over a metric's state from a checkpoint that may be of another number of owners.
 
 use super::exchange::texts_of;
-use super::owned::{OwnedMetric, pick_ended};
 use super::route::Route;
-use super::snapshot::{Forming, Layout, OwnedPart};
 use crate::model::{Corrupt, Interner, Symbol};
+use crate::pipeline::owner::owned::{OwnedMetric, pick_ended};
+use crate::pipeline::owner::snapshot::{Forming, Layout, OwnedPart};
 use crate::state::StoreError;
 use crate::window::aggregate::SymbolMap;
 use crate::window::{Ended, Groups};

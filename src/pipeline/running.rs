@@ -14,20 +14,20 @@ use super::checkpoint::{
     self, CheckpointError, CheckpointMetrics, CheckpointerThread, HasCheckpoint, OpenState,
     Restored, RunningSavepoints, Saving, WorkerPort,
 };
-use super::clock_metrics::ClockMetrics;
-use super::dead_letters;
 use super::inbox::{Router, inboxes};
 use super::metrics::{MetricCounters, PipelineMetrics};
 use super::options::Options;
 use super::references::References;
 use super::savepoints::Savepoints;
-use super::splits::Splits;
 use super::worker::{Crowd, Failed, Shared, restore};
 use crate::config::Pipeline;
 use crate::decode::DecodeMetrics;
 use crate::durable::FolderLock;
 use crate::enrich::{LookupMetrics, PartialService, RefresherThread};
 use crate::model::TimestampMs;
+use crate::pipeline::worker::clock_metrics::ClockMetrics;
+use crate::pipeline::worker::dead_letters;
+use crate::pipeline::worker::splits::Splits;
 use crate::source::{
     self, Alignment, KeptPositions, SafePositions, Source, SourceError, StopSignal,
 };

@@ -1,9 +1,12 @@
 //! What can be done with the state of a pipeline that runs.
 
+pub(in crate::pipeline) mod inspection;
+pub(in crate::pipeline) mod stored_savepoints;
+
 use std::fmt;
 
-use super::inspection::{Contents, SavepointInfo};
 use super::options::InvalidName;
+use inspection::{Contents, SavepointInfo};
 
 /// The savepoints of one pipeline. All calls wait until their work is done and durable, so they are
 /// made from threads that may wait.

@@ -1,13 +1,14 @@
 //! A pipeline that is started again when it fails.
 
+pub(in crate::pipeline) mod failure;
+pub(in crate::pipeline) mod restart;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec};
 
-use super::failure::{Cause, Failure};
-use super::restart::RestartPolicy;
 use super::running::{Finished, PipelineError, Running, Status};
 use super::savepoints::Savepoints;
 use crate::config::RestartConfig;
@@ -15,6 +16,8 @@ use crate::model::Clock;
 use crate::source::StopSignal;
 use crate::telemetry::Registry;
 use crate::write::WriteSummary;
+use failure::{Cause, Failure};
+use restart::RestartPolicy;
 
 /// How often a running pipeline is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -3,13 +3,23 @@
 
 mod back_pressure;
 mod barrier;
+pub(in crate::pipeline) mod batch;
+pub(in crate::pipeline) mod clock_metrics;
+pub(in crate::pipeline) mod clock_state;
+pub(in crate::pipeline) mod clocks;
 mod compaction;
+pub(in crate::pipeline) mod dead_letters;
 mod failed;
 mod flush;
 mod input;
 mod output;
+pub(in crate::pipeline) mod parked;
+pub(in crate::pipeline) mod pending;
 mod report;
 mod restore;
+pub(in crate::pipeline) mod split_state;
+pub(in crate::pipeline) mod splits;
+pub(in crate::pipeline) mod stage;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,23 +29,23 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select_biased};
 use prometheus::IntGauge;
 
-use super::batch::Preparation;
 use super::checkpoint::{Barrier, WorkerPort};
-use super::dead_letters::Mailroom;
 use super::exchange::{Exchange, OwnPartials, Sent};
 use super::inbox::{Inbox, Input};
-use super::keyed::KeyedState;
 use super::metrics::{PipelineMetrics, StateGauges};
 use super::owner::Owner;
-use super::parked::Parked;
-use super::pending::Pending;
 use super::route::Route;
-use super::splits::Splits;
-use super::stage::MetricStage;
 use crate::model::{Clock, Interner, Sample, TimestampMs};
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::source::{Alignment, SafePositions, StopSignal};
 use crate::window::Watermarks;
 use crate::write::WriterHandle;
+use batch::Preparation;
+use dead_letters::Mailroom;
+use parked::Parked;
+use pending::Pending;
+use splits::Splits;
+use stage::MetricStage;
 
 pub(super) use back_pressure::Crowd;
 pub(super) use compaction::Compaction;

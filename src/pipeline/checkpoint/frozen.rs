@@ -5,9 +5,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, never};
 
 use crate::model::{Sample, Texts, TimestampMs};
-use crate::pipeline::clock_state::ClockSnapshot;
-use crate::pipeline::snapshot::OwnedSnapshot;
-use crate::pipeline::split_state::SplitState;
+use crate::pipeline::owner::snapshot::OwnedSnapshot;
+use crate::pipeline::worker::clock_state::ClockSnapshot;
+use crate::pipeline::worker::split_state::SplitState;
 use crate::window::{PaneKey, Piece};
 
 /// A checkpoint begins here and now.

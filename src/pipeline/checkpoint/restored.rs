@@ -7,10 +7,10 @@ use super::save::{part, stage};
 use super::summary::Summary;
 use crate::config::Pipeline;
 use crate::model::{Corrupt, TimestampMs};
-use crate::pipeline::clock_state::ClockStates;
 use crate::pipeline::layout::state_layout;
 use crate::pipeline::lookup_state::{LookupState, decode_lookups, tell_changes};
-use crate::pipeline::split_state::{SplitStates, decode_splits};
+use crate::pipeline::worker::clock_state::ClockStates;
+use crate::pipeline::worker::split_state::{SplitStates, decode_splits};
 use crate::state::{Checkpoint, Entry};
 use crate::window::Watermarks;
 

@@ -4,10 +4,10 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::checkpointer::{CheckpointerThread, Request};
 use super::open::OpenState;
-use crate::pipeline::inspection::{Contents, SavepointInfo};
 use crate::pipeline::options::check_savepoint_name;
+use crate::pipeline::savepoints::inspection::{Contents, SavepointInfo};
+use crate::pipeline::savepoints::stored_savepoints::StoredSavepoints;
 use crate::pipeline::savepoints::{SavepointError, SavepointErrorKind, Savepoints};
-use crate::pipeline::stored_savepoints::StoredSavepoints;
 
 /// Savepoints beside the checkpoints of a running pipeline. New ones are made by its checkpointer;
 /// everything else is between the caller and the store.

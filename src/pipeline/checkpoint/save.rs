@@ -8,11 +8,11 @@ use super::restored::Restored;
 use super::summary::Summary;
 use crate::config::Pipeline;
 use crate::model::{Texts, TimestampMs};
-use crate::pipeline::clock_state::ClockStates;
 use crate::pipeline::layout::state_layout;
 use crate::pipeline::lookup_state::{LookupState, encode_lookups};
-use crate::pipeline::snapshot::{SnapshotPart, pane_parts};
-use crate::pipeline::split_state::{SplitStates, all_of, encode_splits};
+use crate::pipeline::owner::snapshot::{SnapshotPart, pane_parts};
+use crate::pipeline::worker::clock_state::ClockStates;
+use crate::pipeline::worker::split_state::{SplitStates, all_of, encode_splits};
 use crate::state::{Draft, StateError};
 use crate::write::WriterSnapshot;
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use super::super::keyed::KeyedState;
 use super::bench::{Setup, event, until};
 use super::restore::{Event, Run, Saved, script, uncut};
 use super::service::Service;
 use super::setting::Setting;
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::state::MemoryStore;
 
 /// A script in which many names are of a time, as those of trips are. Twice all are silent for longer than

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::super::keyed::KeyedState;
 use super::restore::{Event, Run, script, uncut};
 use super::setting::Setting;
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::state::{MemoryStore, Store, StoreErrorKind};
 use crate::window::END_OF_TIME;
 

@@ -8,16 +8,10 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::super::exchange::texts_of;
-use super::super::keyed::KeyedState;
 use super::super::lookup_state::LookupState;
 use super::super::metrics::PipelineMetrics;
-use super::super::owned::OwnedMetric;
 use super::super::restoring::{Restoration, RestoreError, Target};
 use super::super::route::Route;
-use super::super::snapshot::{HeadPane, OwnedPart, PartHead, SnapshotPart, pane_parts};
-use super::super::split_state::{SplitStates, all_of, decode_splits, encode_splits};
-use super::super::splits::Splits;
-use super::super::stage::{BatchProgress, MetricStage};
 use super::bench::START_MS;
 use super::setting::Setting;
 use crate::enrich::{EventLookup, Looked};
@@ -25,6 +19,12 @@ use crate::model::{
     Batch, Column, HoldsSymbols, Interner, LiveSymbols, Sample, Split, SplitId, Symbol, Texts,
     TimestampMs,
 };
+use crate::pipeline::owner::keyed::KeyedState;
+use crate::pipeline::owner::owned::OwnedMetric;
+use crate::pipeline::owner::snapshot::{HeadPane, OwnedPart, PartHead, SnapshotPart, pane_parts};
+use crate::pipeline::worker::split_state::{SplitStates, all_of, decode_splits, encode_splits};
+use crate::pipeline::worker::splits::Splits;
+use crate::pipeline::worker::stage::{BatchProgress, MetricStage};
 use crate::state::MemoryStore;
 use crate::telemetry::Registry;
 use crate::window::aggregate::SymbolMap;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::super::keyed::KeyedState;
 use super::super::references::References;
 use super::bench::{START_MS, pipeline};
 use crate::config::Pipeline;
 use crate::enrich::{LookupMetrics, SharedTable};
 use crate::model::Clock;
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::telemetry::Registry;
 
 /// Every kind of window, shape and memory.

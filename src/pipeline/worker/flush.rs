@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Worker;
 use crate::model::{Symbol, TimestampMs};
 use crate::pipeline::exchange::{Meaning, Message, Partials, texts_of};
-use crate::pipeline::keyed::KeyedState;
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::pipeline::route::Route;
 use crate::window::{END_OF_TIME, Groups, PaneKey};
 

@@ -1,12 +1,12 @@
 //! What comes in: the records of splits, in their order, through all stages into windows.
 
 use super::Worker;
+use super::batch::{Prepared, Undelivered};
+use super::pending::Item;
+use super::stage::BatchProgress;
 use crate::model::{RecordBatch, SplitId};
-use crate::pipeline::batch::{Prepared, Undelivered};
 use crate::pipeline::exchange::Message;
 use crate::pipeline::inbox::Input;
-use crate::pipeline::pending::Item;
-use crate::pipeline::stage::BatchProgress;
 use crate::source::SourceEvent;
 use crate::window::END_OF_TIME;
 

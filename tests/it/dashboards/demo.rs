@@ -111,6 +111,12 @@ impl Demo {
                 .query("min(count_over_time(vehicles_reporting[1m])) >= 4")
                 .is_ok_and(|result| !result.is_empty())
         })?;
+        // An alert looks at every quarter of a minute, so one has to pass.
+        process.wait_until("a step of the alerts", LIMIT, || {
+            prometheus
+                .query("max_over_time(timestamp(weir_build_info)[1h:15s])")
+                .is_ok_and(|result| !result.is_empty())
+        })?;
         process.wait_until("evaluation of all rules", LIMIT, || {
             rules(prometheus).is_ok_and(|rules| rules.iter().all(|rule| rule.health != "unknown"))
         })

@@ -19,8 +19,8 @@ use crate::pipeline::checkpoint::{
 };
 use crate::pipeline::exchange::{Exchange, Sent};
 use crate::pipeline::inbox::{Router, inboxes};
-use crate::pipeline::keyed::KeyedState;
 use crate::pipeline::metrics::PipelineMetrics;
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::pipeline::savepoints::SavepointError;
 use crate::pipeline::tests::bench::START_MS;
 use crate::pipeline::worker::{Crowd, Event, Failed, Shared, Worker, restore};

@@ -14,7 +14,7 @@ use super::setting::Setting;
 use crate::config::CheckpointSettings;
 use crate::model::{self, Clock, TimestampMs};
 use crate::pipeline::checkpoint::{OpenState, Restored};
-use crate::pipeline::keyed::KeyedState;
+use crate::pipeline::owner::keyed::KeyedState;
 use crate::pipeline::tests::bench::START_MS;
 use crate::pipeline::{Options, Restore};
 use crate::source::FileProgress;

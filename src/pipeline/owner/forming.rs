@@ -8,10 +8,8 @@ use super::completeness::Fleet;
 use super::emitter::Emitter;
 use super::held::Held;
 use super::keyed::StoredPane;
-use super::metrics::MetricCounters;
 use super::series::SeriesCache;
 use super::snapshot::Forming;
-use super::stage::{kind_of, kinds_of};
 use super::top::keep_top;
 use crate::config::{Metric, Shape, Top};
 use crate::enrich::SharedTable;
@@ -20,14 +18,16 @@ use crate::model::{
     Column, Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SplitId, Symbol,
     TimestampMs,
 };
+use crate::pipeline::kinds::{kind_of, kinds_of};
+use crate::pipeline::metrics::MetricCounters;
 use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, Input, Origin, SymbolMap};
 use crate::window::{Bounds, Ended, Extent, Groups};
 
 /// Groups that samples are formed of, no key twice.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) groups: Groups,
+pub(in crate::pipeline) struct Part {
+    pub(in crate::pipeline) groups: Groups,
     sessions: Option<SessionTimes>,
 }
 
@@ -41,7 +41,7 @@ struct SessionTimes {
 
 impl Part {
     /// The groups of a window.
-    pub(super) fn of_window(groups: Groups) -> Self {
+    pub(in crate::pipeline) fn of_window(groups: Groups) -> Self {
         Self {
             groups,
             sessions: None,
@@ -49,7 +49,7 @@ impl Part {
     }
 
     /// Sessions that have ended, by a silence of `gap_ms`.
-    pub(super) fn of_sessions(ended: Ended, gap_ms: i64) -> Self {
+    pub(in crate::pipeline) fn of_sessions(ended: Ended, gap_ms: i64) -> Self {
         let bounds = ended.spans.iter().map(|span| Bounds {
             start: span.first,
             end: span.last,
@@ -64,7 +64,7 @@ impl Part {
     }
 
     /// The timestamp of a slot's sample.
-    pub(super) fn timestamp(&self, slot: usize, window: Bounds) -> TimestampMs {
+    pub(in crate::pipeline) fn timestamp(&self, slot: usize, window: Bounds) -> TimestampMs {
         let sessions = self.sessions.as_ref();
         sessions
             .and_then(|sessions| {
@@ -126,7 +126,7 @@ impl Part {
 
 /// What a window is formed of.
 #[derive(Debug)]
-pub(super) enum Parts {
+pub(in crate::pipeline) enum Parts {
     /// Groups in memory.
     Ready(IntoIter<Part>),
     /// A pane on disk, of which one partition is in memory at a time.
@@ -151,7 +151,7 @@ impl Parts {
 
 /// Forms the samples of a metric.
 #[derive(Debug)]
-pub(super) struct Former {
+pub(in crate::pipeline) struct Former {
     shape: Shape,
     /// How many symbols of a key are labels.
     labels: usize,
@@ -163,7 +163,7 @@ pub(super) struct Former {
 }
 
 impl Former {
-    pub(super) fn new(
+    pub(in crate::pipeline) fn new(
         metric: &Metric,
         counters: &MetricCounters,
         tables: &[Option<Arc<SharedTable>>],
@@ -181,19 +181,19 @@ impl Former {
     }
 
     /// Whether all groups of a window are to be there at once.
-    pub(super) fn needs_whole(&self) -> bool {
+    pub(in crate::pipeline) fn needs_whole(&self) -> bool {
         self.fleet.is_some()
     }
 
     /// Whether a window may have samples where no event came, after the one that ended at `formed`.
-    pub(super) fn goes_on(&self, formed: TimestampMs) -> bool {
+    pub(in crate::pipeline) fn goes_on(&self, formed: TimestampMs) -> bool {
         let fleet = self.fleet.as_ref();
         self.held.as_ref().is_some_and(|held| !held.is_empty())
             || fleet.is_some_and(|fleet| fleet.goes_on(formed))
     }
 
     /// What decides later samples, as it is now; the window that was formed last is not known here.
-    pub(super) fn freeze(&self) -> Forming {
+    pub(in crate::pipeline) fn freeze(&self) -> Forming {
         Forming {
             formed: TimestampMs::MIN,
             held: self.held.as_ref().map(Held::freeze),
@@ -206,7 +206,7 @@ impl Former {
     ///
     /// # Errors
     /// Two owners had something of it, where there is only one.
-    pub(super) fn restore(&mut self, forming: Forming) -> Result<(), Corrupt> {
+    pub(in crate::pipeline) fn restore(&mut self, forming: Forming) -> Result<(), Corrupt> {
         if let (Some(held), Some(memory)) = (&mut self.held, forming.held) {
             held.restore(memory)?;
         }
@@ -220,7 +220,7 @@ impl Former {
     }
 
     /// How many bytes are held of silent keys, about.
-    pub(super) fn byte_len(&self) -> usize {
+    pub(in crate::pipeline) fn byte_len(&self) -> usize {
         self.held.as_ref().map_or(0, Held::byte_len)
     }
 
@@ -228,7 +228,7 @@ impl Former {
     ///
     /// # Errors
     /// Groups cannot be read from their store.
-    pub(super) fn form(
+    pub(in crate::pipeline) fn form(
         &mut self,
         window: Bounds,
         mut parts: Parts,
@@ -348,13 +348,13 @@ fn top_of_stored(
 
 /// The rows of `per`: labels, key, named values.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(in crate::pipeline) struct Rows {
     /// The columns in this order.
-    pub(super) columns: Vec<Column>,
+    pub(in crate::pipeline) columns: Vec<Column>,
     /// How many rows.
-    pub(super) count: usize,
+    pub(in crate::pipeline) count: usize,
     /// The time of each row's last event, ms since the epoch, where it is kept.
-    pub(super) last_times: Vec<f64>,
+    pub(in crate::pipeline) last_times: Vec<f64>,
 }
 
 impl Rows {

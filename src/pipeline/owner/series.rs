@@ -8,7 +8,7 @@ use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Series, Sym
 
 /// The series of one metric.
 #[derive(Debug)]
-pub(super) struct SeriesCache {
+pub(in crate::pipeline) struct SeriesCache {
     name: Arc<str>,
     labels: Vec<Arc<str>>,
     /// Series of the window at hand, and of the one before: what neither of them had is forgotten.
@@ -17,7 +17,7 @@ pub(super) struct SeriesCache {
 }
 
 impl SeriesCache {
-    pub(super) fn new(name: Arc<str>, labels: Vec<Arc<str>>) -> Self {
+    pub(in crate::pipeline) fn new(name: Arc<str>, labels: Vec<Arc<str>>) -> Self {
         Self {
             name,
             labels,
@@ -27,12 +27,12 @@ impl SeriesCache {
     }
 
     /// To be called before each window.
-    pub(super) fn next_window(&mut self) {
+    pub(in crate::pipeline) fn next_window(&mut self) {
         self.previous = std::mem::take(&mut self.current);
     }
 
     /// The series of a group.
-    pub(super) fn get(&mut self, key: &[Symbol], interner: &Interner) -> Arc<Series> {
+    pub(in crate::pipeline) fn get(&mut self, key: &[Symbol], interner: &Interner) -> Arc<Series> {
         if let Some(series) = self.current.get(key) {
             return series.clone();
         }

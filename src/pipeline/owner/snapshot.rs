@@ -27,12 +27,12 @@ const GATHERED: u8 = 4;
 
 /// A part of a checkpoint, to be encoded on another thread.
 #[derive(Debug)]
-pub(super) struct SnapshotPart {
+pub(in crate::pipeline) struct SnapshotPart {
     /// Its name, which no other part of the metric has.
-    pub(super) part: String,
+    pub(in crate::pipeline) part: String,
     /// Parts with equal numbers have equal content, within one process: such a part need not be encoded
     /// again.
-    pub(super) piece: Option<u64>,
+    pub(in crate::pipeline) piece: Option<u64>,
     content: Content,
 }
 
@@ -48,36 +48,36 @@ enum Content {
 
 /// What decides a metric's next samples beside the events.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Forming {
+pub(in crate::pipeline) struct Forming {
     /// The end of the last window that was formed, ms since the epoch.
-    pub(super) formed: TimestampMs,
+    pub(in crate::pipeline) formed: TimestampMs,
     /// What `hold` remembers.
-    pub(super) held: Option<Arc<HeldMemory>>,
+    pub(in crate::pipeline) held: Option<Arc<HeldMemory>>,
     /// Which series have a place.
-    pub(super) placed: Option<Arc<Placed>>,
+    pub(in crate::pipeline) placed: Option<Arc<Placed>>,
     /// The end of the last window with events of any device, ms since the epoch.
-    pub(super) last_events: Option<TimestampMs>,
+    pub(in crate::pipeline) last_events: Option<TimestampMs>,
 }
 
 /// A metric at its owner, frozen: cheap to make, and shared with what goes on.
 #[derive(Debug)]
-pub(super) struct OwnedSnapshot {
-    pub(super) forming: Forming,
+pub(in crate::pipeline) struct OwnedSnapshot {
+    pub(in crate::pipeline) forming: Forming,
     /// Panes that are not due.
-    pub(super) pending: Vec<(PaneKey, Vec<Piece>)>,
+    pub(in crate::pipeline) pending: Vec<(PaneKey, Vec<Piece>)>,
     /// What is not in memory of them.
-    pub(super) stored: Vec<Arc<Block>>,
+    pub(in crate::pipeline) stored: Vec<Arc<Block>>,
     /// The panes of sliding windows by their beginnings.
-    pub(super) sliding: Vec<(TimestampMs, Piece)>,
+    pub(in crate::pipeline) sliding: Vec<(TimestampMs, Piece)>,
     /// Sessions that have not ended.
-    pub(super) sessions: Option<Piece>,
+    pub(in crate::pipeline) sessions: Option<Piece>,
     /// Sessions that have ended, by the end of their gathering.
-    pub(super) gathered: Vec<(TimestampMs, Vec<Arc<Ended>>)>,
+    pub(in crate::pipeline) gathered: Vec<(TimestampMs, Vec<Arc<Ended>>)>,
 }
 
 impl OwnedSnapshot {
     /// The parts that it consists of; `from` says whose it is.
-    pub(super) fn parts(self, from: &str) -> Vec<SnapshotPart> {
+    pub(in crate::pipeline) fn parts(self, from: &str) -> Vec<SnapshotPart> {
         let mut parts = vec![SnapshotPart {
             part: format!("{from}/forming"),
             piece: None,
@@ -117,7 +117,10 @@ impl OwnedSnapshot {
 }
 
 /// The parts of some panes: of those that a worker has open, or an owner pending.
-pub(super) fn pane_parts(panes: Vec<(PaneKey, Vec<Piece>)>, from: &str) -> Vec<SnapshotPart> {
+pub(in crate::pipeline) fn pane_parts(
+    panes: Vec<(PaneKey, Vec<Piece>)>,
+    from: &str,
+) -> Vec<SnapshotPart> {
     let pieces = panes
         .into_iter()
         .flat_map(|(key, pieces)| pieces.into_iter().map(move |piece| (key, piece)));
@@ -134,7 +137,7 @@ impl SnapshotPart {
     ///
     /// # Errors
     /// It is not in memory, and cannot be read.
-    pub(super) fn encode(&self, texts: &Texts) -> Result<Vec<u8>, StoreError> {
+    pub(in crate::pipeline) fn encode(&self, texts: &Texts) -> Result<Vec<u8>, StoreError> {
         let mut symbols = SymbolWriter::new(texts);
         let mut out = Encoder::new();
         out.u8(VERSION);
@@ -168,7 +171,7 @@ impl SnapshotPart {
 }
 
 /// Groups of a pane as a part of a checkpoint.
-pub(super) fn encode_pane(key: PaneKey, groups: &Groups, texts: &Texts) -> Vec<u8> {
+pub(in crate::pipeline) fn encode_pane(key: PaneKey, groups: &Groups, texts: &Texts) -> Vec<u8> {
     let mut symbols = SymbolWriter::new(texts);
     let mut out = Encoder::new();
     out.u8(VERSION);
@@ -182,7 +185,7 @@ pub(super) fn encode_pane(key: PaneKey, groups: &Groups, texts: &Texts) -> Vec<u
 ///
 /// # Errors
 /// The bytes are no such groups.
-pub(super) fn decode_pane(
+pub(in crate::pipeline) fn decode_pane(
     bytes: &[u8],
     width: usize,
     kinds: &[AggregateKind],
@@ -254,18 +257,18 @@ fn unlike(what: &str, there: bool, from: &Decoder<'_>) -> Corrupt {
 
 /// What the parts of a metric's state look like.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(in crate::pipeline) struct Layout {
     /// How many symbols a key has.
-    pub(super) key_width: usize,
+    pub(in crate::pipeline) key_width: usize,
     /// The aggregates of each group.
-    pub(super) kinds: Vec<AggregateKind>,
+    pub(in crate::pipeline) kinds: Vec<AggregateKind>,
     /// What is kept beside groups.
-    pub(super) forming: Forming,
+    pub(in crate::pipeline) forming: Forming,
 }
 
 /// A part of a checkpoint that was read.
 #[derive(Debug)]
-pub(super) enum OwnedPart {
+pub(in crate::pipeline) enum OwnedPart {
     /// What decides the next samples beside the events.
     Forming(Forming),
     /// Groups of a pane that is not due.
@@ -280,17 +283,17 @@ pub(super) enum OwnedPart {
 
 /// What the head of a part tells to one who does not know the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PartHead {
+pub(in crate::pipeline) struct PartHead {
     /// The pane or the sessions that the part is of, where it has groups; other parts may be of the
     /// same.
-    pub(super) pane: Option<HeadPane>,
+    pub(in crate::pipeline) pane: Option<HeadPane>,
     /// How many groups it has.
-    pub(super) groups: u64,
+    pub(in crate::pipeline) groups: u64,
 }
 
 /// A pane, or sessions, which have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum HeadPane {
+pub(in crate::pipeline) enum HeadPane {
     /// One that is not due.
     Due(PaneKey),
     /// A pane of sliding windows that has been due, by its beginning, ms since the epoch.
@@ -305,7 +308,7 @@ impl PartHead {
     ///
     /// # Errors
     /// The bytes end before, or are of another version.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+    pub(in crate::pipeline) fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut from = Decoder::new(bytes);
         SymbolReader::skip(&mut from)?;
         let pane = match kind(&mut from)? {
@@ -344,7 +347,7 @@ impl OwnedPart {
     ///
     /// # Errors
     /// The bytes are no such part, one of another version, or one of a metric of another layout.
-    pub(super) fn decode(
+    pub(in crate::pipeline) fn decode(
         bytes: &[u8],
         layout: &Layout,
         interner: &mut Interner,

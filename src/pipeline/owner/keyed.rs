@@ -21,7 +21,7 @@ const PARTITIONS: usize = 64;
 
 /// Where groups go that memory is not to hold.
 #[derive(Debug, Clone)]
-pub(super) struct KeyedState {
+pub(in crate::pipeline) struct KeyedState {
     store: Arc<dyn Store>,
     limit: usize,
 }
@@ -29,12 +29,12 @@ pub(super) struct KeyedState {
 impl KeyedState {
     /// In a store that nobody else uses and that is empty, with so many groups of a metric in the memory
     /// of a worker, and of an owner.
-    pub(super) fn new(store: Arc<dyn Store>, limit: usize) -> Self {
+    pub(in crate::pipeline) fn new(store: Arc<dyn Store>, limit: usize) -> Self {
         Self { store, limit }
     }
 
     /// How many groups of a metric a worker holds in memory, and an owner.
-    pub(super) fn limit(&self) -> usize {
+    pub(in crate::pipeline) fn limit(&self) -> usize {
         self.limit
     }
 
@@ -42,7 +42,7 @@ impl KeyedState {
     ///
     /// # Errors
     /// The store does not take them.
-    pub(super) fn put(
+    pub(in crate::pipeline) fn put(
         &self,
         key: PaneKey,
         groups: &Groups,
@@ -75,11 +75,11 @@ fn partition_of(key: &[Symbol], interner: &Interner) -> usize {
 /// Groups of one pane and one partition in the store. They are removed with the last that knows of
 /// them: the window, or a checkpoint that is being written.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(in crate::pipeline) struct Block {
     /// Equal numbers are the same content, within one process.
-    pub(super) id: u64,
+    pub(in crate::pipeline) id: u64,
     /// How many bytes it has.
-    pub(super) bytes: usize,
+    pub(in crate::pipeline) bytes: usize,
     partition: usize,
     name: String,
     store: Arc<dyn Store>,
@@ -108,7 +108,7 @@ impl Block {
     ///
     /// # Errors
     /// The store does not give them back.
-    pub(super) fn read(&self) -> Result<Vec<u8>, StoreError> {
+    pub(in crate::pipeline) fn read(&self) -> Result<Vec<u8>, StoreError> {
         let bytes = self.store.get(&self.name)?;
         bytes.ok_or_else(|| self.damaged("it was written and is not there any more"))
     }
@@ -130,7 +130,7 @@ impl Drop for Block {
 
 /// A pane on disk, read one partition after the other.
 #[derive(Debug)]
-pub(super) struct StoredPane {
+pub(in crate::pipeline) struct StoredPane {
     blocks: BTreeMap<usize, Vec<Arc<Block>>>,
     width: usize,
     kinds: Vec<AggregateKind>,
@@ -140,7 +140,11 @@ pub(super) struct StoredPane {
 
 impl StoredPane {
     /// A pane that consists of these blocks. Keys have `width` symbols.
-    pub(super) fn new(blocks: Vec<Arc<Block>>, width: usize, kinds: Vec<AggregateKind>) -> Self {
+    pub(in crate::pipeline) fn new(
+        blocks: Vec<Arc<Block>>,
+        width: usize,
+        kinds: Vec<AggregateKind>,
+    ) -> Self {
         let mut by_partition: BTreeMap<usize, Vec<Arc<Block>>> = BTreeMap::new();
         for block in blocks {
             let partition = by_partition.entry(block.partition);
@@ -158,7 +162,10 @@ impl StoredPane {
     ///
     /// # Errors
     /// The store does not give them back.
-    pub(super) fn next(&mut self, interner: &mut Interner) -> Result<Option<Groups>, StoreError> {
+    pub(in crate::pipeline) fn next(
+        &mut self,
+        interner: &mut Interner,
+    ) -> Result<Option<Groups>, StoreError> {
         let Some((partition, blocks)) = self.blocks.range(self.next..).next() else {
             return Ok(None);
         };
@@ -177,12 +184,12 @@ impl StoredPane {
     }
 
     /// Begins with the first partition again.
-    pub(super) fn rewind(&mut self) {
+    pub(in crate::pipeline) fn rewind(&mut self) {
         self.next = 0;
     }
 
     /// Groups of the same kind, none yet.
-    pub(super) fn empty(&self) -> Groups {
+    pub(in crate::pipeline) fn empty(&self) -> Groups {
         Groups::new(self.width, &self.kinds)
     }
 }

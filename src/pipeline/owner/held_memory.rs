@@ -7,22 +7,22 @@ use crate::model::{
 
 /// The last rows of all keys, a slot each.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct HeldMemory {
+pub(in crate::pipeline) struct HeldMemory {
     /// How many labels a key has.
     labels: usize,
     /// The keys.
-    pub(super) keys: Vec<Symbol>,
+    pub(in crate::pipeline) keys: Vec<Symbol>,
     /// `labels` symbols a slot.
-    pub(super) label_symbols: Vec<Symbol>,
+    pub(in crate::pipeline) label_symbols: Vec<Symbol>,
     /// The named values, and the ends of the windows that they come from, ms since the epoch.
-    pub(super) values: Vec<(Column, Vec<TimestampMs>)>,
+    pub(in crate::pipeline) values: Vec<(Column, Vec<TimestampMs>)>,
     /// The end of the last window in which each key had an event, ms since the epoch.
-    pub(super) last: Vec<TimestampMs>,
+    pub(in crate::pipeline) last: Vec<TimestampMs>,
 }
 
 impl HeldMemory {
     /// No keys yet; their values have these types.
-    pub(super) fn new(labels: usize, types: impl Iterator<Item = DataType>) -> Self {
+    pub(in crate::pipeline) fn new(labels: usize, types: impl Iterator<Item = DataType>) -> Self {
         Self {
             labels,
             keys: Vec::new(),
@@ -35,7 +35,7 @@ impl HeldMemory {
     }
 
     /// Gives a key the next slot, without labels and values.
-    pub(super) fn add(&mut self, key: Symbol) {
+    pub(in crate::pipeline) fn add(&mut self, key: Symbol) {
         self.keys.push(key);
         self.label_symbols
             .extend(std::iter::repeat_n(Symbol::NULL, self.labels));
@@ -47,7 +47,7 @@ impl HeldMemory {
     }
 
     /// Some of the slots, copied.
-    pub(super) fn pick(&self, slots: &[usize]) -> Self {
+    pub(in crate::pipeline) fn pick(&self, slots: &[usize]) -> Self {
         let places: Vec<usize> = slots
             .iter()
             .flat_map(|slot| slot * self.labels..(slot + 1) * self.labels)
@@ -71,7 +71,7 @@ impl HeldMemory {
 
     /// Writes it: the keys, their labels, when each was last heard, and of each value its type, its
     /// column and from when it is.
-    pub(super) fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+    pub(in crate::pipeline) fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
         let mut write = |out: &mut Encoder, column: &[Symbol]| {
             out.u32s(column.iter().map(|symbol| symbols.number(*symbol)));
         };
@@ -103,7 +103,7 @@ impl HeldMemory {
     ///
     /// # Errors
     /// The bytes end before, or are of another memory.
-    pub(super) fn decode(
+    pub(in crate::pipeline) fn decode(
         from: &mut Decoder<'_>,
         symbols: &SymbolReader,
         like: &Self,

@@ -6,7 +6,12 @@ use crate::window::Groups;
 
 /// Makes the values NULL of all groups but the first `top.count`: by value, and between equal values
 /// by the texts of their labels.
-pub(super) fn keep_top(top: Top, values: &mut [f64], groups: &Groups, interner: &Interner) {
+pub(in crate::pipeline) fn keep_top(
+    top: Top,
+    values: &mut [f64],
+    groups: &Groups,
+    interner: &Interner,
+) {
     let mut slots: Vec<usize> = (0..values.len())
         .filter(|slot| values.get(*slot).is_some_and(|value| !value.is_nan()))
         .collect();

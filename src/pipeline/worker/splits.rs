@@ -10,7 +10,7 @@ use crate::source::{KeptPositions, Safe, SafePositions};
 
 /// The splits of one worker.
 #[derive(Debug)]
-pub(super) struct Splits {
+pub(in crate::pipeline) struct Splits {
     out_of_order_ms: i64,
     splits: BTreeMap<SplitId, Split>,
     /// What a checkpoint says of the splits of all workers. A split's state takes effect when it is
@@ -80,7 +80,7 @@ impl Split {
 }
 
 impl Splits {
-    pub(super) fn new(out_of_order_ms: i64) -> Self {
+    pub(in crate::pipeline) fn new(out_of_order_ms: i64) -> Self {
         Self {
             out_of_order_ms,
             splits: BTreeMap::new(),
@@ -90,19 +90,19 @@ impl Splits {
     }
 
     /// The same, where no position is safe that is behind that of the latest checkpoint.
-    pub(super) fn within(mut self, durable: Option<KeptPositions>) -> Self {
+    pub(in crate::pipeline) fn within(mut self, durable: Option<KeptPositions>) -> Self {
         self.durable = durable;
         self
     }
 
     /// From now on, splits that are assigned for the first time go on as a checkpoint says. All
     /// workers are given the same states: which of them a split is assigned to is not known before.
-    pub(super) fn restore(&mut self, states: Arc<SplitStates>) {
+    pub(in crate::pipeline) fn restore(&mut self, states: Arc<SplitStates>) {
         self.restored = states;
     }
 
     /// A split is read by this worker from now on.
-    pub(super) fn assign(&mut self, split: &model::Split) {
+    pub(in crate::pipeline) fn assign(&mut self, split: &model::Split) {
         let restored = self.restored.get(&split.name);
         let known = self.splits.entry(split.id).or_default();
         if let Some(restored) = restored
@@ -115,13 +115,13 @@ impl Splits {
     }
 
     /// The splits that were assigned so far as they are now, of processed records only.
-    pub(super) fn snapshot(&self) -> Vec<SplitState> {
+    pub(in crate::pipeline) fn snapshot(&self) -> Vec<SplitState> {
         self.splits.values().filter_map(Split::state).collect()
     }
 
     /// Records of a split begin at `first`. Gives the position before which they were processed in
     /// an earlier assignment and must not count again.
-    pub(super) fn begin(&mut self, split: SplitId, first: u64) -> Option<u64> {
+    pub(in crate::pipeline) fn begin(&mut self, split: SplitId, first: u64) -> Option<u64> {
         let split = self.splits.entry(split).or_default();
         if split.revoked && split.origin.is_some_and(|origin| first < origin) {
             // No commit of ours leads there: these are other records, of a topic made anew.
@@ -141,7 +141,7 @@ impl Splits {
     /// Takes note of a batch's times: fills in the split's watermark before each row, and gives the
     /// split's highest time so far. `marks`, where there are some, say instead of the times how far
     /// each row moves the watermark.
-    pub(super) fn observe(
+    pub(in crate::pipeline) fn observe(
         &mut self,
         batch: &mut Batch,
         marks: Option<&[TimestampMs]>,
@@ -162,7 +162,7 @@ impl Splits {
     }
 
     /// The watermark that a split has now, ms since the epoch.
-    pub(super) fn watermark(&self, split: SplitId) -> TimestampMs {
+    pub(in crate::pipeline) fn watermark(&self, split: SplitId) -> TimestampMs {
         let highest = self.splits.get(&split).and_then(|split| split.highest);
         highest.map_or(TimestampMs::MIN, |highest| {
             highest.saturating_sub(self.out_of_order_ms)
@@ -170,7 +170,7 @@ impl Splits {
     }
 
     /// The highest watermark of all splits, ms since the epoch.
-    pub(super) fn furthest_watermark(&self) -> TimestampMs {
+    pub(in crate::pipeline) fn furthest_watermark(&self) -> TimestampMs {
         let highest = self.splits.values().filter_map(|split| split.highest).max();
         highest.map_or(TimestampMs::MIN, |highest| {
             highest.saturating_sub(self.out_of_order_ms)
@@ -179,7 +179,7 @@ impl Splits {
 
     /// A batch of positions `first..next` was processed; its latest window ends at `end`, where it
     /// had events. `highest` is what [`observe`](Self::observe) gave for it.
-    pub(super) fn processed(
+    pub(in crate::pipeline) fn processed(
         &mut self,
         split: SplitId,
         first: u64,
@@ -199,7 +199,7 @@ impl Splits {
 
     /// An earlier run has written all windows up to `until` with a split's events. That run's state is
     /// not this one's: where there is a checkpoint, it knows better.
-    pub(super) fn set_written(&mut self, split: SplitId, until: TimestampMs) {
+    pub(in crate::pipeline) fn set_written(&mut self, split: SplitId, until: TimestampMs) {
         let split = self.splits.entry(split).or_default();
         if !split.is_restored {
             split.written = Some(until);
@@ -207,14 +207,14 @@ impl Splits {
     }
 
     /// Up to when windows were written with a split's events by an earlier run.
-    pub(super) fn written(&self, split: SplitId) -> TimestampMs {
+    pub(in crate::pipeline) fn written(&self, split: SplitId) -> TimestampMs {
         let written = self.splits.get(&split).and_then(|split| split.written);
         written.unwrap_or(TimestampMs::MIN)
     }
 
     /// Says from where each split must be read again, where all windows that end at or before
     /// `acknowledged` are written.
-    pub(super) fn report(&mut self, acknowledged: TimestampMs, safe: &SafePositions) {
+    pub(in crate::pipeline) fn report(&mut self, acknowledged: TimestampMs, safe: &SafePositions) {
         let mut positions: Vec<_> = self.safe_positions(acknowledged).collect();
         if let Some(durable) = &self.durable {
             // Where no checkpoint is left, nothing may be missing of what the latest one has.
@@ -256,7 +256,7 @@ impl Splits {
     }
 
     /// A split belongs to somebody else.
-    pub(super) fn revoke(&mut self, split: SplitId) {
+    pub(in crate::pipeline) fn revoke(&mut self, split: SplitId) {
         if let Some(split) = self.splits.get_mut(&split) {
             split.revoked = true;
             split.is_restored = false;
@@ -267,8 +267,8 @@ impl Splits {
 
 #[cfg(test)]
 mod tests {
-    use super::super::split_state::all_of;
     use super::*;
+    use crate::pipeline::worker::split_state::all_of;
 
     const A: SplitId = SplitId(3);
 

@@ -19,7 +19,7 @@ use super::splits::Splits;
 
 /// The stages before windows, of one worker.
 #[derive(Debug)]
-pub(super) struct Preparation {
+pub(in crate::pipeline) struct Preparation {
     decoder: Decoder,
     lookups: Vec<EventLookup>,
     derived: Vec<Derived>,
@@ -29,23 +29,23 @@ pub(super) struct Preparation {
 
 /// A batch for the windows, or on its way there.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) batch: Batch,
+pub(in crate::pipeline) struct Prepared {
+    pub(in crate::pipeline) batch: Batch,
     /// How many events there were before any was dropped.
-    pub(super) decoded: usize,
+    pub(in crate::pipeline) decoded: usize,
     /// Whether there were events of which none may move a watermark.
-    pub(super) all_doubted: bool,
+    pub(in crate::pipeline) all_doubted: bool,
     /// What is held of its devices' clocks.
     judged: Option<Judged>,
     /// The split's highest event time so far.
-    pub(super) highest: Option<TimestampMs>,
+    pub(in crate::pipeline) highest: Option<TimestampMs>,
     /// The watermark of the split behind the batch.
-    pub(super) watermark: TimestampMs,
+    pub(in crate::pipeline) watermark: TimestampMs,
     /// The first position that was not processed in an earlier assignment of the split, and the last
     /// one, where there are records.
-    pub(super) positions: Option<(u64, u64)>,
+    pub(in crate::pipeline) positions: Option<(u64, u64)>,
     /// What dead letters are made of, where there are any.
-    pub(super) undelivered: Option<Undelivered>,
+    pub(in crate::pipeline) undelivered: Option<Undelivered>,
     /// The number of the lookup that is next.
     next: usize,
     /// What it waits for in that lookup.
@@ -54,16 +54,16 @@ pub(super) struct Prepared {
 
 /// The records of a batch, which dead letters quote.
 #[derive(Debug)]
-pub(super) struct Undelivered {
-    pub(super) records: RecordBatch,
+pub(in crate::pipeline) struct Undelivered {
+    pub(in crate::pipeline) records: RecordBatch,
     /// Those that gave no event.
-    pub(super) rejected: Vec<Rejected>,
+    pub(in crate::pipeline) rejected: Vec<Rejected>,
     /// Records before this position were processed in an earlier assignment of the split.
-    pub(super) processed_before: Option<u64>,
+    pub(in crate::pipeline) processed_before: Option<u64>,
 }
 
 impl Preparation {
-    pub(super) fn build(
+    pub(in crate::pipeline) fn build(
         pipeline: &Pipeline,
         lookups: Vec<EventLookup>,
         metrics: DecodeMetrics,
@@ -97,7 +97,7 @@ impl Preparation {
     }
 
     /// Decodes a batch. Events that a lookup drops have moved the watermark: they were seen.
-    pub(super) fn begin(
+    pub(in crate::pipeline) fn begin(
         &mut self,
         records: RecordBatch,
         splits: &mut Splits,
@@ -145,7 +145,11 @@ impl Preparation {
 
     /// Makes the columns that are missing. Gives whether all are there, and is to be called again
     /// until then: the batch waits for answers, and the worker is woken when they have come.
-    pub(super) fn go_on(&mut self, prepared: &mut Prepared, interner: &mut Interner) -> bool {
+    pub(in crate::pipeline) fn go_on(
+        &mut self,
+        prepared: &mut Prepared,
+        interner: &mut Interner,
+    ) -> bool {
         while let Some(lookup) = self.lookups.get_mut(prepared.next) {
             let batch = &mut prepared.batch;
             match lookup.look_up(batch, prepared.waiting.take(), interner) {
@@ -176,7 +180,7 @@ impl Preparation {
 
     /// Drops the events of wrong clocks where that is wanted, and gives them. To be called with the
     /// batches of a split in their order, once all columns are there.
-    pub(super) fn settle(&mut self, prepared: &mut Prepared) -> Vec<Quarantined> {
+    pub(in crate::pipeline) fn settle(&mut self, prepared: &mut Prepared) -> Vec<Quarantined> {
         match (&mut self.clocks, prepared.judged.take()) {
             (Some(clocks), Some(judged)) => clocks.settle(&judged, &mut prepared.batch),
             _ => Vec::new(),
@@ -186,21 +190,21 @@ impl Preparation {
 
 impl Preparation {
     /// From now on, splits that are assigned for the first time go on as a checkpoint says.
-    pub(super) fn restore(&mut self, clocks: Arc<ClockStates>) {
+    pub(in crate::pipeline) fn restore(&mut self, clocks: Arc<ClockStates>) {
         if let Some(stage) = &mut self.clocks {
             stage.restore(clocks);
         }
     }
 
     /// A split is read by this worker from now on.
-    pub(super) fn assign(&mut self, split: &Split, interner: &mut Interner) {
+    pub(in crate::pipeline) fn assign(&mut self, split: &Split, interner: &mut Interner) {
         if let Some(clocks) = &mut self.clocks {
             clocks.assign(split, interner);
         }
     }
 
     /// What is known of the devices of each split, as of settled batches.
-    pub(super) fn freeze(&self) -> Vec<ClockSnapshot> {
+    pub(in crate::pipeline) fn freeze(&self) -> Vec<ClockSnapshot> {
         self.clocks
             .as_ref()
             .map(ClockStage::freeze)
@@ -208,14 +212,14 @@ impl Preparation {
     }
 
     /// A split belongs to somebody else.
-    pub(super) fn revoke(&mut self, split: SplitId) {
+    pub(in crate::pipeline) fn revoke(&mut self, split: SplitId) {
         if let Some(clocks) = &mut self.clocks {
             clocks.revoke(split);
         }
     }
 
     /// Brings gauges up to date.
-    pub(super) fn report(&mut self, interner: &Interner) {
+    pub(in crate::pipeline) fn report(&mut self, interner: &Interner) {
         if let Some(clocks) = &mut self.clocks {
             clocks.report(interner);
         }

@@ -14,49 +14,49 @@ const VERSION: u8 = 1;
 const UNWRITTEN_BYTES: usize = 16;
 
 /// The splits of a checkpoint by their names.
-pub(super) type SplitStates = BTreeMap<Arc<str>, SplitState>;
+pub(in crate::pipeline) type SplitStates = BTreeMap<Arc<str>, SplitState>;
 
 /// What is known of a split between two of its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SplitState {
+pub(in crate::pipeline) struct SplitState {
     /// Its name.
-    pub(super) name: Arc<str>,
+    pub(in crate::pipeline) name: Arc<str>,
     /// Whether it is somebody else's.
-    pub(super) revoked: bool,
+    pub(in crate::pipeline) revoked: bool,
     /// Records before this position were processed in an earlier assignment.
-    pub(super) processed_before: Option<u64>,
+    pub(in crate::pipeline) processed_before: Option<u64>,
     /// The first position of all.
-    pub(super) origin: Option<u64>,
+    pub(in crate::pipeline) origin: Option<u64>,
     /// The position after the last record that was processed.
-    pub(super) next: Option<u64>,
+    pub(in crate::pipeline) next: Option<u64>,
     /// The highest event time before that position, ms since the epoch.
-    pub(super) highest: Option<TimestampMs>,
+    pub(in crate::pipeline) highest: Option<TimestampMs>,
     /// Windows that end at or before this were written with the split's events by a run that has left
     /// no checkpoint.
-    pub(super) written: Option<TimestampMs>,
+    pub(in crate::pipeline) written: Option<TimestampMs>,
     /// Batches whose windows are not all written, oldest first.
-    pub(super) unwritten: Vec<Unwritten>,
+    pub(in crate::pipeline) unwritten: Vec<Unwritten>,
 }
 
 /// A batch whose windows are not all written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unwritten {
+pub(in crate::pipeline) struct Unwritten {
     /// Its first position.
-    pub(super) first: u64,
+    pub(in crate::pipeline) first: u64,
     /// The latest end of its windows.
-    pub(super) end: TimestampMs,
+    pub(in crate::pipeline) end: TimestampMs,
 }
 
 impl SplitState {
     /// From where the split is to be read on: also where it was somebody else's for a while, because the
     /// windows of the checkpoint have its events up to there and no others. Nothing where no record was
     /// processed.
-    pub(super) fn position(&self) -> Option<u64> {
+    pub(in crate::pipeline) fn position(&self) -> Option<u64> {
         self.next
     }
 
     /// Writes it.
-    pub(super) fn encode(&self, out: &mut Encoder) {
+    pub(in crate::pipeline) fn encode(&self, out: &mut Encoder) {
         out.text(&self.name);
         out.bool(self.revoked);
         out.option(self.processed_before, Encoder::u64);
@@ -75,7 +75,7 @@ impl SplitState {
     ///
     /// # Errors
     /// The bytes end before, or are no such state.
-    pub(super) fn decode(from: &mut Decoder<'_>) -> Result<Self, Corrupt> {
+    pub(in crate::pipeline) fn decode(from: &mut Decoder<'_>) -> Result<Self, Corrupt> {
         let name = from.text()?.into();
         let revoked = from.bool()?;
         let processed_before = from.option(Decoder::u64)?;
@@ -105,7 +105,7 @@ impl SplitState {
 
 /// All splits of a checkpoint: those that workers have, and those of the checkpoint before that were
 /// not assigned since.
-pub(super) fn all_of(
+pub(in crate::pipeline) fn all_of(
     workers: impl IntoIterator<Item = Vec<SplitState>>,
     restored: &SplitStates,
 ) -> SplitStates {
@@ -117,7 +117,7 @@ pub(super) fn all_of(
 }
 
 /// The part of a checkpoint that holds the splits.
-pub(super) fn encode_splits(splits: &SplitStates) -> Vec<u8> {
+pub(in crate::pipeline) fn encode_splits(splits: &SplitStates) -> Vec<u8> {
     let mut out = Encoder::new();
     out.u8(VERSION);
     out.count(splits.len());
@@ -131,7 +131,7 @@ pub(super) fn encode_splits(splits: &SplitStates) -> Vec<u8> {
 ///
 /// # Errors
 /// The bytes are no such part, or one of another version.
-pub(super) fn decode_splits(bytes: &[u8]) -> Result<SplitStates, Corrupt> {
+pub(in crate::pipeline) fn decode_splits(bytes: &[u8]) -> Result<SplitStates, Corrupt> {
     let mut from = Decoder::new(bytes);
     let version = from.u8()?;
     if version != VERSION {

@@ -16,16 +16,16 @@ const OTHER: &str = "other";
 
 /// How a clock is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
+pub(in crate::pipeline) enum State {
     Ahead,
     Behind,
 }
 
 impl State {
-    pub(super) const ALL: [Self; 2] = [Self::Ahead, Self::Behind];
+    pub(in crate::pipeline) const ALL: [Self; 2] = [Self::Ahead, Self::Behind];
 
     /// How a clock is wrong, where it is.
-    pub(super) fn of(state: ClockState) -> Option<Self> {
+    pub(in crate::pipeline) fn of(state: ClockState) -> Option<Self> {
         match state {
             ClockState::Right => None,
             ClockState::Ahead => Some(Self::Ahead),
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// Why an event was dropped.
-    pub(super) fn reason(self) -> &'static str {
+    pub(in crate::pipeline) fn reason(self) -> &'static str {
         match self {
             Self::Ahead => "clock_ahead",
             Self::Behind => "clock_behind",
@@ -51,20 +51,20 @@ impl State {
 
 /// What one worker adds to the gauges.
 #[derive(Debug, Default)]
-pub(super) struct ClockShare {
+pub(in crate::pipeline) struct ClockShare {
     /// Devices by state and labels.
-    pub(super) devices: BTreeMap<(State, Vec<String>), u64>,
+    pub(in crate::pipeline) devices: BTreeMap<(State, Vec<String>), u64>,
     /// Devices by their estimated skew.
-    pub(super) skews: SkewCounts,
+    pub(in crate::pipeline) skews: SkewCounts,
 }
 
 /// The metrics of a pipeline's clocks.
 #[derive(Debug, Clone)]
-pub(super) struct ClockMetrics {
+pub(in crate::pipeline) struct ClockMetrics {
     events: IntCounterVec,
     dropped: IntCounterVec,
     /// Events ahead of the other devices', where nothing is known of when they were received.
-    pub(super) ahead_of_others: IntCounter,
+    pub(in crate::pipeline) ahead_of_others: IntCounter,
     devices: IntGaugeVec,
     skews: IntGaugeVec,
     shown: Arc<Mutex<Shown>>,
@@ -78,7 +78,7 @@ struct Shown {
 
 impl ClockMetrics {
     /// The metrics in a registry; devices are counted by these labels besides their state.
-    pub(super) fn new(registry: &Registry, by: &[&str]) -> Self {
+    pub(in crate::pipeline) fn new(registry: &Registry, by: &[&str]) -> Self {
         let labels: Vec<_> = std::iter::once("state").chain(by.iter().copied()).collect();
         let events = registry.counters(
             "weir_clock_skewed_events_total",
@@ -116,16 +116,16 @@ impl ClockMetrics {
         metrics
     }
 
-    pub(super) fn skewed(&self, state: State) -> IntCounter {
+    pub(in crate::pipeline) fn skewed(&self, state: State) -> IntCounter {
         self.events.with_label_values(&[state.name()])
     }
 
-    pub(super) fn dropped(&self, state: State) -> IntCounter {
+    pub(in crate::pipeline) fn dropped(&self, state: State) -> IntCounter {
         self.dropped.with_label_values(&[state.reason()])
     }
 
     /// Takes a worker's share in place of its last one.
-    pub(super) fn publish(&self, worker: usize, share: ClockShare) {
+    pub(in crate::pipeline) fn publish(&self, worker: usize, share: ClockShare) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.shares.insert(worker, share);
         let mut skews = SkewCounts::default();

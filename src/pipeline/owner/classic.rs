@@ -13,7 +13,7 @@ const BOUND_LABEL: &str = "le";
 
 /// `<metric>_bucket` with the label `le` for each bound, `<metric>_sum` and `<metric>_count`.
 #[derive(Debug)]
-pub(super) struct ClassicSeries {
+pub(in crate::pipeline) struct ClassicSeries {
     bounds: Vec<String>,
     bucket: SeriesCache,
     sum: SeriesCache,
@@ -21,7 +21,7 @@ pub(super) struct ClassicSeries {
 }
 
 impl ClassicSeries {
-    pub(super) fn new(metric: &str, labels: &[Arc<str>], bounds: &[f64]) -> Self {
+    pub(in crate::pipeline) fn new(metric: &str, labels: &[Arc<str>], bounds: &[f64]) -> Self {
         let series = |suffix: &str, labels: Vec<Arc<str>>| {
             SeriesCache::new(format!("{metric}_{suffix}").into(), labels)
         };
@@ -36,14 +36,14 @@ impl ClassicSeries {
     }
 
     /// To be called before each window.
-    pub(super) fn next_window(&mut self) {
+    pub(in crate::pipeline) fn next_window(&mut self) {
         self.bucket.next_window();
         self.sum.next_window();
         self.count.next_window();
     }
 
     /// Appends the samples of a group.
-    pub(super) fn push(
+    pub(in crate::pipeline) fn push(
         &mut self,
         end: TimestampMs,
         key: &[Symbol],

@@ -13,11 +13,11 @@ use crate::window::aggregate::Output;
 
 /// Makes the samples of a metric's groups.
 #[derive(Debug)]
-pub(super) struct Emitter {
-    pub(super) series: SeriesCache,
+pub(in crate::pipeline) struct Emitter {
+    pub(in crate::pipeline) series: SeriesCache,
     form: Form,
     /// Where only some groups have samples.
-    pub(super) top: Option<Top>,
+    pub(in crate::pipeline) top: Option<Top>,
 }
 
 /// What a sample is.
@@ -29,7 +29,7 @@ enum Form {
 }
 
 impl Emitter {
-    pub(super) fn new(metric: &Metric, labels: Vec<Arc<str>>) -> Self {
+    pub(in crate::pipeline) fn new(metric: &Metric, labels: Vec<Arc<str>>) -> Self {
         let form = match &metric.output {
             Output::Number => Form::Number,
             Output::Histogram => Form::Histogram,
@@ -46,7 +46,7 @@ impl Emitter {
     }
 
     /// To be called before each window.
-    pub(super) fn next_window(&mut self) {
+    pub(in crate::pipeline) fn next_window(&mut self) {
         self.series.next_window();
         if let Form::Buckets(series) = &mut self.form {
             series.next_window();
@@ -54,7 +54,7 @@ impl Emitter {
     }
 
     /// Appends the samples of groups: none where the value is NULL.
-    pub(super) fn emit(
+    pub(in crate::pipeline) fn emit(
         &mut self,
         part: &Part,
         mut values: Vec<f64>,

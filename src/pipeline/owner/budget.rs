@@ -8,12 +8,12 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
 use super::keyed::StoredPane;
-use super::metrics::BudgetMetrics;
 use super::placed::Placed;
 use crate::config::Metric;
 use crate::model::{
     Column, Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs,
 };
+use crate::pipeline::metrics::BudgetMetrics;
 use crate::state::StoreError;
 use crate::telemetry::LogLimit;
 use crate::window::Groups;
@@ -33,7 +33,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Places go to series in order of the windows in which they first appear, and within a window in
 /// the order of their labels: so they depend on the data alone.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(in crate::pipeline) struct Budget {
     metric: String,
     labels: Vec<String>,
     limit: usize,
@@ -47,7 +47,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// All places free; nothing where the metric has no budget.
-    pub(super) fn new(metric: &Metric, metrics: BudgetMetrics) -> Option<Self> {
+    pub(in crate::pipeline) fn new(metric: &Metric, metrics: BudgetMetrics) -> Option<Self> {
         Some(Self {
             metric: metric.name.to_string(),
             labels: metric.by.iter().map(|(name, _)| name.to_string()).collect(),
@@ -60,7 +60,7 @@ impl Budget {
     }
 
     /// Which series have a place now.
-    pub(super) fn freeze(&self) -> Arc<Placed> {
+    pub(in crate::pipeline) fn freeze(&self) -> Arc<Placed> {
         self.placed.clone()
     }
 
@@ -68,7 +68,7 @@ impl Budget {
     ///
     /// # Errors
     /// A series has two places.
-    pub(super) fn restore(&mut self, placed: Arc<Placed>) -> Result<(), Corrupt> {
+    pub(in crate::pipeline) fn restore(&mut self, placed: Arc<Placed>) -> Result<(), Corrupt> {
         if placed.len() == 0 {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Budget {
     }
 
     /// The groups of a window, those beyond the budget merged into one.
-    pub(super) fn fold(
+    pub(in crate::pipeline) fn fold(
         &mut self,
         end: TimestampMs,
         groups: Groups,
@@ -104,7 +104,7 @@ impl Budget {
     ///
     /// # Errors
     /// The groups cannot be read.
-    pub(super) fn fold_stored(
+    pub(in crate::pipeline) fn fold_stored(
         &mut self,
         end: TimestampMs,
         pane: &mut StoredPane,
@@ -128,7 +128,7 @@ impl Budget {
 
     /// Gives the rows of groups beyond the budget the labels of the group of the rest. The first
     /// columns are the labels.
-    pub(super) fn relabel(
+    pub(in crate::pipeline) fn relabel(
         &mut self,
         end: TimestampMs,
         columns: &mut [Column],

@@ -4,87 +4,30 @@ use std::borrow::Cow;
 
 use prometheus::IntCounter;
 
-use super::metrics::MetricCounters;
 use crate::config::{Completeness, Metric, Shape};
-use crate::expr::{AggregateCall, AggregateExpression, Program};
+use crate::expr::{AggregateExpression, Program};
 use crate::model::{
-    Batch, Column, DataType, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs,
-    Trilean,
+    Batch, Column, HoldsSymbols, Interner, LiveSymbols, Renumbering, Symbol, TimestampMs, Trilean,
 };
-use crate::window::aggregate::{AggregateKind, Function, Origin};
-use crate::window::{Argument, Groups, LateRow, PaneKey, Piece, Rows, WindowKind, WindowStore};
-
-/// The aggregates that a metric keeps while its windows are open: those that its expressions name,
-/// in their order, and then the times of the first and last event where these are needed.
-pub(super) fn kinds_of(metric: &Metric) -> Vec<AggregateKind> {
-    let mut kinds = named_kinds(&metric.shape);
-    kinds.extend(times_of(metric).iter().map(|function| AggregateKind {
-        function: function.clone(),
-        argument: Some(DataType::Number),
-    }));
-    kinds
-}
-
-/// Which ends of the events' times a metric needs.
-fn times_of(metric: &Metric) -> &'static [Function] {
-    let is_session = matches!(metric.windows.kind(), WindowKind::Session { .. });
-    match &metric.shape {
-        _ if is_session => &[Function::Min, Function::Max],
-        Shape::Per { hold: Some(_), .. } => &[Function::Max],
-        _ => &[],
-    }
-}
-
-fn named_kinds(shape: &Shape) -> Vec<AggregateKind> {
-    match shape {
-        Shape::Aggregate { value } => value.calls.iter().map(kind_of).collect(),
-        Shape::Per { values, .. } => values
-            .iter()
-            .flat_map(|value| &value.calls)
-            .map(kind_of)
-            .collect(),
-        Shape::Completeness(_) => {
-            let devices = AggregateKind {
-                function: Function::CountDistinct,
-                argument: Some(DataType::Text),
-            };
-            vec![devices.clone(), devices]
-        }
-        Shape::Raw { value } => {
-            let argument = Some(value.data_type());
-            vec![AggregateKind {
-                function: Function::Collect,
-                argument,
-            }]
-        }
-    }
-}
-
-/// The aggregate of a call that was checked when the pipeline was loaded.
-pub(super) fn kind_of(call: &AggregateCall) -> AggregateKind {
-    let (arguments, star) = (&call.arguments, call.arguments.is_empty());
-    AggregateKind::of_call(&call.function, call.distinct, star, arguments).unwrap_or(
-        AggregateKind {
-            function: Function::Count,
-            argument: None,
-        },
-    )
-}
+use crate::pipeline::kinds::{kinds_of, times_of};
+use crate::pipeline::metrics::MetricCounters;
+use crate::window::aggregate::Origin;
+use crate::window::{Argument, Groups, LateRow, PaneKey, Piece, Rows, WindowStore};
 
 /// Where a batch stands in time, ms since the epoch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BatchProgress {
+pub(in crate::pipeline) struct BatchProgress {
     /// The earliest and the latest event.
-    pub(super) span: (TimestampMs, TimestampMs),
+    pub(in crate::pipeline) span: (TimestampMs, TimestampMs),
     /// The watermark of its split behind it.
-    pub(super) last_watermark: TimestampMs,
+    pub(in crate::pipeline) last_watermark: TimestampMs,
     /// Windows up to this were written with the split's events by an earlier run.
-    pub(super) written: TimestampMs,
+    pub(in crate::pipeline) written: TimestampMs,
 }
 
 /// One metric on one worker.
 #[derive(Debug)]
-pub(super) struct MetricStage {
+pub(in crate::pipeline) struct MetricStage {
     filter: Option<Program>,
     /// The columns of the key: the labels, then the key of `per`.
     key_columns: Vec<usize>,
@@ -114,7 +57,7 @@ enum AggregateInput {
 }
 
 impl MetricStage {
-    pub(super) fn new(metric: &Metric, counters: &MetricCounters) -> Self {
+    pub(in crate::pipeline) fn new(metric: &Metric, counters: &MetricCounters) -> Self {
         let mut key_columns: Vec<_> = metric.by.iter().map(|(_, column)| *column).collect();
         let mut inputs = match &metric.shape {
             Shape::Aggregate { value } => inputs_of(std::slice::from_ref(value)),
@@ -158,7 +101,7 @@ impl MetricStage {
     }
 
     /// Takes in a batch. Gives the rows that were late where they are to be diverted.
-    pub(super) fn ingest(
+    pub(in crate::pipeline) fn ingest(
         &mut self,
         batch: &Batch,
         progress: &BatchProgress,
@@ -250,18 +193,18 @@ impl MetricStage {
     }
 
     /// From now on, [`ingest`](Self::ingest) gives the late rows.
-    pub(super) fn divert_late(&mut self) {
+    pub(in crate::pipeline) fn divert_late(&mut self) {
         self.store.keep_late_rows();
     }
 
     /// Takes out what windows that close at the watermark need.
-    pub(super) fn close(&mut self, watermark: TimestampMs) -> Vec<(PaneKey, Groups)> {
+    pub(in crate::pipeline) fn close(&mut self, watermark: TimestampMs) -> Vec<(PaneKey, Groups)> {
         self.store.close(watermark)
     }
 
     /// Takes out all panes, where they have more than `limit` groups: memory is not to hold more here,
     /// and the owners can merge what comes of them later.
-    pub(super) fn hand_over_beyond(&mut self, limit: usize) -> Vec<(PaneKey, Groups)> {
+    pub(in crate::pipeline) fn hand_over_beyond(&mut self, limit: usize) -> Vec<(PaneKey, Groups)> {
         if self.store.open_groups() <= limit {
             return Vec::new();
         }
@@ -269,25 +212,29 @@ impl MetricStage {
     }
 
     /// The open panes as they are now, without copying them.
-    pub(super) fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {
+    pub(in crate::pipeline) fn freeze(&mut self) -> Vec<(PaneKey, Vec<Piece>)> {
         self.store.freeze()
     }
 
     /// Merges what earlier calls of [`freeze`](Self::freeze) have divided, where nobody holds it any
     /// more.
-    pub(super) fn merge_pieces(&mut self) {
+    pub(in crate::pipeline) fn merge_pieces(&mut self) {
         self.store.merge_pieces();
     }
 
     /// Begins anew behind the watermark up to which an earlier run has handed on its panes; what it had
     /// open is its owners' now.
-    pub(super) fn restore(&mut self, closed: TimestampMs) {
+    pub(in crate::pipeline) fn restore(&mut self, closed: TimestampMs) {
         self.store.restore(closed);
     }
 
     /// The end of the last window that a batch counts for whose latest event is at `latest` and behind
     /// which the watermark of its split is `watermark`.
-    pub(super) fn last_end(&self, latest: TimestampMs, watermark: TimestampMs) -> TimestampMs {
+    pub(in crate::pipeline) fn last_end(
+        &self,
+        latest: TimestampMs,
+        watermark: TimestampMs,
+    ) -> TimestampMs {
         // Late devices are counted when they come.
         let came = match self.counts_late_devices {
             true => latest.max(watermark),
@@ -297,7 +244,7 @@ impl MetricStage {
     }
 
     /// The open windows.
-    pub(super) fn store(&self) -> &WindowStore {
+    pub(in crate::pipeline) fn store(&self) -> &WindowStore {
         &self.store
     }
 }

@@ -11,7 +11,7 @@ use crate::window::{Groups, PaneKey, Piece};
 /// What came of a pane so far. What a checkpoint has seen does not change any more, and what comes
 /// behind it is apart, so that nothing is copied and nothing saved twice.
 #[derive(Debug, Default)]
-pub(super) struct Pane {
+pub(in crate::pipeline) struct Pane {
     frozen: Vec<Piece>,
     live: Option<Groups>,
     /// What is not in memory.
@@ -21,7 +21,7 @@ pub(super) struct Pane {
 impl Pane {
     /// Takes in groups, whose symbols are to be translated where they are another worker's. Keys have
     /// `width` symbols.
-    pub(super) fn merge(
+    pub(in crate::pipeline) fn merge(
         &mut self,
         groups: Groups,
         symbols: &SymbolMap<'_>,
@@ -43,7 +43,7 @@ impl Pane {
     ///
     /// # Errors
     /// The store does not take it.
-    pub(super) fn store(
+    pub(in crate::pipeline) fn store(
         &mut self,
         key: PaneKey,
         keyed: &KeyedState,
@@ -57,12 +57,12 @@ impl Pane {
     }
 
     /// What of it is in the store.
-    pub(super) fn stored(&self) -> &[Arc<Block>] {
+    pub(in crate::pipeline) fn stored(&self) -> &[Arc<Block>] {
         &self.stored
     }
 
     /// All that is in memory as it is now.
-    pub(super) fn freeze(&mut self) -> Vec<Piece> {
+    pub(in crate::pipeline) fn freeze(&mut self) -> Vec<Piece> {
         if let Some(live) = self.live.take().filter(|live| !live.is_empty()) {
             self.frozen.push(Piece::new(live));
         }
@@ -70,22 +70,22 @@ impl Pane {
     }
 
     /// All that is in memory as one; nothing where there are no groups.
-    pub(super) fn into_groups(self) -> Option<Groups> {
+    pub(in crate::pipeline) fn into_groups(self) -> Option<Groups> {
         merged(self.frozen, self.live)
     }
 
     /// How many groups are in memory, where those of several pieces count several times.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::pipeline) fn len(&self) -> usize {
         self.all().map(Groups::len).sum()
     }
 
     /// How many bytes it takes in the store.
-    pub(super) fn stored_bytes(&self) -> usize {
+    pub(in crate::pipeline) fn stored_bytes(&self) -> usize {
         self.stored.iter().map(|block| block.bytes).sum()
     }
 
     /// How many bytes it takes in memory, about.
-    pub(super) fn byte_len(&self) -> usize {
+    pub(in crate::pipeline) fn byte_len(&self) -> usize {
         self.all().map(Groups::byte_len).sum()
     }
 

@@ -17,7 +17,7 @@ const MAX_BATCHES: usize = 8;
 
 /// Something about a split that waits.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(in crate::pipeline) enum Item {
     /// A batch that is decoded; it waits for answers, or for the batch before it.
     Batch {
         prepared: Box<Prepared>,
@@ -32,62 +32,62 @@ pub(super) enum Item {
 
 impl Item {
     /// Whether it is a batch, decoded or not.
-    pub(super) fn is_batch(&self) -> bool {
+    pub(in crate::pipeline) fn is_batch(&self) -> bool {
         !matches!(self, Self::Event(_))
     }
 }
 
 /// What waits on a worker, by split and in order. A split without anything is not here.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(in crate::pipeline) struct Pending {
     lanes: BTreeMap<SplitId, VecDeque<Item>>,
 }
 
 impl Pending {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::pipeline) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
 
     /// Whether something of a split waits.
-    pub(super) fn holds(&self, split: SplitId) -> bool {
+    pub(in crate::pipeline) fn holds(&self, split: SplitId) -> bool {
         self.lanes.contains_key(&split)
     }
 
     /// Whether a batch that comes next may be decoded: nothing but decoded batches is before it.
-    pub(super) fn may_begin(&self, split: SplitId) -> bool {
+    pub(in crate::pipeline) fn may_begin(&self, split: SplitId) -> bool {
         let lane = self.lanes.get(&split);
         lane.is_none_or(|lane| lane.iter().all(|item| matches!(item, Item::Batch { .. })))
     }
 
     /// Whether so much waits that nothing more is to be taken.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::pipeline) fn is_full(&self) -> bool {
         let items = self.lanes.values().flatten();
         items.filter(|item| item.is_batch()).count() >= MAX_BATCHES
     }
 
-    pub(super) fn push(&mut self, split: SplitId, item: Item) {
+    pub(in crate::pipeline) fn push(&mut self, split: SplitId, item: Item) {
         self.lanes.entry(split).or_default().push_back(item);
     }
 
     /// The splits of which something waits.
-    pub(super) fn splits(&self) -> Vec<SplitId> {
+    pub(in crate::pipeline) fn splits(&self) -> Vec<SplitId> {
         self.lanes.keys().copied().collect()
     }
 
     /// Takes out what waits of a split.
-    pub(super) fn take(&mut self, split: SplitId) -> VecDeque<Item> {
+    pub(in crate::pipeline) fn take(&mut self, split: SplitId) -> VecDeque<Item> {
         self.lanes.remove(&split).unwrap_or_default()
     }
 
     /// Puts back what still waits of a split, before anything new.
-    pub(super) fn put_back(&mut self, split: SplitId, lane: VecDeque<Item>) {
+    pub(in crate::pipeline) fn put_back(&mut self, split: SplitId, lane: VecDeque<Item>) {
         if !lane.is_empty() {
             self.lanes.insert(split, lane);
         }
     }
 
     /// Lets go of everything, which will be read again.
-    pub(super) fn drop_all(&mut self) {
+    pub(in crate::pipeline) fn drop_all(&mut self) {
         self.lanes.clear();
     }
 }

@@ -7,18 +7,18 @@ use crate::model::{
 
 /// Series with the end of the last window that they were in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(in crate::pipeline) struct Placed {
     /// How many labels a series has.
     width: usize,
     /// `width` symbols a series.
     keys: Vec<Symbol>,
     /// The ends, ms since the epoch, by place.
-    pub(super) last: Vec<TimestampMs>,
+    pub(in crate::pipeline) last: Vec<TimestampMs>,
 }
 
 impl Placed {
     /// No series yet; they have `width` labels.
-    pub(super) fn new(width: usize) -> Self {
+    pub(in crate::pipeline) fn new(width: usize) -> Self {
         Self {
             width,
             keys: Vec::new(),
@@ -27,17 +27,17 @@ impl Placed {
     }
 
     /// How many series.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::pipeline) fn len(&self) -> usize {
         self.last.len()
     }
 
     /// How many labels a series has.
-    pub(super) fn width(&self) -> usize {
+    pub(in crate::pipeline) fn width(&self) -> usize {
         self.width
     }
 
     /// The series by their places.
-    pub(super) fn series(&self) -> impl Iterator<Item = Box<[Symbol]>> {
+    pub(in crate::pipeline) fn series(&self) -> impl Iterator<Item = Box<[Symbol]>> {
         (0..self.len()).map(|place| self.key(place).into())
     }
 
@@ -47,13 +47,13 @@ impl Placed {
     }
 
     /// Gives a series the next place.
-    pub(super) fn add(&mut self, key: &[Symbol], end: TimestampMs) {
+    pub(in crate::pipeline) fn add(&mut self, key: &[Symbol], end: TimestampMs) {
         self.keys.extend_from_slice(key);
         self.last.push(end);
     }
 
     /// Keeps the series whose last window is worth it; they move up.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(TimestampMs) -> bool) {
+    pub(in crate::pipeline) fn retain(&mut self, is_kept: impl Fn(TimestampMs) -> bool) {
         let mut kept = Self::new(self.width);
         for (place, last) in self.last.iter().enumerate() {
             if is_kept(*last) {
@@ -64,7 +64,7 @@ impl Placed {
     }
 
     /// Writes it.
-    pub(super) fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
+    pub(in crate::pipeline) fn encode(&self, out: &mut Encoder, symbols: &mut SymbolWriter<'_>) {
         out.i64s(self.last.iter().copied());
         out.u32s(self.keys.iter().map(|symbol| symbols.number(*symbol)));
     }
@@ -73,7 +73,7 @@ impl Placed {
     ///
     /// # Errors
     /// The bytes end before, or are of other series.
-    pub(super) fn decode(
+    pub(in crate::pipeline) fn decode(
         from: &mut Decoder<'_>,
         symbols: &SymbolReader,
         width: usize,

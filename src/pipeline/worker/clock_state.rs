@@ -8,15 +8,15 @@ use crate::window::clock::Clocks;
 
 /// What is known of the clocks of a split's devices, frozen.
 #[derive(Debug)]
-pub(super) struct ClockSnapshot {
+pub(in crate::pipeline) struct ClockSnapshot {
     /// The split's name.
-    pub(super) split: Arc<str>,
-    pub(super) clocks: Arc<Clocks>,
+    pub(in crate::pipeline) split: Arc<str>,
+    pub(in crate::pipeline) clocks: Arc<Clocks>,
 }
 
 impl ClockSnapshot {
     /// Its bytes. `texts` are those of the worker's interner, of then or later.
-    pub(super) fn encode(&self, texts: &Texts) -> Vec<u8> {
+    pub(in crate::pipeline) fn encode(&self, texts: &Texts) -> Vec<u8> {
         let (mut out, mut symbols) = (Encoder::new(), SymbolWriter::new(texts));
         self.clocks.encode(&mut out, &mut symbols);
         symbols.finish(&out)
@@ -25,7 +25,7 @@ impl ClockSnapshot {
 
 /// The parts of a checkpoint that hold clocks, by the names of their splits.
 #[derive(Debug, Default)]
-pub(super) struct ClockStates {
+pub(in crate::pipeline) struct ClockStates {
     parts: BTreeMap<Arc<str>, Vec<u8>>,
 }
 
@@ -34,19 +34,23 @@ impl ClockStates {
     ///
     /// # Errors
     /// The bytes are no clocks.
-    pub(super) fn add(&mut self, split: Arc<str>, bytes: Vec<u8>) -> Result<(), Corrupt> {
+    pub(in crate::pipeline) fn add(
+        &mut self,
+        split: Arc<str>,
+        bytes: Vec<u8>,
+    ) -> Result<(), Corrupt> {
         decode(&bytes, 0, &mut Interner::new())?;
         self.parts.insert(split, bytes);
         Ok(())
     }
 
     /// All parts. Those of splits that no worker has belong to the next checkpoint as well.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&Arc<str>, &[u8])> {
+    pub(in crate::pipeline) fn parts(&self) -> impl Iterator<Item = (&Arc<str>, &[u8])> {
         self.parts.iter().map(|(split, bytes)| (split, &**bytes))
     }
 
     /// The clocks of a split, where there are any; they may be wrong by `max_skew_ms`.
-    pub(super) fn clocks(
+    pub(in crate::pipeline) fn clocks(
         &self,
         split: &str,
         max_skew_ms: i64,
@@ -69,11 +73,11 @@ fn decode(bytes: &[u8], max_skew_ms: i64, interner: &mut Interner) -> Result<Clo
 mod tests {
     use fastrand::Rng;
 
-    use super::super::clock_metrics::ClockMetrics;
-    use super::super::clocks::{ClockStage, Judged, Quarantined};
     use super::*;
     use crate::config;
     use crate::model::{Batch, Column, HoldsSymbols, LiveSymbols, Split, SplitId, TimestampMs};
+    use crate::pipeline::worker::clock_metrics::ClockMetrics;
+    use crate::pipeline::worker::clocks::{ClockStage, Judged, Quarantined};
     use crate::telemetry::Registry;
 
     const START: i64 = 1_730_621_750_000;

@@ -8,15 +8,15 @@ use prometheus::IntCounter;
 
 use super::forming::{Former, Part, Parts};
 use super::keyed::{KeyedState, StoredPane};
-use super::metrics::MetricCounters;
 use super::pane::Pane;
 use super::snapshot::{Forming, Layout, OwnedPart, OwnedSnapshot};
-use super::stage::kinds_of;
 use crate::config::{Metric, Shape};
 use crate::enrich::SharedTable;
 use crate::model::{
     Corrupt, HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, TimestampMs,
 };
+use crate::pipeline::kinds::kinds_of;
+use crate::pipeline::metrics::MetricCounters;
 use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, SymbolMap};
 use crate::window::{
@@ -29,7 +29,7 @@ const MANY_SAMPLES: usize = 100_000;
 
 /// A metric at its owner.
 #[derive(Debug)]
-pub(super) struct OwnedMetric {
+pub(in crate::pipeline) struct OwnedMetric {
     windows: Windows,
     kinds: Vec<AggregateKind>,
     key_width: usize,
@@ -60,7 +60,7 @@ enum Assembly {
 }
 
 impl OwnedMetric {
-    pub(super) fn new(
+    pub(in crate::pipeline) fn new(
         metric: &Metric,
         counters: &MetricCounters,
         tables: &[Option<Arc<SharedTable>>],
@@ -98,13 +98,18 @@ impl OwnedMetric {
     /// Groups of panes that are not due go to a store where they are too many for memory. Sliding
     /// windows and sessions are put together of panes in memory, and a window with completeness of all
     /// its groups, so those stay there.
-    pub(super) fn keep_in(&mut self, keyed: &KeyedState) {
+    pub(in crate::pipeline) fn keep_in(&mut self, keyed: &KeyedState) {
         let is_whole = !matches!(self.assembly, Assembly::Tumbling) || self.former.needs_whole();
         self.keyed = (!is_whole).then(|| keyed.clone());
     }
 
     /// Takes in a worker's groups of a pane.
-    pub(super) fn merge(&mut self, key: PaneKey, groups: Groups, symbols: &SymbolMap<'_>) {
+    pub(in crate::pipeline) fn merge(
+        &mut self,
+        key: PaneKey,
+        groups: Groups,
+        symbols: &SymbolMap<'_>,
+    ) {
         let pane = self.pending.entry(key).or_default();
         pane.merge(groups, symbols, self.key_width, &self.kinds);
     }
@@ -113,7 +118,10 @@ impl OwnedMetric {
     ///
     /// # Errors
     /// The store does not take them.
-    pub(super) fn make_room(&mut self, interner: &mut Interner) -> Result<(), StoreError> {
+    pub(in crate::pipeline) fn make_room(
+        &mut self,
+        interner: &mut Interner,
+    ) -> Result<(), StoreError> {
         let Some(keyed) = &self.keyed else {
             return Ok(());
         };
@@ -135,7 +143,7 @@ impl OwnedMetric {
     }
 
     /// Everything that decides later samples, as it is now.
-    pub(super) fn freeze(&mut self) -> OwnedSnapshot {
+    pub(in crate::pipeline) fn freeze(&mut self) -> OwnedSnapshot {
         let forming = self.forming();
         let stored = self.pending.values().flat_map(Pane::stored).cloned();
         let stored = stored.collect();
@@ -165,7 +173,7 @@ impl OwnedMetric {
     }
 
     /// What its parts in a checkpoint look like.
-    pub(super) fn layout(&self) -> Layout {
+    pub(in crate::pipeline) fn layout(&self) -> Layout {
         Layout {
             key_width: self.key_width,
             kinds: self.kinds.clone(),
@@ -184,7 +192,7 @@ impl OwnedMetric {
     ///
     /// # Errors
     /// It is no part of such a metric, or contradicts another one.
-    pub(super) fn restore(&mut self, part: OwnedPart) -> Result<(), Corrupt> {
+    pub(in crate::pipeline) fn restore(&mut self, part: OwnedPart) -> Result<(), Corrupt> {
         let (width, kinds) = (self.key_width, &self.kinds);
         let wrong = |reason: String| Err(Corrupt { offset: 0, reason });
         match (part, &mut self.assembly) {
@@ -230,7 +238,7 @@ impl OwnedMetric {
     ///
     /// # Errors
     /// A window that was formed has events still to come in, or sessions are left that were gathered.
-    pub(super) fn check_restored(&self) -> Result<(), Corrupt> {
+    pub(in crate::pipeline) fn check_restored(&self) -> Result<(), Corrupt> {
         let mut ends = Vec::new();
         ends.extend(self.pending.first_key_value().map(|(key, _)| key.due));
         if let Assembly::Session {
@@ -254,7 +262,7 @@ impl OwnedMetric {
     }
 
     /// No sample at or before this comes once everything up to the watermark is formed.
-    pub(super) fn complete_until(&self, watermark: TimestampMs) -> TimestampMs {
+    pub(in crate::pipeline) fn complete_until(&self, watermark: TimestampMs) -> TimestampMs {
         let closed = self.windows.closed_until(watermark);
         match self.assembly {
             _ if watermark == END_OF_TIME => END_OF_TIME,
@@ -271,7 +279,7 @@ impl OwnedMetric {
     ///
     /// # Errors
     /// Groups cannot be read from their store.
-    pub(super) fn advance(
+    pub(in crate::pipeline) fn advance(
         &mut self,
         watermark: TimestampMs,
         reached: TimestampMs,
@@ -304,19 +312,19 @@ impl OwnedMetric {
     }
 
     /// How many bytes of panes are in the store.
-    pub(super) fn stored_bytes(&self) -> usize {
+    pub(in crate::pipeline) fn stored_bytes(&self) -> usize {
         self.pending.values().map(Pane::stored_bytes).sum()
     }
 
     /// How many groups in memory wait for their windows to be formed, at a watermark.
-    pub(super) fn due_groups(&self, watermark: TimestampMs) -> usize {
+    pub(in crate::pipeline) fn due_groups(&self, watermark: TimestampMs) -> usize {
         let panes = self.pending.iter();
         let due = panes.take_while(|(key, _)| key.due <= watermark);
         due.map(|(_, pane)| pane.len()).sum()
     }
 
     /// How many panes there are here, and of how many groups and bytes they are in memory, about.
-    pub(super) fn state(&self) -> (usize, usize, usize) {
+    pub(in crate::pipeline) fn state(&self) -> (usize, usize, usize) {
         let groups: usize = self.pending.values().map(Pane::len).sum();
         let bytes: usize = self.pending.values().map(Pane::byte_len).sum();
         let (panes, more_groups, more_bytes) = match &self.assembly {
@@ -493,7 +501,7 @@ impl HoldsSymbols for Assembly {
 }
 
 /// Some of some sessions.
-pub(super) fn pick_ended(ended: &Ended, slots: &[u32]) -> Ended {
+pub(in crate::pipeline) fn pick_ended(ended: &Ended, slots: &[u32]) -> Ended {
     let span = |slot: &u32| ended.spans.get(*slot as usize).copied();
     Ended {
         groups: ended.groups.pick(slots),

@@ -1,6 +1,6 @@
 //! What made a pipeline fail, and whether waiting can mend it.
 
-use super::running::{Finished, PipelineError};
+use crate::pipeline::running::{Finished, PipelineError};
 use crate::write::WriteError;
 
 /// What made a pipeline fail, as metrics name it.
@@ -57,7 +57,7 @@ pub struct Failure {
 
 impl Failure {
     /// What ended a pipeline before its time, if something did.
-    pub(super) fn of(finished: &Finished) -> Option<Self> {
+    pub(in crate::pipeline) fn of(finished: &Finished) -> Option<Self> {
         // The writer knows better than the workers why it took no more.
         if let Some(error) = &finished.written.error {
             return Some(Self {

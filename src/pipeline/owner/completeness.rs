@@ -21,7 +21,7 @@ const TOLD_SILENCE_MS: i64 = 24 * 3_600_000;
 
 /// The devices of a metric's groups.
 #[derive(Debug)]
-pub(super) struct Fleet {
+pub(in crate::pipeline) struct Fleet {
     table: Arc<SharedTable>,
     /// The table's columns that are the labels, by their places in the lookup's `add`.
     columns: Vec<usize>,
@@ -44,7 +44,10 @@ struct Expected {
 
 impl Fleet {
     /// Nothing where the metric is none of this kind.
-    pub(super) fn new(metric: &Metric, tables: &[Option<Arc<SharedTable>>]) -> Option<Self> {
+    pub(in crate::pipeline) fn new(
+        metric: &Metric,
+        tables: &[Option<Arc<SharedTable>>],
+    ) -> Option<Self> {
         let Shape::Completeness(Completeness {
             lookup, columns, ..
         }) = &metric.shape
@@ -66,23 +69,23 @@ impl Fleet {
     }
 
     /// The end of the last window with events of any device.
-    pub(super) fn last_events(&self) -> TimestampMs {
+    pub(in crate::pipeline) fn last_events(&self) -> TimestampMs {
         self.last_events
     }
 
     /// There were events up to then.
-    pub(super) fn restore(&mut self, last_events: TimestampMs) {
+    pub(in crate::pipeline) fn restore(&mut self, last_events: TimestampMs) {
         self.last_events = self.last_events.max(last_events);
     }
 
     /// Whether the window behind the one that ended at `formed` is told of, also where nothing came.
-    pub(super) fn goes_on(&self, formed: TimestampMs) -> bool {
+    pub(in crate::pipeline) fn goes_on(&self, formed: TimestampMs) -> bool {
         formed.saturating_sub(self.last_events) < TOLD_SILENCE_MS
     }
 
     /// Appends the samples of a window. The first aggregate has the devices that reported in time,
     /// the second those that were late.
-    pub(super) fn form(
+    pub(in crate::pipeline) fn form(
         &mut self,
         window: Bounds,
         groups: &Groups,

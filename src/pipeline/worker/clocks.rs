@@ -17,7 +17,7 @@ type Counted = (State, Box<[Symbol]>);
 
 /// The clocks of the devices of one worker's splits.
 #[derive(Debug)]
-pub(super) struct ClockStage {
+pub(in crate::pipeline) struct ClockStage {
     worker: usize,
     max_skew_ms: i64,
     quarantine: bool,
@@ -39,9 +39,9 @@ pub(super) struct ClockStage {
 
 /// What is known of a batch before its lookups, by position: rows may be dropped meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
+pub(in crate::pipeline) struct Judged {
     /// Up to which time each row moves its split's watermark.
-    pub(super) marks: Vec<TimestampMs>,
+    pub(in crate::pipeline) marks: Vec<TimestampMs>,
     skewed: Vec<(u64, State)>,
     changed: Vec<(u64, u32, ClockState)>,
     /// What was judged, where that is to be repeated when the batch is settled.
@@ -57,15 +57,19 @@ struct JudgedRows {
 
 /// An event that was dropped because of its clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Quarantined {
+pub(in crate::pipeline) struct Quarantined {
     /// The position of its record.
-    pub(super) position: u64,
+    pub(in crate::pipeline) position: u64,
     /// How its clock is wrong.
-    pub(super) state: State,
+    pub(in crate::pipeline) state: State,
 }
 
 impl ClockStage {
-    pub(super) fn new(worker: usize, description: &Description, metrics: ClockMetrics) -> Self {
+    pub(in crate::pipeline) fn new(
+        worker: usize,
+        description: &Description,
+        metrics: ClockMetrics,
+    ) -> Self {
         Self {
             worker,
             max_skew_ms: description.max_skew_ms,
@@ -85,17 +89,17 @@ impl ClockStage {
 
     /// From now on, batches may wait between their judgement and their settlement, and what is saved
     /// is of settled ones only.
-    pub(super) fn let_wait(&mut self) {
+    pub(in crate::pipeline) fn let_wait(&mut self) {
         self.settled = Some(BTreeMap::new());
     }
 
     /// From now on, splits that are assigned for the first time go on as a checkpoint says.
-    pub(super) fn restore(&mut self, states: Arc<ClockStates>) {
+    pub(in crate::pipeline) fn restore(&mut self, states: Arc<ClockStates>) {
         self.restored = states;
     }
 
     /// A split is read by this worker from now on.
-    pub(super) fn assign(&mut self, split: &Split, interner: &mut Interner) {
+    pub(in crate::pipeline) fn assign(&mut self, split: &Split, interner: &mut Interner) {
         let known = self.names.insert(split.id, split.name.clone());
         if known.is_some() {
             return;
@@ -115,7 +119,7 @@ impl ClockStage {
     }
 
     /// What is known of the devices of each split that was assigned, as of settled batches.
-    pub(super) fn freeze(&self) -> Vec<ClockSnapshot> {
+    pub(in crate::pipeline) fn freeze(&self) -> Vec<ClockSnapshot> {
         let splits = self.settled.as_ref().unwrap_or(&self.splits).iter();
         let snapshot = splits.filter_map(|(split, clocks)| {
             Some(ClockSnapshot {
@@ -127,7 +131,7 @@ impl ClockStage {
     }
 
     /// Judges a batch as it was decoded.
-    pub(super) fn judge(&mut self, batch: &Batch) -> Judged {
+    pub(in crate::pipeline) fn judge(&mut self, batch: &Batch) -> Judged {
         let devices = batch.columns.get(self.device).map(Column::symbols);
         let devices = devices.unwrap_or_default();
         let clocks = clocks_of(batch.split, &mut self.splits, self.max_skew_ms);
@@ -167,7 +171,11 @@ impl ClockStage {
 
     /// Counts the devices whose clocks were found to be wrong, or right again, and drops the events
     /// of wrong clocks where that is wanted. The batch has all its columns.
-    pub(super) fn settle(&mut self, judged: &Judged, batch: &mut Batch) -> Vec<Quarantined> {
+    pub(in crate::pipeline) fn settle(
+        &mut self,
+        judged: &Judged,
+        batch: &mut Batch,
+    ) -> Vec<Quarantined> {
         if let (Some(settled), Some(rows)) = (&mut self.settled, &judged.rows) {
             let clocks = clocks_of(batch.split, settled, self.max_skew_ms);
             clocks.judge(&rows.devices, &rows.times, &rows.received);
@@ -227,7 +235,7 @@ impl ClockStage {
     }
 
     /// A split belongs to somebody else: what is known of its devices is forgotten.
-    pub(super) fn revoke(&mut self, split: SplitId) {
+    pub(in crate::pipeline) fn revoke(&mut self, split: SplitId) {
         self.splits.remove(&split);
         if let Some(settled) = &mut self.settled {
             settled.remove(&split);
@@ -241,7 +249,7 @@ impl ClockStage {
     }
 
     /// Brings the gauges up to date.
-    pub(super) fn report(&mut self, interner: &Interner) {
+    pub(in crate::pipeline) fn report(&mut self, interner: &Interner) {
         if !std::mem::take(&mut self.changed) {
             return;
         }

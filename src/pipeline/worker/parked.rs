@@ -15,24 +15,24 @@ const MOST_BYTES: usize = 32 << 20;
 
 /// The events that wait, by split.
 #[derive(Debug, Default)]
-pub(super) struct Parked {
+pub(in crate::pipeline) struct Parked {
     splits: BTreeMap<SplitId, VecDeque<SourceEvent>>,
     bytes: usize,
 }
 
 impl Parked {
     /// Whether events of a split wait: what comes after them has to wait as well.
-    pub(super) fn holds(&self, split: SplitId) -> bool {
+    pub(in crate::pipeline) fn holds(&self, split: SplitId) -> bool {
         self.splits.contains_key(&split)
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::pipeline) fn is_empty(&self) -> bool {
         self.splits.is_empty()
     }
 
     /// Adds an event behind those of its split.
-    pub(super) fn push(&mut self, event: SourceEvent) {
+    pub(in crate::pipeline) fn push(&mut self, event: SourceEvent) {
         self.bytes += byte_len(&event);
         self.splits
             .entry(event.split())
@@ -41,7 +41,10 @@ impl Parked {
     }
 
     /// Takes the oldest event of a split that may go on; of any, where too much waits.
-    pub(super) fn take(&mut self, may_go_on: impl Fn(SplitId) -> bool) -> Option<SourceEvent> {
+    pub(in crate::pipeline) fn take(
+        &mut self,
+        may_go_on: impl Fn(SplitId) -> bool,
+    ) -> Option<SourceEvent> {
         let full = self.bytes > MOST_BYTES;
         let split = *self
             .splits
@@ -59,7 +62,7 @@ impl Parked {
     }
 
     /// Drops what waits of a split, and gives it: its records are read by somebody else.
-    pub(super) fn forget(&mut self, split: SplitId) -> VecDeque<SourceEvent> {
+    pub(in crate::pipeline) fn forget(&mut self, split: SplitId) -> VecDeque<SourceEvent> {
         let forgotten = self.splits.remove(&split).unwrap_or_default();
         let bytes: usize = forgotten.iter().map(byte_len).sum();
         self.bytes = self.bytes.saturating_sub(bytes);

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use super::exchange::{Message, Sent};
+use crate::pipeline::exchange::{Message, Sent};
 
 /// Which workers have said their barrier, and what they have said since.
 #[derive(Debug)]
-pub(super) struct BarrierAlignment {
+pub(in crate::pipeline) struct BarrierAlignment {
     /// How many workers there are.
     workers: usize,
     /// The workers whose barrier has come while that of others has not.
@@ -20,7 +20,7 @@ pub(super) struct BarrierAlignment {
 
 /// What is to be done with something that came.
 #[derive(Debug)]
-pub(super) enum Aligned {
+pub(in crate::pipeline) enum Aligned {
     /// It is for now.
     Now(Sent),
     /// All barriers of this checkpoint have come: the state is to be frozen before anything else.
@@ -31,7 +31,7 @@ pub(super) enum Aligned {
 
 impl BarrierAlignment {
     /// No barrier yet.
-    pub(super) fn new(workers: usize) -> Self {
+    pub(in crate::pipeline) fn new(workers: usize) -> Self {
         Self {
             workers,
             arrived: Vec::new(),
@@ -40,7 +40,7 @@ impl BarrierAlignment {
     }
 
     /// Something came.
-    pub(super) fn receive(&mut self, sent: Sent) -> Aligned {
+    pub(in crate::pipeline) fn receive(&mut self, sent: Sent) -> Aligned {
         if self.arrived.contains(&sent.worker) {
             self.held.push_back(sent);
             return Aligned::Waits;
@@ -58,7 +58,7 @@ impl BarrierAlignment {
 
     /// What has waited for a barrier that is now complete, in the order in which it came. To be taken
     /// and received again before anything else.
-    pub(super) fn release(&mut self) -> VecDeque<Sent> {
+    pub(in crate::pipeline) fn release(&mut self) -> VecDeque<Sent> {
         std::mem::take(&mut self.held)
     }
 }

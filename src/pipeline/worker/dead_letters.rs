@@ -24,7 +24,7 @@ const LATE_AFTER_IDLE: &str = "late_after_idle";
 ///
 /// # Errors
 /// Their destination cannot be opened.
-pub(super) fn start(
+pub(in crate::pipeline) fn start(
     pipeline: &Pipeline,
     registry: &Registry,
 ) -> Result<Option<DeadLetters>, DeadLettersError> {
@@ -41,7 +41,7 @@ pub(super) fn start(
 
 /// Makes the dead letters of one worker, a batch at a time.
 #[derive(Debug)]
-pub(super) struct Mailroom {
+pub(in crate::pipeline) struct Mailroom {
     /// The metrics' names.
     metrics: Vec<Arc<str>>,
     handle: DeadLetterHandle,
@@ -58,7 +58,7 @@ struct LateFor {
 }
 
 impl Mailroom {
-    pub(super) fn new(metrics: &[Metric], handle: DeadLetterHandle) -> Self {
+    pub(in crate::pipeline) fn new(metrics: &[Metric], handle: DeadLetterHandle) -> Self {
         Self {
             metrics: metrics.iter().map(|metric| metric.name.clone()).collect(),
             handle,
@@ -68,7 +68,7 @@ impl Mailroom {
     }
 
     /// Rows of the batch at hand are late for a metric.
-    pub(super) fn note_late(&mut self, metric: usize, rows: &[LateRow]) {
+    pub(in crate::pipeline) fn note_late(&mut self, metric: usize, rows: &[LateRow]) {
         for row in rows {
             let late_for = self.late.entry(row.row).or_default();
             match row.after_idle {
@@ -79,7 +79,7 @@ impl Mailroom {
     }
 
     /// Records gave no event. Those before a position went their way when they were read first.
-    pub(super) fn reject(
+    pub(in crate::pipeline) fn reject(
         &mut self,
         records: &RecordBatch,
         rejected: &[Rejected],
@@ -102,7 +102,7 @@ impl Mailroom {
     }
 
     /// Events were dropped because of their clocks.
-    pub(super) fn quarantine(
+    pub(in crate::pipeline) fn quarantine(
         &mut self,
         records: &RecordBatch,
         quarantined: &[Quarantined],
@@ -118,7 +118,7 @@ impl Mailroom {
 
     /// Makes one letter of each row that was late for a metric. `watermark` is that of the pipeline,
     /// ms since the epoch, which rows that are late after idleness were judged by.
-    pub(super) fn divert(
+    pub(in crate::pipeline) fn divert(
         &mut self,
         records: &RecordBatch,
         batch: &Batch,
@@ -158,7 +158,7 @@ impl Mailroom {
     }
 
     /// Hands over the letters of the batch at hand; waits while there is no room for them.
-    pub(super) fn send(&mut self) {
+    pub(in crate::pipeline) fn send(&mut self) {
         // In the order of the records, as far as they are of one batch.
         self.letters.sort_by_key(|letter| letter.position);
         self.handle.send(std::mem::take(&mut self.letters));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::{CheckpointError, inspect};
 use super::inspection::{Contents, SavepointInfo};
-use super::savepoints::{SavepointError, SavepointErrorKind, Savepoints};
+use super::{SavepointError, SavepointErrorKind, Savepoints};
+use crate::pipeline::checkpoint::{CheckpointError, inspect};
 use crate::state::{
     self, Checkpoints, Identity, S3Options, Savepoint, StateError, Store, StoreError,
     StoreErrorKind, StoreLocation,

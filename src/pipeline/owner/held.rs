@@ -17,7 +17,7 @@ use crate::model::{
 
 /// The last rows of all keys, a slot each, of one metric.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::pipeline) struct Held {
     hold_ms: i64,
     max_keys: usize,
     labels: usize,
@@ -31,7 +31,7 @@ pub(super) struct Held {
 
 impl Held {
     /// No keys yet; nothing where the metric does not hold values.
-    pub(super) fn new(metric: &Metric, refused: IntCounter) -> Option<Self> {
+    pub(in crate::pipeline) fn new(metric: &Metric, refused: IntCounter) -> Option<Self> {
         let Shape::Per { values, hold, .. } = &metric.shape else {
             return None;
         };
@@ -48,12 +48,12 @@ impl Held {
     }
 
     /// Whether there is nothing to hold.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::pipeline) fn is_empty(&self) -> bool {
         self.memory.keys.is_empty()
     }
 
     /// What is held now.
-    pub(super) fn freeze(&self) -> Arc<HeldMemory> {
+    pub(in crate::pipeline) fn freeze(&self) -> Arc<HeldMemory> {
         self.memory.clone()
     }
 
@@ -61,7 +61,7 @@ impl Held {
     ///
     /// # Errors
     /// A key is held twice.
-    pub(super) fn restore(&mut self, memory: Arc<HeldMemory>) -> Result<(), Corrupt> {
+    pub(in crate::pipeline) fn restore(&mut self, memory: Arc<HeldMemory>) -> Result<(), Corrupt> {
         if memory.keys.is_empty() {
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl Held {
     }
 
     /// How many bytes it takes, about.
-    pub(super) fn byte_len(&self) -> usize {
+    pub(in crate::pipeline) fn byte_len(&self) -> usize {
         let slot = size_of::<(Symbol, usize)>() + size_of::<Symbol>() + size_of::<TimestampMs>();
         let labels = self.labels * size_of::<Symbol>();
         let value = size_of::<f64>() + size_of::<TimestampMs>();
@@ -86,7 +86,12 @@ impl Held {
 
     /// Remembers the rows of the window that ends at `end`, fills their NULLs with what is held, and
     /// appends a row for each key that is silent in it.
-    pub(super) fn carry(&mut self, end: TimestampMs, rows: &mut Rows, interner: &Interner) {
+    pub(in crate::pipeline) fn carry(
+        &mut self,
+        end: TimestampMs,
+        rows: &mut Rows,
+        interner: &Interner,
+    ) {
         let present = rows.count;
         for row in self.in_order(rows, interner) {
             self.remember(row, end, rows);
