@@ -50,6 +50,53 @@ pub(super) enum Command {
     /// Look into a pipeline's state.
     #[command(subcommand)]
     State(StateCommand),
+    /// Look at the samples that a pipeline's receiver does not take, send them again or remove them.
+    #[command(subcommand)]
+    Rejected(RejectedCommand),
+}
+
+/// What can be done with rejected samples.
+#[derive(Debug, Subcommand)]
+pub(super) enum RejectedCommand {
+    /// List how many there are, by status and metric, with the receiver's last words.
+    List(RejectedArguments),
+    /// Show them one by one: series, time, value, status and the receiver's words.
+    Show(ShowRejectedArguments),
+    /// Send them again. What is rejected once more stays.
+    Replay(ReplayArguments),
+    /// Remove them all.
+    Purge(RejectedArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RejectedArguments {
+    /// The pipeline file.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Set a value of the pipeline file, as for run.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) set: Vec<Setting>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowRejectedArguments {
+    #[command(flatten)]
+    pub(super) rejected: RejectedArguments,
+    /// Only those of this metric.
+    #[arg(long, value_name = "NAME")]
+    pub(super) metric: Option<String>,
+    /// How many, the last ones.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArguments {
+    #[command(flatten)]
+    pub(super) rejected: RejectedArguments,
+    /// How long it may take.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub(super) drain: Duration,
 }
 
 /// What can be done with savepoints.

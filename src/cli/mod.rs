@@ -8,6 +8,7 @@ mod arguments;
 mod demo;
 mod demo_source;
 mod progress;
+mod rejected;
 mod run;
 mod running_savepoints;
 mod savepoint;
@@ -41,6 +42,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(demo) => demo::demo(&demo),
         Command::Savepoint(command) => savepoint::savepoint(&command),
         Command::State(command) => state::state(&command),
+        Command::Rejected(command) => rejected::rejected(&command),
     };
     match result {
         Ok(code) => code,

@@ -17,7 +17,7 @@ pub struct BackoffLimits {
 
 /// Exponential backoff with full jitter: a random time up to a bound that doubles with every
 /// attempt. See <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Backoff {
     limits: BackoffLimits,
     random: fastrand::Rng,

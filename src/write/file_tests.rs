@@ -302,6 +302,7 @@ fn live(
         None => (vec![Owner::default(); script.len()], None),
     };
     let resume = Resume {
+        rejected: None,
         journal: None,
         checkpoint: state.is_some().then_some(1),
         newest: 1,

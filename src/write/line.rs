@@ -12,6 +12,15 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// # Errors
 /// What the output reports.
 pub(super) fn write_line(out: &mut impl Write, sample: &Sample) -> io::Result<()> {
+    write_sample(out, sample)?;
+    out.write_all(b"\n")
+}
+
+/// Writes a sample as JSON.
+///
+/// # Errors
+/// What the output reports.
+pub(super) fn write_sample(out: &mut impl Write, sample: &Sample) -> io::Result<()> {
     out.write_all(b"{\"name\":")?;
     write_text(out, sample.series.name())?;
     out.write_all(b",\"labels\":{")?;
@@ -31,7 +40,7 @@ pub(super) fn write_line(out: &mut impl Write, sample: &Sample) -> io::Result<()
         }
         SampleValue::Histogram(histogram) => write_histogram(out, histogram)?,
     }
-    out.write_all(b"}\n")
+    out.write_all(b"}")
 }
 
 /// Buckets as pairs of index and count, so that a line says all that is known of the histogram.

@@ -21,18 +21,21 @@ pub(super) enum DropReason {
     Duplicate,
     /// The receiver refused the request.
     Rejected,
+    /// There was no room for it while the receiver was throttling or away.
+    QueueFull,
     /// It was sent before a restart, and formed again after it.
     AlreadySent,
 }
 
 impl DropReason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::LabelValueTooLong,
         Self::NotANumber,
         Self::InvalidHistogram,
         Self::OutOfOrder,
         Self::Duplicate,
         Self::Rejected,
+        Self::QueueFull,
         Self::AlreadySent,
     ];
 
@@ -44,6 +47,7 @@ impl DropReason {
             Self::OutOfOrder => "out_of_order",
             Self::Duplicate => "duplicate",
             Self::Rejected => "rejected",
+            Self::QueueFull => "queue_full",
             Self::AlreadySent => "already_sent",
         }
     }

@@ -19,6 +19,7 @@ mod guard;
 mod histogram;
 mod line;
 mod metrics;
+pub mod rejected;
 pub mod remote_write;
 mod rooms;
 mod samples;
@@ -76,6 +77,8 @@ pub struct Resume {
     /// The folder of the journal of what is sent by Remote-Write, which checkpoints need. No other
     /// process may use it.
     pub journal: Option<PathBuf>,
+    /// The folder of samples that the receiver does not take, where the configuration names no other.
+    pub rejected: Option<PathBuf>,
     /// The checkpoint that the pipeline goes on from; without one the journal is emptied.
     pub checkpoint: Option<u64>,
     /// The newest checkpoint that there is, also where an older one or none is gone on from: what is
@@ -170,6 +173,9 @@ pub enum WriteError {
         #[source]
         error: io::Error,
     },
+    /// The receiver refused a request, and `on_rejected` is `fail`.
+    #[error("{0}")]
+    Rejected(String),
     /// The journal cannot be read or written.
     #[error("the journal in {path}: {error}", path = path.display())]
     Journal {
@@ -215,6 +221,7 @@ impl Writer {
             (Some(config), None) => {
                 let past = Past {
                     journal: resume.journal.as_deref(),
+                    rejected: resume.rejected,
                     checkpoint: resume.checkpoint,
                     newest: resume.newest,
                     acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),
@@ -290,10 +297,7 @@ impl Writer {
     /// runtime.
     pub fn finish(self, deadline: Option<Duration>) -> WriteSummary {
         let error = match self.destination {
-            Destination::RemoteWrite(writer) => {
-                writer.finish(deadline);
-                None
-            }
+            Destination::RemoteWrite(writer) => writer.finish(deadline),
             Destination::File(writer) => writer.finish(deadline),
         };
         WriteSummary {

@@ -12,6 +12,7 @@ mod partial;
 mod pipelines;
 mod prometheus;
 mod reference;
+mod rejected;
 mod restart;
 mod restored;
 mod savepoints;

@@ -140,6 +140,7 @@ impl OpenState {
         write::Resume {
             acknowledged: self.acknowledged,
             journal: Some(self.settings.dir.join("journal")),
+            rejected: Some(self.settings.rejected()),
             // Before the first checkpoint, requests are written down under 0.
             checkpoint: match (&restored, self.is_fresh) {
                 (Some(restored), _) => Some(restored.number()),

@@ -1,5 +1,6 @@
 //! The samples of one request.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -158,6 +159,36 @@ impl Batch {
         }
         sealed
     }
+}
+
+/// Some of the samples of groups, by their places in all of them.
+pub(super) fn cut(groups: &[Group], samples: Range<usize>) -> Vec<Group> {
+    let mut cut = Vec::new();
+    let mut start = 0;
+    for Group { series, points } in groups {
+        let end = start + points.len();
+        let from = samples.start.clamp(start, end) - start;
+        let to = samples.end.clamp(start, end) - start;
+        if let Some(points) = points.get(from..to).filter(|points| !points.is_empty()) {
+            cut.push(Group {
+                series: Arc::clone(series),
+                points: points.to_vec(),
+            });
+        }
+        start = end;
+    }
+    cut
+}
+
+/// The samples of groups, in their order.
+pub(super) fn points_of(groups: &[Group]) -> impl Iterator<Item = Sample> {
+    groups.iter().flat_map(|Group { series, points }| {
+        points.iter().map(|(timestamp_ms, value)| Sample {
+            series: Arc::clone(series),
+            timestamp_ms: *timestamp_ms,
+            value: value.clone(),
+        })
+    })
 }
 
 fn hash_of(groups: &[Group], group: usize) -> u64 {

@@ -126,23 +126,16 @@ fn classify(
     if status.is_success() {
         return Ok(status.as_u16());
     }
-    let code = status.as_u16();
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        let retry_after = retry_after.and_then(|text| parse_retry_after(&text, now_ms));
-        return Err(Failure::Unavailable {
-            status: code,
-            body,
-            retry_after,
-        });
-    }
-    if status.is_redirection() {
-        let location = location.unwrap_or_else(|| "an unnamed place".to_owned());
+    if status.is_redirection()
+        && let Some(location) = location
+    {
         return Err(Failure::Redirected {
-            status: code,
+            status: status.as_u16(),
             location,
         });
     }
-    Err(Failure::Rejected { status: code, body })
+    let retry_after = retry_after.and_then(|text| parse_retry_after(&text, now_ms));
+    Err(Failure::of_answer(status.as_u16(), body, retry_after))
 }
 
 /// The user's headers with those of the protocol, which come last and so win.
@@ -266,6 +259,7 @@ fn network(error: reqwest::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::Course;
     use super::*;
 
     fn outcome(status: u16) -> Result<u16, Failure> {
@@ -280,13 +274,13 @@ mod tests {
         }
         for status in [429, 500, 502, 503, 599] {
             let failure = outcome(status).unwrap_err();
-            assert!(failure.is_retryable(), "{status}");
+            assert_eq!(failure.course(), Course::Repeat, "{status}");
             assert_eq!(failure.retry_after().map(|wait| wait.as_secs()), Some(7));
             assert_eq!(failure.code(), Some(status.to_string()));
         }
         for status in [301, 308, 400, 401, 403, 404, 409, 413, 415] {
             let failure = outcome(status).unwrap_err();
-            assert!(!failure.is_retryable(), "{status}");
+            assert_ne!(failure.course(), Course::Repeat, "{status}");
             assert_eq!(failure.code(), Some(status.to_string()));
         }
     }

@@ -68,10 +68,86 @@ pub struct RemoteWriteConfig {
     /// over one such value.
     #[serde(default = "default_max_label_value_bytes")]
     pub max_label_value_bytes: usize,
+    /// What kind of receiver it is, which decides what it is known to refuse.
+    #[serde(default)]
+    pub receiver: ReceiverKind,
+    /// What becomes of a request that the receiver refuses because of what is in it. Where it is left
+    /// out: isolate, if that is safe.
+    pub on_rejected: Option<OnRejected>,
+    /// What happens when so much waits for the receiver that there is no room for more.
+    #[serde(default)]
+    pub on_throttle_limit: OnThrottleLimit,
+    /// Where samples are kept that the receiver does not take.
+    #[serde(default)]
+    pub rejected: RejectedConfig,
     /// With checkpoints: whether what is sent is on the disk before. Without it a power cut, but not
     /// the end of the process, may lead to samples out of order.
     #[serde(default = "default_journal_sync")]
     pub journal_sync: bool,
+}
+
+/// Kinds of receivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiverKind {
+    /// Any that follows the specification.
+    #[default]
+    Generic,
+    /// Prometheus itself.
+    Prometheus,
+    /// Cortex.
+    Cortex,
+    /// Grafana Mimir, and Grafana Cloud.
+    Mimir,
+    /// Amazon Managed Service for Prometheus.
+    Amp,
+    /// Thanos Receive.
+    Thanos,
+    /// VictoriaMetrics.
+    Victoriametrics,
+}
+
+/// What becomes of a request that is refused because of what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRejected {
+    /// It is sent again in pieces, until only the samples are left that are to blame.
+    Isolate,
+    /// All of it is dropped, and counted.
+    Drop,
+    /// The pipeline fails.
+    Fail,
+}
+
+/// What happens when so much waits for the receiver that there is no room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnThrottleLimit {
+    /// The pipeline waits, and with it its sources.
+    #[default]
+    Wait,
+    /// The samples that have waited longest are dropped, and counted.
+    DropOldest,
+}
+
+/// Where samples are kept that the receiver does not take.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RejectedConfig {
+    /// The folder. Where it is left out: rejected below state.dir; and without that they are only
+    /// counted and logged.
+    pub dir: Option<PathBuf>,
+    /// How many bytes may be there; the oldest go first.
+    pub max_bytes: u64,
+}
+
+impl Default for RejectedConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            max_bytes: 64 << 20,
+        }
+    }
 }
 
 /// A user name with a password, which is given or read from a file.
@@ -164,6 +240,26 @@ fn default_journal_sync() -> bool {
 }
 
 impl RemoteWriteConfig {
+    /// What becomes of a request that is refused. To send pieces of it again is safe where the receiver
+    /// has taken nothing of it, and where no series has two samples in it: a receiver that has taken
+    /// the others would refuse the earlier one of two then.
+    pub(super) fn on_rejected(&self) -> OnRejected {
+        self.on_rejected.unwrap_or(
+            match self.receiver == ReceiverKind::Prometheus || self.batch.samples_per_series == 1 {
+                true => OnRejected::Isolate,
+                false => OnRejected::Drop,
+            },
+        )
+    }
+
+    /// The address without credentials and query, for messages.
+    pub fn receiver_name(&self) -> String {
+        match Url::parse(&self.url) {
+            Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+            Err(_) => "the receiver".to_owned(),
+        }
+    }
+
     /// What the types cannot check, with the keys below this section that lead to it.
     pub fn validate(&self) -> Vec<Problem> {
         let mut found = Problems::default();

@@ -165,6 +165,7 @@ impl World {
         );
         let state = from.and_then(|from| from.state.as_deref());
         let past = Past {
+            rejected: None,
             journal: Some(self.folder.path()),
             checkpoint: from.map(|from| from.number),
             newest: self.checkpoints.last().map_or(0, |newest| newest.number),

@@ -22,6 +22,11 @@ pub(super) struct RequestMetrics {
     requests: IntCounterVec,
     duration: Histogram,
     bytes: IntCounter,
+    failures: IntCounterVec,
+    isolated: IntCounter,
+    kept: IntCounter,
+    gone: IntCounter,
+    open: IntGauge,
     healthy: IntGauge,
     highest: Mutex<TimestampMs>,
     highest_seconds: Gauge,
@@ -35,7 +40,32 @@ impl RequestMetrics {
             "1 unless the last request of any shard failed",
         );
         healthy.set(1);
+        let failures = registry.counters(
+            "weir_remote_write_failures_total",
+            "Requests that have not gone through, by reason",
+            &["reason"],
+        );
+        for reason in Failure::REASONS {
+            failures.with_label_values(&[reason]);
+        }
         Self {
+            failures,
+            isolated: registry.counter(
+                "weir_remote_write_isolations_total",
+                "Requests that were sent again in pieces, because they were refused as a whole",
+            ),
+            kept: registry.counter(
+                "weir_rejected_samples_kept_total",
+                "Samples that the receiver does not take and that were written down",
+            ),
+            gone: registry.counter(
+                "weir_rejected_samples_gone_total",
+                "Rejected samples that were written down and had to give way to later ones",
+            ),
+            open: registry.int_gauge(
+                "weir_remote_write_circuit_open",
+                "1 while one shard alone asks a receiver that has not taken five requests in a row",
+            ),
             retried: registry.counter(
                 "weir_samples_retried_total",
                 "Samples in requests that were repeated, for each repetition",
@@ -66,6 +96,9 @@ impl RequestMetrics {
     /// A request has ended one way or the other.
     pub(super) fn request(&self, result: &Result<u16, Failure>, bytes: usize, took: Duration) {
         self.healthy.set(i64::from(result.is_ok()));
+        if let Err(failure) = result {
+            self.failures.with_label_values(&[failure.reason()]).inc();
+        }
         let code = match result {
             Ok(status) => Some(status.to_string()),
             Err(failure) => failure.code(),
@@ -74,6 +107,22 @@ impl RequestMetrics {
         self.requests.with_label_values(&[code.as_str()]).inc();
         self.duration.observe(took.as_secs_f64());
         self.bytes.inc_by(bytes as u64);
+    }
+
+    /// Tells whether one shard alone asks.
+    pub(super) fn circuit_open(&self) -> IntGauge {
+        self.open.clone()
+    }
+
+    /// A refused request is sent again in pieces.
+    pub(super) fn isolated(&self) {
+        self.isolated.inc();
+    }
+
+    /// Rejected samples were written down, and earlier ones had to go.
+    pub(super) fn kept(&self, samples: usize, gone: u64) {
+        self.kept.inc_by(samples as u64);
+        self.gone.inc_by(gone);
     }
 
     /// A request will be repeated.

@@ -4,15 +4,19 @@
 //! that sends one request at a time.
 
 mod batch;
+mod circuit;
 mod client;
 pub mod config;
 #[cfg(test)]
 mod crash_tests;
+mod delivery;
 mod failure;
+mod fatal;
 mod fold;
 mod folding;
 mod frame;
 mod histogram;
+mod isolation;
 mod journal;
 mod journal_file;
 mod journal_folder;
@@ -38,7 +42,7 @@ pub(super) use folding::Limits;
 
 pub use config::{BackoffConfig, BasicAuth, BatchConfig, RemoteWriteConfig};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -46,14 +50,17 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::model::{Backoff, Sample, TimestampMs};
+use crate::model::{Backoff, Clock, Sample, TimestampMs};
 
 use super::acknowledge::Tracker;
 use super::already_sent::Marks;
 use super::metrics::Metrics;
+use super::rejected::RejectedSamples;
 use super::snapshot::WriterSnapshot;
 use super::{Context, Stopped, WriteError};
+use circuit::Circuit;
 use client::HttpTransport;
+use fatal::Fatal;
 use journal::{JournalMetrics, Journals, Settings};
 use metrics::RequestMetrics;
 use queue::{Mark, Queue};
@@ -67,6 +74,7 @@ pub struct RemoteWriter {
     tasks: Vec<JoinHandle<()>>,
     /// Set, or dropped, when the shards are to give up.
     abandon: watch::Sender<bool>,
+    fatal: Arc<Fatal>,
     runtime: Handle,
 }
 
@@ -84,6 +92,8 @@ pub(super) struct Queues {
 pub(super) struct Past<'a> {
     /// The journal's folder, where there are checkpoints.
     pub(super) journal: Option<&'a Path>,
+    /// Where samples are kept that the receiver does not take, unless the configuration says it.
+    pub(super) rejected: Option<PathBuf>,
     /// The checkpoint to go on from; without one the journal is emptied.
     pub(super) checkpoint: Option<u64>,
     /// The newest checkpoint that there is.
@@ -153,18 +163,32 @@ impl RemoteWriter {
         let journals = journals.transpose()?.map(Arc::new);
         let tracker = Arc::new(Tracker::new(config.shards, context.owners));
         let metrics = &context.metrics;
+        let fatal = Arc::<Fatal>::default();
+        let requests = RequestMetrics::new(&context.registry);
+        let rejected = config.rejected.dir.clone().or(past.rejected);
         let shared = Arc::new(Shared {
+            circuit: Circuit::new(requests.circuit_open()),
+            on_rejected: config.on_rejected(),
+            receiver: config.receiver_name(),
+            rejected: rejected.map(|dir| RejectedSamples::new(dir, config.rejected.max_bytes)),
+            clock: Clock::System,
+            fatal: Arc::clone(&fatal),
             transport,
             limits: config.batch,
             tracker: Arc::clone(&tracker),
             metrics: Arc::clone(metrics),
-            requests: RequestMetrics::new(&context.registry),
+            requests,
             journals: journals.clone(),
         });
         let queue = |number: usize| {
             let gauges = metrics.queue(&format!("shard-{number}"));
             let rooms = Arc::clone(&context.rooms);
-            Arc::new(Queue::new(config.queue_bytes, rooms, gauges))
+            Arc::new(Queue::new(
+                config.queue_bytes,
+                config.on_throttle_limit,
+                rooms,
+                gauges,
+            ))
         };
         let queues = Queues {
             queues: (0..config.shards).map(queue).collect(),
@@ -180,13 +204,14 @@ impl RemoteWriter {
         let tasks = shards.map(|(number, queue)| {
             let backoff = Backoff::new(config.backoff.limits(), seed.wrapping_add(number as u64));
             let shard = Shard::new(number, Arc::clone(queue), Arc::clone(&shared), backoff);
-            runtime.spawn(run_until(shard, abandoned.clone()))
+            runtime.spawn(run_until(shard, abandoned.clone(), Arc::clone(&fatal)))
         });
         let tasks = tasks.collect();
         let writer = Self {
             queues: Arc::new(queues),
             tasks,
             abandon,
+            fatal,
             runtime,
         };
         Ok((writer, marks))
@@ -197,12 +222,14 @@ impl RemoteWriter {
         Arc::clone(&self.queues)
     }
 
-    /// Takes no more samples and waits until all are sent, or until the deadline.
-    pub(super) fn finish(self, deadline: Option<Duration>) {
+    /// Takes no more samples and waits until all are sent, or until the deadline. Gives what has ended
+    /// the shards before, if anything has.
+    pub(super) fn finish(self, deadline: Option<Duration>) -> Option<WriteError> {
         let Self {
             queues,
             tasks,
             abandon,
+            fatal,
             runtime,
         } = self;
         queues.close();
@@ -237,6 +264,7 @@ impl RemoteWriter {
         if let Some(journals) = &queues.journals {
             journals.stop();
         }
+        fatal.take()
     }
 }
 
@@ -252,9 +280,14 @@ fn in_doubt_count(recovered: &Recovered) -> i64 {
     i64::try_from(samples).unwrap_or(i64::MAX)
 }
 
-async fn run_until<T: Transport>(shard: Shard<T>, mut abandoned: watch::Receiver<bool>) {
+async fn run_until<T: Transport>(
+    shard: Shard<T>,
+    mut abandoned: watch::Receiver<bool>,
+    fatal: Arc<Fatal>,
+) {
     tokio::select! {
         biased;
+        () = fatal.is_set() => {}
         // An error means that the writer was dropped, which abandons its shards too.
         _ = abandoned.wait_for(|abandoned| *abandoned) => {}
         () = shard.run() => {}

@@ -7,6 +7,7 @@ use prost::bytes::Bytes;
 
 use crate::model::{SampleValue, Series, TimestampMs};
 
+use super::batch::Group;
 use super::histogram::{Histogram, histogram_bytes};
 
 /// The label that carries the metric name.
@@ -125,6 +126,19 @@ impl TimeSeries {
 pub(super) fn encode(request: &WriteRequest) -> Result<Bytes, snap::Error> {
     let plain = request.encode_to_vec();
     Ok(snap::raw::Encoder::new().compress_vec(&plain)?.into())
+}
+
+/// The same of groups of samples.
+///
+/// # Errors
+/// The request is larger than snappy's 4 GiB.
+pub(super) fn encode_groups(groups: &[Group]) -> Result<Bytes, snap::Error> {
+    let series = groups.iter();
+    let series = series.map(|Group { series, points }| TimeSeries::new(series, points));
+    encode(&WriteRequest {
+        timeseries: series.collect(),
+        metadata: Vec::new(),
+    })
 }
 
 /// An upper bound for what a series adds to an encoded request, in bytes.

@@ -7,10 +7,11 @@ use tokio::sync::Notify;
 
 use crate::model::{Sample, TimestampMs};
 use crate::write::Stopped;
-use crate::write::metrics::{Metrics, QueueGauges};
+use crate::write::metrics::{DropReason, Metrics, QueueGauges};
 use crate::write::rooms::Rooms;
 
 use super::batch::Batch;
+use super::config::OnThrottleLimit;
 use super::proto::{point_bytes, series_bytes};
 
 /// An owner's flush mark: everything up to the watermark stands before it.
@@ -48,6 +49,7 @@ pub(super) enum Drained {
 pub(super) struct Queue {
     state: Mutex<State>,
     capacity_bytes: usize,
+    on_throttle_limit: OnThrottleLimit,
     rooms: Arc<Rooms>,
     filled: Notify,
     gauges: QueueGauges,
@@ -63,15 +65,23 @@ struct State {
     in_flight: Vec<Sample>,
     /// Owners that found no room.
     waiting: Vec<usize>,
+    /// Whether the receiver does not take what is in flight.
+    is_stuck: bool,
 }
 
 impl Queue {
     /// An empty queue for samples of `capacity_bytes`, counted as they would be encoded alone. Owners
     /// that find no room are told in `rooms` when there is some.
-    pub(super) fn new(capacity_bytes: usize, rooms: Arc<Rooms>, gauges: QueueGauges) -> Self {
+    pub(super) fn new(
+        capacity_bytes: usize,
+        on_throttle_limit: OnThrottleLimit,
+        rooms: Arc<Rooms>,
+        gauges: QueueGauges,
+    ) -> Self {
         Self {
             state: Mutex::default(),
             capacity_bytes,
+            on_throttle_limit,
             rooms,
             filled: Notify::new(),
             gauges,
@@ -92,20 +102,27 @@ impl Queue {
         if state.closed {
             return Err(Stopped);
         }
-        let before = state.samples;
+        let (mut taken, mut dropped) = (0, 0);
         let mut samples = samples.into_iter();
         while let Some(next) = samples.as_slice().first() {
             let bytes = sample_bytes(next);
             if state.is_over(self.capacity_bytes, bytes) {
-                break;
+                // A receiver that takes what it is given has only to be waited for.
+                if !state.is_stuck || self.on_throttle_limit == OnThrottleLimit::Wait {
+                    break;
+                }
+                dropped += state.drop_oldest();
+                continue;
             }
             let Some(sample) = samples.next() else { break };
+            taken += 1;
             state.samples += 1;
             state.bytes += bytes;
             state.items.push_back(Item::Sample(sample));
         }
         // Under the lock, so that nothing is taken after the queue was closed.
-        metrics.take(state.samples - before);
+        metrics.take(taken);
+        metrics.drop_samples(DropReason::QueueFull, dropped);
         self.gauges.set(state.bytes, state.samples);
         if samples.len() > 0 && !state.waiting.contains(&owner) {
             state.waiting.push(owner);
@@ -187,6 +204,19 @@ impl Queue {
         drained
     }
 
+    /// Whether the receiver does not take what is in flight, and will be asked again.
+    pub(super) fn set_stuck(&self, is_stuck: bool) {
+        let mut state = self.lock();
+        if is_stuck == std::mem::replace(&mut state.is_stuck, is_stuck) {
+            return;
+        }
+        if is_stuck && self.on_throttle_limit == OnThrottleLimit::DropOldest {
+            for owner in state.waiting.drain(..) {
+                self.rooms.open(owner);
+            }
+        }
+    }
+
     /// All that was drained is acknowledged, or dropped for a permanent reason.
     pub(super) fn done(&self) {
         self.lock().in_flight.clear();
@@ -229,6 +259,18 @@ impl State {
     fn is_over(&self, capacity_bytes: usize, bytes: usize) -> bool {
         self.samples > 0 && self.bytes + bytes > capacity_bytes
     }
+
+    /// Removes the sample that has waited longest; says how many that was. Marks stay where they are.
+    fn drop_oldest(&mut self) -> usize {
+        let is_sample = |item: &Item| matches!(item, Item::Sample(_));
+        let place = self.items.iter().position(is_sample);
+        let Some(Item::Sample(sample)) = place.and_then(|place| self.items.remove(place)) else {
+            return 0;
+        };
+        self.samples -= 1;
+        self.bytes = self.bytes.saturating_sub(sample_bytes(&sample));
+        1
+    }
 }
 
 /// What a sample counts for in a queue.
@@ -249,7 +291,12 @@ mod tests {
         let metrics = Metrics::new(&Registry::new("test"));
         let capacity = samples * sample_bytes(&up(0));
         let rooms = Arc::new(Rooms::new(2));
-        let queue = Queue::new(capacity, Arc::clone(&rooms), metrics.queue("shard-0"));
+        let queue = Queue::new(
+            capacity,
+            OnThrottleLimit::Wait,
+            Arc::clone(&rooms),
+            metrics.queue("shard-0"),
+        );
         (queue, rooms, metrics)
     }
 

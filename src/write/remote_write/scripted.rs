@@ -87,6 +87,7 @@ impl Script {
         let state = resume.state.as_deref();
         let past = Past {
             journal: resume.journal.as_deref().map(Path::new),
+            rejected: resume.rejected.clone(),
             checkpoint: resume.checkpoint,
             newest: resume.newest,
             acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),

@@ -11,23 +11,26 @@ use prost::bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::model::{Backoff, Encoder};
+use crate::model::{Backoff, Clock, Encoder};
 use crate::telemetry::LogLimit;
 use crate::write::acknowledge::Tracker;
 use crate::write::metrics::{DropReason, Metrics};
+use crate::write::rejected::RejectedSamples;
 use crate::write::samples::SampleWriter;
 
 use super::batch::{Batch, Sealed};
-use super::config::BatchConfig;
+use super::circuit::Circuit;
+use super::config::{BatchConfig, OnRejected};
+use super::delivery::{Delivery, Ends};
 use super::failure::Failure;
+use super::fatal::Fatal;
 use super::journal::{Journal, Journals};
 use super::last_sent::LastSent;
 use super::metrics::RequestMetrics;
-use super::proto::encode;
 use super::queue::{Drained, Mark, Queue};
 
 /// How often a shard logs the same kind of failure.
-const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Takes a request to the receiver.
 pub(super) trait Transport: Send + Sync + 'static {
@@ -45,6 +48,16 @@ pub(super) struct Shared<T> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) requests: RequestMetrics,
     pub(super) journals: Option<Arc<Journals>>,
+    pub(super) circuit: Circuit,
+    pub(super) on_rejected: OnRejected,
+    /// The receiver's address, without credentials.
+    pub(super) receiver: String,
+    /// Where samples are kept that the receiver does not take.
+    pub(super) rejected: Option<RejectedSamples>,
+    /// When samples were rejected.
+    pub(super) clock: Clock,
+    /// Why the writer has to end, where it has to.
+    pub(super) fatal: Arc<Fatal>,
 }
 
 /// The state of one shard.
@@ -57,8 +70,7 @@ pub(super) struct Shard<T> {
     shared: Arc<Shared<T>>,
     backoff: Backoff,
     last_sent: LastSent,
-    retry_log: LogLimit,
-    rejection_log: LogLimit,
+    delivery: Delivery<T>,
     journal_log: LogLimit,
 }
 
@@ -79,6 +91,12 @@ impl<T: Transport> Shard<T> {
         shared: Arc<Shared<T>>,
         backoff: Backoff,
     ) -> Self {
+        let delivery = Delivery::new(
+            number,
+            Arc::clone(&queue),
+            Arc::clone(&shared),
+            backoff.clone(),
+        );
         let journals = shared.journals.as_ref();
         let journal = journals.and_then(|journals| journals.shard(number));
         Self {
@@ -88,8 +106,7 @@ impl<T: Transport> Shard<T> {
             shared,
             backoff,
             last_sent: LastSent::new(),
-            retry_log: LogLimit::every(LOG_INTERVAL),
-            rejection_log: LogLimit::every(LOG_INTERVAL),
+            delivery,
             journal_log: LogLimit::every(LOG_INTERVAL),
         }
     }
@@ -106,10 +123,10 @@ impl<T: Transport> Shard<T> {
             self.shared
                 .metrics
                 .drop_samples(DropReason::OutOfOrder, sealed.out_of_order);
-            if sealed.samples > 0 {
-                self.send(&sealed).await;
-            } else {
+            if sealed.samples == 0 {
                 self.queue.done();
+            } else if self.send(&sealed).await.is_err() {
+                return;
             }
             for mark in marks {
                 self.reach(mark);
@@ -152,20 +169,14 @@ impl<T: Transport> Shard<T> {
     }
 
     /// Sends a request until it goes through or is refused for good; first it is in the journal.
-    async fn send(&mut self, sealed: &Sealed) {
-        let body = match encode(&sealed.request) {
-            Ok(body) => body,
-            Err(error) => {
-                self.queue.done();
-                return self.reject(sealed, &error.into());
-            }
-        };
+    async fn send(&mut self, sealed: &Sealed) -> Result<(), Ends> {
         let noted = self.note(sealed).await;
-        self.deliver(sealed, body).await;
+        self.delivery.deliver(sealed).await?;
         self.queue.done();
         if let Some((journal, number)) = noted {
             self.settle(journal, number).await;
         }
+        Ok(())
     }
 
     /// Notes a request in the journal, and waits until that is possible: a request that nobody knows
@@ -215,54 +226,10 @@ impl<T: Transport> Shard<T> {
             tracing::warn!(shard, %error, held_back, "{what}");
         }
     }
-
-    /// Sends a request until it goes through or is refused for good.
-    async fn deliver(&mut self, sealed: &Sealed, body: Bytes) {
-        let mut attempt = 0;
-        loop {
-            let started = Instant::now();
-            let result = self.shared.transport.post(body.clone(), attempt).await;
-            self.shared
-                .requests
-                .request(&result, body.len(), started.elapsed());
-            let failure = match result {
-                Ok(_) => {
-                    self.shared.metrics.write(sealed.samples);
-                    self.shared.requests.acknowledge(sealed.highest);
-                    return;
-                }
-                Err(failure) => failure,
-            };
-            if !failure.is_retryable() {
-                return self.reject(sealed, &failure);
-            }
-            attempt = attempt.saturating_add(1);
-            let wait = self.backoff.wait(attempt, failure.retry_after());
-            self.shared.requests.retry(sealed.samples);
-            if let Some(held_back) = self.retry_log.admit() {
-                let (shard, samples) = (self.number, sealed.samples);
-                tracing::warn!(
-                    shard, samples, attempt, ?wait, held_back, %failure,
-                    "a request failed and will be repeated"
-                );
-            }
-            sleep(wait).await;
-        }
-    }
-
-    fn reject(&mut self, sealed: &Sealed, failure: &Failure) {
-        self.shared
-            .metrics
-            .drop_samples(DropReason::Rejected, sealed.samples);
-        if let Some(held_back) = self.rejection_log.admit() {
-            let (shard, samples) = (self.number, sealed.samples);
-            tracing::error!(shard, samples, held_back, %failure, "samples are dropped");
-        }
-    }
 }
 
 /// Does something that may wait for the disk, away from the tasks.
-async fn on_disk<R: Send + 'static>(
+pub(super) async fn on_disk<R: Send + 'static>(
     work: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> io::Result<R> {
     match spawn_blocking(work).await {
@@ -273,4 +240,4 @@ async fn on_disk<R: Send + 'static>(
 
 #[cfg(test)]
 #[path = "shard_tests.rs"]
-mod tests;
+pub(in crate::write::remote_write) mod tests;

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::model::{Backoff, Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::remote_write::Limits;
-use crate::write::remote_write::config::BackoffConfig;
+use crate::write::remote_write::config::{BackoffConfig, OnThrottleLimit};
 use crate::write::remote_write::journal::{JournalMetrics, Settings};
 use crate::write::remote_write::proto::WriteRequest;
 use crate::write::remote_write::recovery::recover;
@@ -18,17 +18,24 @@ use crate::write::rooms::Rooms;
 use crate::write::testing::sample;
 
 /// A receiver that answers as told and remembers when it was asked.
-struct Scripted {
+pub(in crate::write::remote_write) struct Scripted {
     answers: Mutex<VecDeque<Result<u16, Failure>>>,
     asked: Mutex<Vec<Asked>>,
     started: Instant,
+    /// What is answered when nothing is told any more.
+    judge: Judge,
 }
 
+/// Answers to the names of the series in a request, and how many were answered before.
+pub(in crate::write::remote_write) type Judge = fn(&[String], usize) -> Result<u16, Failure>;
+
 #[derive(Debug, PartialEq)]
-struct Asked {
+pub(in crate::write::remote_write) struct Asked {
     at_ms: u128,
     attempt: u32,
     timestamps: Vec<i64>,
+    /// The names of the series.
+    pub(in crate::write::remote_write) names: Vec<String>,
 }
 
 impl Transport for Scripted {
@@ -36,23 +43,32 @@ impl Transport for Scripted {
         let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
         let request = WriteRequest::decode(&*plain).unwrap();
         let points = request.timeseries.iter().flat_map(|series| &series.samples);
-        self.asked.lock().unwrap().push(Asked {
+        let names = request.timeseries.iter().map(|series| {
+            let name = series.labels.iter().find(|label| label.name == "__name__");
+            name.unwrap().value.clone()
+        });
+        let names: Vec<String> = names.collect();
+        let mut asked = self.asked.lock().unwrap();
+        let told = self.answers.lock().unwrap().pop_front();
+        let answer = told.unwrap_or_else(|| (self.judge)(&names, asked.len()));
+        asked.push(Asked {
             at_ms: self.started.elapsed().as_millis(),
             attempt,
             timestamps: points.map(|point| point.timestamp).collect(),
+            names,
         });
-        self.answers.lock().unwrap().pop_front().unwrap_or(Ok(204))
+        answer
     }
 }
 
-struct Bench {
-    queue: Arc<Queue>,
-    shared: Arc<Shared<Scripted>>,
-    registry: Registry,
+pub(in crate::write::remote_write) struct Bench {
+    pub(in crate::write::remote_write) queue: Arc<Queue>,
+    pub(in crate::write::remote_write) shared: Arc<Shared<Scripted>>,
+    pub(in crate::write::remote_write) registry: Registry,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn limits(samples: usize, deadline_ms: u64) -> BatchConfig {
+pub(in crate::write::remote_write) fn limits(samples: usize, deadline_ms: u64) -> BatchConfig {
     let deadline = crate::model::Duration::from_millis(deadline_ms);
     BatchConfig {
         samples,
@@ -73,6 +89,60 @@ fn bench_with(
     answers: Vec<Result<u16, Failure>>,
     folder: Option<&Path>,
 ) -> Bench {
+    Setting {
+        limits,
+        answers,
+        journal: folder.map(Path::to_owned),
+        ..Setting::default()
+    }
+    .start()
+}
+
+/// How a shard is made.
+pub(in crate::write::remote_write) struct Setting {
+    pub(in crate::write::remote_write) limits: BatchConfig,
+    pub(in crate::write::remote_write) answers: Vec<Result<u16, Failure>>,
+    pub(in crate::write::remote_write) judge: Judge,
+    pub(in crate::write::remote_write) journal: Option<PathBuf>,
+    pub(in crate::write::remote_write) on_rejected: OnRejected,
+    pub(in crate::write::remote_write) on_throttle_limit: OnThrottleLimit,
+    pub(in crate::write::remote_write) queue_bytes: usize,
+    pub(in crate::write::remote_write) rejected: Option<RejectedSamples>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            limits: limits(100, 1_000),
+            answers: Vec::new(),
+            judge: |_, _| Ok(204),
+            journal: None,
+            on_rejected: OnRejected::Drop,
+            on_throttle_limit: OnThrottleLimit::Wait,
+            queue_bytes: 1 << 20,
+            rejected: None,
+        }
+    }
+}
+
+impl Setting {
+    pub(in crate::write::remote_write) fn start(self) -> Bench {
+        start(self)
+    }
+}
+
+fn start(setting: Setting) -> Bench {
+    let Setting {
+        limits,
+        answers,
+        judge,
+        journal,
+        on_rejected,
+        on_throttle_limit,
+        queue_bytes,
+        rejected,
+    } = setting;
+    let folder = journal.as_deref();
     let registry = Registry::new("test");
     let journals = folder.map(|folder| {
         let metrics = JournalMetrics::new(&registry);
@@ -86,18 +156,31 @@ fn bench_with(
     });
     let metrics = Arc::new(Metrics::new(&registry));
     let rooms = Arc::new(Rooms::new(1));
-    let queue = Arc::new(Queue::new(1 << 20, rooms, metrics.queue("shard-0")));
+    let queue = Arc::new(Queue::new(
+        queue_bytes,
+        on_throttle_limit,
+        rooms,
+        metrics.queue("shard-0"),
+    ));
+    let requests = RequestMetrics::new(&registry);
     let shared = Arc::new(Shared {
         transport: Scripted {
             answers: Mutex::new(answers.into()),
             asked: Mutex::default(),
             started: Instant::now(),
+            judge,
         },
         limits,
         tracker: Arc::new(Tracker::new(1, 1)),
         metrics,
-        requests: RequestMetrics::new(&registry),
+        circuit: Circuit::new(requests.circuit_open()),
+        requests,
         journals,
+        on_rejected,
+        receiver: "http://receiver/write".to_owned(),
+        rejected,
+        clock: Clock::Fixed(99),
+        fatal: Arc::default(),
     });
     let backoff = Backoff::new(BackoffConfig::default().limits(), 1);
     let shard = Shard::new(0, Arc::clone(&queue), Arc::clone(&shared), backoff);
@@ -119,23 +202,23 @@ impl Bench {
         assert_eq!(left, Ok(vec![]));
     }
 
-    fn mark(&self, watermark: i64) {
+    pub(in crate::write::remote_write) fn mark(&self, watermark: i64) {
         self.queue.mark(Mark {
             owner: 0,
             watermark,
         });
     }
 
-    fn acknowledged(&self) -> i64 {
+    pub(in crate::write::remote_write) fn acknowledged(&self) -> i64 {
         self.shared.tracker.acknowledged()
     }
 
     /// What was asked since the last time.
-    fn asked(&self) -> Vec<Asked> {
+    pub(in crate::write::remote_write) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.shared.transport.asked.lock().unwrap())
     }
 
-    async fn finish(&mut self) {
+    pub(in crate::write::remote_write) async fn finish(&mut self) {
         self.queue.close();
         (&mut self.task).await.unwrap();
     }
@@ -180,11 +263,16 @@ fn asked(at_ms: u128, attempt: u32, timestamps: &[i64]) -> Asked {
         at_ms,
         attempt,
         timestamps: timestamps.to_vec(),
+        names: timestamps
+            .first()
+            .map(|_| "up".to_owned())
+            .into_iter()
+            .collect(),
     }
 }
 
 /// Lets the clock, which stands still, go on.
-async fn pass(ms: u64) {
+pub(in crate::write::remote_write) async fn pass(ms: u64) {
     sleep(Duration::from_millis(ms)).await;
 }
 
@@ -198,10 +286,11 @@ fn unavailable(retry_after_s: Option<u64>) -> Result<u16, Failure> {
 }
 
 fn rejected(body: &str) -> Result<u16, Failure> {
-    Err(Failure::Rejected {
-        status: 400,
-        body: body.into(),
-    })
+    answer(400, body)
+}
+
+pub(in crate::write::remote_write) fn answer(status: u16, body: &str) -> Result<u16, Failure> {
+    Err(Failure::of_answer(status, body.to_owned(), None))
 }
 
 #[tokio::test(start_paused = true)]

@@ -188,7 +188,7 @@ fn refuses_a_missing_token_file_at_the_start() {
 }
 
 #[test]
-fn drops_what_is_refused_or_redirected() {
+fn drops_what_is_refused_and_holds_what_can_be_mended() {
     let bench = Bench::new();
     let faults = [400, 401, 403, 404, 413].map(|status| Some(Fault::Status(status)));
     let mut faults = faults.to_vec();
@@ -197,8 +197,8 @@ fn drops_what_is_refused_or_redirected() {
     let settings = serde_json::json!({"batch": {"samples": 1}, "shards": 1});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer.handle().send(0, (1..=8).map(up).collect()).unwrap();
-    assert_eq!(counts(&writer.finish(None)), (2, 6, 0));
-    assert_eq!(receiver.received().len(), 8);
+    assert_eq!(counts(&writer.finish(None)), (6, 2, 0));
+    assert_eq!(receiver.received().len(), 8 + 4);
     for code in [400, 401, 403, 404, 413, 307] {
         assert!(bench.metric(&format!(
             r#"weir_remote_write_requests_total{{code="{code}",pipeline="test"}} 1"#

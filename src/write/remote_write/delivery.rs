@@ -1,0 +1,330 @@
+//! A request on its way: repeated, held, cut, or without the samples that are to blame.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use crate::model::Backoff;
+use crate::telemetry::LogLimit;
+use crate::write::WriteError;
+use crate::write::metrics::DropReason;
+use crate::write::rejected::RejectedSample;
+
+use super::batch::{Group, Sealed, cut, points_of};
+use super::config::OnRejected;
+use super::failure::{Course, Failure};
+use super::isolation::{Isolation, Refusal};
+use super::proto::encode_groups;
+use super::queue::Queue;
+use super::shard::{LOG_INTERVAL, Shared, Transport, on_disk};
+
+/// How many requests may be made for one that was refused, before what is refused then stays as a whole.
+/// Ten guilty samples among 2,000 take about 110.
+const ISOLATION_REQUESTS: usize = 256;
+/// Where that is never enough, because almost all is refused, it is halved each time down to this.
+const FEWEST_ISOLATION_REQUESTS: usize = 8;
+
+/// After so many times 500 in a row it is asked whether the receiver is well.
+const SUSPECT_AFTER: u32 = 3;
+
+/// The writer ends, because a request was refused and the pipeline file wants it so.
+#[derive(Debug)]
+pub(super) struct Ends;
+
+/// How a shard gets its requests through.
+#[derive(Debug)]
+pub(super) struct Delivery<T> {
+    shard: usize,
+    queue: Arc<Queue>,
+    shared: Arc<Shared<T>>,
+    backoff: Backoff,
+    isolation_requests: usize,
+    retry_log: LogLimit,
+    hold_log: LogLimit,
+    rejection_log: LogLimit,
+}
+
+/// Samples that stay refused.
+#[derive(Debug)]
+struct Guilty {
+    samples: Range<usize>,
+    failure: Failure,
+}
+
+impl<T: Transport> Delivery<T> {
+    pub(super) fn new(
+        shard: usize,
+        queue: Arc<Queue>,
+        shared: Arc<Shared<T>>,
+        backoff: Backoff,
+    ) -> Self {
+        Self {
+            shard,
+            queue,
+            shared,
+            backoff,
+            isolation_requests: ISOLATION_REQUESTS,
+            retry_log: LogLimit::every(LOG_INTERVAL),
+            hold_log: LogLimit::every(LOG_INTERVAL),
+            rejection_log: LogLimit::every(LOG_INTERVAL),
+        }
+    }
+
+    /// Sends a request until all of it has gone through, or is dropped for good.
+    ///
+    /// # Errors
+    /// It was refused, and the pipeline is to fail then.
+    pub(super) async fn deliver(&mut self, sealed: &Sealed) -> Result<(), Ends> {
+        let result = self.deliver_or_fail(sealed).await;
+        self.queue.set_stuck(false);
+        result
+    }
+
+    async fn deliver_or_fail(&mut self, sealed: &Sealed) -> Result<(), Ends> {
+        let Err(failure) = self.send(&sealed.groups).await else {
+            return Ok(());
+        };
+        match (failure.course(), self.shared.on_rejected) {
+            (Course::Split, _) => self.isolate(sealed, failure).await,
+            (_, OnRejected::Isolate) => self.isolate(sealed, failure).await,
+            (_, OnRejected::Drop) => self.reject_all(sealed, failure).await,
+            (_, OnRejected::Fail) => return Err(self.fail(&failure)),
+        }
+        Ok(())
+    }
+
+    /// Sends groups until they have gone through, or until that makes no sense.
+    async fn send(&mut self, groups: &[Group]) -> Result<(), Failure> {
+        let body = encode_groups(groups)?;
+        let (samples, highest) = extent(groups);
+        let shared = Arc::clone(&self.shared);
+        let (mut attempt, mut internal_errors) = (0, 0);
+        let mut probe = None;
+        loop {
+            if probe.is_none() {
+                probe = shared.circuit.enter().await;
+            }
+            let failure = match self.post(&body, attempt).await {
+                Ok(()) => {
+                    shared.metrics.write(samples);
+                    shared.requests.acknowledge(highest);
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            };
+            let course = failure.course();
+            if !matches!(course, Course::Repeat | Course::Hold) {
+                return Err(failure);
+            }
+            internal_errors = match failure.may_be_content() {
+                true => internal_errors + 1,
+                false => 0,
+            };
+            if internal_errors >= SUSPECT_AFTER
+                && internal_errors.is_multiple_of(SUSPECT_AFTER)
+                && shared.on_rejected == OnRejected::Isolate
+                && self.is_well().await
+            {
+                return Err(failure);
+            }
+            attempt += 1;
+            self.queue.set_stuck(true);
+            let wait = self.backoff.wait(attempt, failure.retry_after());
+            shared.requests.retry(samples);
+            self.tell_of_wait(samples, attempt, wait, &failure);
+            sleep(wait).await;
+        }
+    }
+
+    /// Whether the receiver takes a request with nothing in it. What it answers 500 to is to blame then.
+    async fn is_well(&self) -> bool {
+        match encode_groups(&[]) {
+            Ok(body) => match self.post(&body, 0).await {
+                Ok(()) => true,
+                Err(failure) => failure.course() == Course::Isolate,
+            },
+            Err(_) => false,
+        }
+    }
+
+    async fn post(&self, body: &Bytes, attempt: u32) -> Result<(), Failure> {
+        let Shared {
+            transport,
+            requests,
+            circuit,
+            ..
+        } = &*self.shared;
+        let started = Instant::now();
+        let result = transport.post(body.clone(), attempt).await;
+        requests.request(&result, body.len(), started.elapsed());
+        match &result {
+            Err(failure) if matches!(failure.course(), Course::Repeat | Course::Hold) => {
+                circuit.failed();
+            }
+            _ => circuit.answered(),
+        }
+        result.map(|_| ())
+    }
+
+    /// Sends the pieces of a refused request, and keeps those that stay refused.
+    async fn isolate(&mut self, sealed: &Sealed, failure: Failure) {
+        if sealed.samples == 1 && !failure.may_be_content() {
+            return self.reject_all(sealed, failure).await;
+        }
+        let refusal = refusal_of(&failure);
+        self.shared.requests.isolated();
+        if refusal == Refusal::Content
+            && let Some(held_back) = self.rejection_log.admit()
+        {
+            let (shard, samples) = (self.shard, sealed.samples);
+            tracing::warn!(
+                shard, samples, held_back, %failure,
+                "a request is refused; its samples are sent again in pieces"
+            );
+        }
+        for Guilty { samples, failure } in self.search(sealed, refusal).await {
+            self.reject(&cut(&sealed.groups, samples), &failure).await;
+        }
+    }
+
+    async fn search(&mut self, sealed: &Sealed, refusal: Refusal) -> Vec<Guilty> {
+        let mut isolation = Isolation::new(sealed.samples, refusal, self.isolation_requests);
+        let mut guilty = Vec::new();
+        while let Some(piece) = isolation.next() {
+            let groups = cut(&sealed.groups, piece.clone());
+            let mut result = self.send(&groups).await;
+            if piece.len() == 1 && result.as_ref().is_err_and(Failure::may_be_content) {
+                // It may have become well just before it was asked.
+                result = self.send(&groups).await;
+            }
+            let Err(failure) = result else {
+                isolation.taken(&piece);
+                continue;
+            };
+            let refusal = refusal_of(&failure);
+            if refusal == Refusal::Content && self.shared.on_rejected != OnRejected::Isolate {
+                guilty.push(Guilty {
+                    samples: piece,
+                    failure,
+                });
+            } else if let Some(samples) = isolation.refused(piece, refusal) {
+                guilty.push(Guilty { samples, failure });
+            }
+        }
+        self.isolation_requests = match isolation.is_exhausted() {
+            true => (self.isolation_requests / 2).max(FEWEST_ISOLATION_REQUESTS),
+            false => (self.isolation_requests * 2).min(ISOLATION_REQUESTS),
+        };
+        guilty
+    }
+
+    async fn reject_all(&mut self, sealed: &Sealed, failure: Failure) {
+        self.reject(&sealed.groups, &failure).await;
+    }
+
+    /// Drops samples that the receiver will never take, and keeps them where there is a place for it.
+    async fn reject(&mut self, groups: &[Group], failure: &Failure) {
+        let (samples, _) = extent(groups);
+        let is_kept = self.keep(groups, failure).await;
+        let metrics = &self.shared.metrics;
+        metrics.drop_samples(DropReason::Rejected, samples);
+        if let Some(held_back) = self.rejection_log.admit() {
+            let shard = self.shard;
+            let first = groups.first().map(|group| group.series.to_string());
+            let first = first.unwrap_or_default();
+            if is_kept {
+                tracing::error!(
+                    shard, samples, first, held_back, %failure,
+                    "samples are refused, and kept: weir rejected list shows them"
+                );
+            } else {
+                tracing::error!(shard, samples, first, held_back, %failure, "samples are dropped");
+            }
+        }
+    }
+
+    /// Writes rejected samples down, and waits until that is possible; says whether there is a place for
+    /// them.
+    async fn keep(&mut self, groups: &[Group], failure: &Failure) -> bool {
+        let Some(rejected) = &self.shared.rejected else {
+            return false;
+        };
+        let now_ms = self.shared.clock.now_ms();
+        let (receiver, status, words) = (&self.shared.receiver, failure.status(), failure.words());
+        let records = points_of(groups).map(|sample| RejectedSample {
+            rejected_at_ms: now_ms,
+            receiver: receiver.clone(),
+            status,
+            words: words.clone(),
+            sample,
+        });
+        let records: Arc<Vec<_>> = Arc::new(records.collect());
+        let rejected = rejected.clone();
+        let mut attempt = 0;
+        loop {
+            let (to, what) = (rejected.clone(), Arc::clone(&records));
+            let error = match on_disk(move || to.keep(&what)).await {
+                Ok(gone) => {
+                    self.shared.requests.kept(records.len(), gone);
+                    return true;
+                }
+                Err(error) => error,
+            };
+            attempt += 1;
+            if let Some(held_back) = self.hold_log.admit() {
+                let (shard, path) = (self.shard, rejected.folder().display());
+                tracing::warn!(
+                    shard, %path, %error, held_back,
+                    "nothing is sent: rejected samples cannot be written down"
+                );
+            }
+            sleep(self.backoff.wait(attempt, None)).await;
+        }
+    }
+
+    fn fail(&self, failure: &Failure) -> Ends {
+        self.shared
+            .fatal
+            .set(WriteError::Rejected(failure.to_string()));
+        Ends
+    }
+
+    fn tell_of_wait(&mut self, samples: usize, attempt: u32, wait: Duration, failure: &Failure) {
+        let shard = self.shard;
+        if failure.course() == Course::Hold {
+            if let Some(held_back) = self.hold_log.admit() {
+                tracing::error!(
+                    shard, samples, attempt, ?wait, held_back, %failure,
+                    "nothing is sent until this is mended; nothing is dropped"
+                );
+            }
+        } else if let Some(held_back) = self.retry_log.admit() {
+            tracing::warn!(
+                shard, samples, attempt, ?wait, held_back, %failure,
+                "a request failed and will be repeated"
+            );
+        }
+    }
+}
+
+fn refusal_of(failure: &Failure) -> Refusal {
+    match failure.course() {
+        Course::Split => Refusal::Size,
+        _ => Refusal::Content,
+    }
+}
+
+/// How many samples there are, and the latest of their times, ms since the epoch.
+fn extent(groups: &[Group]) -> (usize, i64) {
+    let points = groups.iter().flat_map(|group| &group.points);
+    points.fold((0, i64::MIN), |(samples, highest), (timestamp, _)| {
+        (samples + 1, highest.max(*timestamp))
+    })
+}
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;
