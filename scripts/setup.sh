@@ -7,7 +7,7 @@
 # Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
 # missing. Apache Kafka for the tests comes from Maven Central into
 # ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, and moto from PyPI into the same folder, where
-# RocksDB is built as well (scripts/rocksdb.sh); mirrors
+# RocksDB (scripts/rocksdb.sh) and a current Prometheus (from Go's modules) are built as well; mirrors
 # and proxies of ~/.m2/settings.xml, of pip.conf and of the environment are honoured.
 set -euo pipefail
 
@@ -15,11 +15,12 @@ readonly target=${1:-demo}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly repository
 readonly pom=$repository/tests/it/support/kafka/pom.xml
+readonly prometheus_module=$repository/tests/it/support/prometheus3
 readonly cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:?neither HOME nor WEIR_CACHE is set}/.cache}/weir}
 readonly policy=/usr/sbin/policy-rc.d
 
-# Servers are here, which is not on every user's PATH.
-PATH=$PATH:/usr/sbin:/usr/local/sbin
+# Servers are here, and Go as it installs itself, which is not on every user's PATH.
+PATH=$PATH:/usr/sbin:/usr/local/sbin:/usr/local/go/bin
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -39,6 +40,11 @@ readonly kafka=$cache/kafka-$kafka_version
 # The same version stands in tests/it/support/moto.rs.
 readonly moto_version=5.2.5
 readonly moto=$cache/moto-$moto_version
+
+# Prometheus 3.14.0 is version 0.314.0 of its Go module. The same version stands in
+# tests/it/support/prometheus.rs.
+readonly prometheus3_version=3.14.0
+readonly prometheus3=$cache/prometheus-$prometheus3_version
 
 check_rust() {
     have cargo || fail "there is no cargo on the PATH: install Rust from https://rustup.rs"
@@ -60,6 +66,8 @@ have_libclang() {
     compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || ldconfig -p 2>/dev/null | grep -q libclang
 }
 have_prometheus() { [ -n "${PROMETHEUS:-}" ] || have prometheus; }
+have_prometheus3() { [ -n "${PROMETHEUS3:-}" ] || [ -x "$prometheus3/prometheus" ]; }
+have_victoria_metrics() { [ -n "${VICTORIA_METRICS:-}" ] || have victoria-metrics; }
 have_mosquitto() { [ -n "${MOSQUITTO:-}" ] || have mosquitto; }
 have_postgres() { [ -n "${POSTGRES:-}" ] || have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 have_kafka() { [ -f "$kafka/libs/kafka_2.13-$kafka_version.jar" ]; }
@@ -106,6 +114,7 @@ look() {
     [ "$target" != build ] || return 0
     need "prometheus" prometheus have_prometheus
     [ "$target" = test ] || return 0
+    need "VictoriaMetrics" victoria-metrics have_victoria_metrics
     need "mosquitto" mosquitto have_mosquitto
     need "PostgreSQL" postgresql have_postgres
     need "Java 17 or later" java have_java
@@ -141,7 +150,7 @@ install() {
     if [ "$(id -u)" -ne 0 ] && ! have sudo; then
         fail "neither root nor sudo: as root, install the packages ${packages[*]}, then run this again"
     fi
-    for package in prometheus mosquitto postgresql; do
+    for package in prometheus victoria-metrics mosquitto postgresql; do
         case " ${packages[*]} " in
         *" $package "*) is_installed "$package" || services+=("$package") ;;
         esac
@@ -200,6 +209,37 @@ fetch_moto() {
     have_moto || fail "pip has fetched moto, but it does not run"
 }
 
+# Without the user interface and the ways to discover targets, whose clients are most of its code.
+build_prometheus3() {
+    local new wanted found
+    have go || fail "there is no go on the PATH: install Go from https://go.dev/dl, or set PROMETHEUS3 to a Prometheus $prometheus3_version"
+    wanted=$(sed -n 's/^go //p' "$prometheus_module/go.mod")
+    found=$(cd / && go env GOVERSION | sed 's/^go//')
+    if [ "$(go env GOTOOLCHAIN)" = local ] &&
+        [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+        fail "go is $found, Prometheus $prometheus3_version needs $wanted or later"
+    fi
+    say "building Prometheus $prometheus3_version into $prometheus3 (some minutes)"
+    mkdir -p "$cache"
+    new=$(mktemp -d "$cache/prometheus-$prometheus3_version.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf -- '$new'" EXIT
+    (cd "$prometheus_module" && CGO_ENABLED=0 go build -trimpath -tags netgo,remove_all_sd \
+        -ldflags "-s -w -X github.com/prometheus/common/version.Version=$prometheus3_version" \
+        -o "$new/prometheus" github.com/prometheus/prometheus/cmd/prometheus) >"$new/build.log" 2>&1 || {
+        cat "$new/build.log" >&2
+        fail "Go could not build Prometheus: behind a proxy or a mirror, name it in GOPROXY"
+    }
+    rm "$new/build.log"
+    chmod 755 "$new"
+    if ! have_prometheus3; then
+        rm -rf -- "$prometheus3"
+        mv -- "$new" "$prometheus3"
+    fi
+    rm -rf -- "$new"
+    trap - EXIT
+}
+
 check_rust
 look
 if [ ${#missing[@]} -gt 0 ]; then
@@ -212,4 +252,5 @@ fi
 "$repository/scripts/rocksdb.sh" build
 if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
 if [ "$target" = test ] && ! have_moto; then fetch_moto; fi
+if [ "$target" = test ] && ! have_prometheus3; then build_prometheus3; fi
 say "all that '$target' needs is here"

@@ -11,6 +11,7 @@ mod metrics;
 mod partial;
 mod pipelines;
 mod prometheus;
+mod receivers;
 mod reference;
 mod rejected;
 mod restart;

@@ -3,73 +3,19 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use prost::Message;
 
 use crate::support::files::{repository, run, weir, weirgen};
-use crate::support::http::{self, Response};
+use crate::support::http::Response;
 use crate::support::prometheus::{Prometheus, PrometheusOptions};
+use crate::support::remote_write::{self, series_of};
 use crate::support::samples::Sample;
 
 /// An event's time of long ago, ms since the epoch.
 const T: i64 = 1_730_621_750_000;
 
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Point>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Point {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
-
 /// Sends samples in one request, one series a sample.
 fn remote_write(prometheus: &Prometheus, samples: &[Sample]) -> Result<Response> {
-    let mut request = WriteRequest::default();
-    for sample in samples {
-        let mut labels = vec![Label {
-            name: "__name__".to_owned(),
-            value: sample.name.clone(),
-        }];
-        for (name, value) in &sample.labels {
-            labels.push(Label {
-                name: name.clone(),
-                value: value.clone(),
-            });
-        }
-        let samples = vec![Point {
-            value: sample.value,
-            timestamp: sample.timestamp_ms,
-        }];
-        request.timeseries.push(TimeSeries { labels, samples });
-    }
-    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec())?;
-    let headers = [
-        ("Content-Encoding", "snappy"),
-        ("Content-Type", "application/x-protobuf"),
-        ("X-Prometheus-Remote-Write-Version", "0.1.0"),
-    ];
-    http::post(&prometheus.remote_write_url(), &headers, &body)
+    remote_write::send(&prometheus.remote_write_url(), series_of(samples))
 }
 
 #[test]

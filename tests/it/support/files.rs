@@ -91,6 +91,21 @@ pub(crate) fn run(command: &Command, limit: Duration) -> Result<Output> {
     })
 }
 
+/// Where `scripts/setup.sh` puts what no package manager installs.
+///
+/// # Errors
+/// The environment names no folder for that.
+pub(crate) fn cache() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("WEIR_CACHE") {
+        return Ok(PathBuf::from(folder));
+    }
+    if let Some(folder) = std::env::var_os("XDG_CACHE_HOME") {
+        return Ok(PathBuf::from(folder).join("weir"));
+    }
+    let home = std::env::var_os("HOME").context("neither WEIR_CACHE nor HOME is set")?;
+    Ok(PathBuf::from(home).join(".cache/weir"))
+}
+
 /// Where a program is: `$variable` if that is set, else the first of that name on the `PATH` and in
 /// the folders for servers, which are not on every user's `PATH`.
 ///

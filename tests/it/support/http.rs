@@ -2,6 +2,7 @@
 //!
 //! It speaks HTTP/1.0, where a response is never chunked and ends with the connection.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -16,6 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Response {
     /// The status code.
     pub(crate) status: u16,
+    /// The headers, their names in lowercase.
+    pub(crate) headers: BTreeMap<String, String>,
     /// The body; bytes that are not UTF-8 are replaced.
     pub(crate) body: String,
 }
@@ -92,10 +95,12 @@ fn parse(response: &[u8]) -> Result<Response> {
         .nth(1)
         .and_then(|code| code.parse().ok())
         .with_context(|| format!("no status code in {status_line:?}"))?;
+    let mut headers = BTreeMap::new();
     for line in lines {
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
         if name.eq_ignore_ascii_case("content-length") && value.trim() != body.len().to_string() {
             bail!(
                 "{} of {} bytes of the body arrived",
@@ -106,6 +111,7 @@ fn parse(response: &[u8]) -> Result<Response> {
     }
     Ok(Response {
         status,
+        headers,
         body: String::from_utf8_lossy(body).into_owned(),
     })
 }
@@ -125,6 +131,7 @@ fn a_response_is_its_status_and_its_body() {
         answer,
         Response {
             status: 404,
+            headers: BTreeMap::from([("content-length".to_owned(), "5".to_owned())]),
             body: "no\r\n\r".to_owned()
         }
     );

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
-use super::files::{find_program, run, temporary_folder, write};
+use super::files::{cache, find_program, run, temporary_folder, write};
 use super::ports::{accepts, on_free_ports};
 use super::process::Process;
 
@@ -316,17 +316,6 @@ fn jars() -> Result<PathBuf> {
         );
     }
     Ok(folder)
-}
-
-fn cache() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("WEIR_CACHE") {
-        return Ok(PathBuf::from(folder));
-    }
-    if let Some(folder) = std::env::var_os("XDG_CACHE_HOME") {
-        return Ok(PathBuf::from(folder).join("weir"));
-    }
-    let home = std::env::var_os("HOME").context("neither WEIR_CACHE nor HOME is set")?;
-    Ok(PathBuf::from(home).join(".cache/weir"))
 }
 
 fn version() -> Result<&'static str> {

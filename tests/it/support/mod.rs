@@ -4,6 +4,7 @@
 //! Nothing is left running or lying about, even when the tests are killed: see [`process`].
 
 pub(crate) mod certificates;
+pub(crate) mod faults;
 pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod moto;
@@ -11,7 +12,10 @@ pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod prometheus;
+pub(crate) mod proxy;
+pub(crate) mod remote_write;
 pub(crate) mod samples;
+pub(crate) mod victoria_metrics;
 
 #[cfg(feature = "mqtt")]
 pub(crate) mod mosquitto;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::files::temporary_folder;
+use super::files::{cache, temporary_folder};
 use super::ports::on_free_ports;
 use super::process::Process;
 
@@ -79,17 +79,7 @@ impl Moto {
 
 /// The Python that has moto, as `scripts/setup.sh` lays it out.
 fn python() -> Result<PathBuf> {
-    let cache = match std::env::var_os("WEIR_CACHE") {
-        Some(folder) => PathBuf::from(folder),
-        None => match std::env::var_os("XDG_CACHE_HOME") {
-            Some(folder) => PathBuf::from(folder).join("weir"),
-            None => {
-                let home =
-                    std::env::var_os("HOME").context("neither WEIR_CACHE nor HOME is set")?;
-                PathBuf::from(home).join(".cache/weir")
-            }
-        },
-    };
+    let cache = cache()?;
     let python = cache.join(format!("moto-{VERSION}/bin/python"));
     if !python.is_file() {
         bail!(

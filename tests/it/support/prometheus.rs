@@ -1,14 +1,15 @@
 //! A real Prometheus that receives remote-write.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::files::{find_program, temporary_folder, write};
+use super::files::{cache, find_program, temporary_folder, write};
 use super::http;
 use super::ports::on_free_ports;
 use super::process::Process;
@@ -17,12 +18,27 @@ use super::samples::{Sample, parse_value};
 /// The longest wait for a start or a stop.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The version of [`Release::Current`], which `scripts/setup.sh` builds.
+const CURRENT: &str = "3.14.0";
+
 /// A series: its labels, with `__name__`, and its samples, timestamps in ms since the epoch.
 pub(crate) type Series = (BTreeMap<String, String>, Vec<(i64, f64)>);
+
+/// Which Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Release {
+    /// The distribution's: 2.42 in Debian 12.
+    #[default]
+    Packaged,
+    /// A current Prometheus 3.
+    Current,
+}
 
 /// What differs from test to test.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PrometheusOptions {
+    /// Which Prometheus.
+    pub(crate) release: Release,
     /// How far a sample may lie behind the newest one, such as `1h`. Without it Prometheus takes
     /// any time for the first sample, and from then on nothing that is an hour older than the
     /// newest.
@@ -40,8 +56,29 @@ pub(crate) struct PrometheusOptions {
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     process: Process,
+    program: PathBuf,
     port: u16,
     folder: TempDir,
+}
+
+impl Release {
+    fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::Packaged => find_program("prometheus", "PROMETHEUS"),
+            Self::Current => {
+                if let Some(program) = std::env::var_os("PROMETHEUS3") {
+                    return Ok(PathBuf::from(program));
+                }
+                let program = cache()?.join(format!("prometheus-{CURRENT}/prometheus"));
+                ensure!(
+                    program.is_file(),
+                    "there is no {}: run scripts/setup.sh test, or set PROMETHEUS3",
+                    program.display()
+                );
+                Ok(program)
+            }
+        }
+    }
 }
 
 impl Prometheus {
@@ -58,15 +95,17 @@ impl Prometheus {
     /// # Errors
     /// As for [`Self::start`], or an option is refused.
     pub(crate) fn start_with(options: &PrometheusOptions) -> Result<Self> {
+        let program = options.release.program()?;
         on_free_ports(|[port]| {
             let folder = temporary_folder()?;
             if let Some(rules) = &options.rules {
                 write(folder.path(), "rules.yml", rules)?;
             }
             write(folder.path(), "prometheus.yml", &configuration(options))?;
-            let process = launch(&folder, port)?;
+            let process = launch(&program, &folder, port)?;
             Ok(Self {
                 process,
+                program: program.clone(),
                 port,
                 folder,
             })
@@ -76,6 +115,20 @@ impl Prometheus {
     /// Where it listens: `http://127.0.0.1:port`.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its version, such as `2.42.0`; what a distribution adds to it is left out.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub(crate) fn version(&self) -> Result<String> {
+        let response = http::get(&format!("{}/api/v1/status/buildinfo", self.url()))?;
+        let answer: serde_json::Value = serde_json::from_str(&response.body)?;
+        let version = answer
+            .pointer("/data/version")
+            .and_then(|text| text.as_str());
+        let version = version.context(response.body)?;
+        Ok(version.split('+').next().unwrap_or(version).to_owned())
     }
 
     /// Where it takes remote-write requests.
@@ -144,15 +197,7 @@ impl Prometheus {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Series>> {
-        // Prometheus 3 leaves out a range's first millisecond and Prometheus 2 takes it in: so the
-        // range begins one earlier, and what lies there is left out here.
-        let range = format!("{selector}[{}ms]", end_ms - start_ms + 1);
-        let mut all = self.query_at(&range, end_ms)?;
-        for (_, samples) in &mut all {
-            samples.retain(|(timestamp_ms, _)| *timestamp_ms >= start_ms);
-        }
-        all.retain(|(_, samples)| !samples.is_empty());
-        Ok(all)
+        series_samples(&self.url(), selector, start_ms, end_ms).with_context(|| self.process.tail())
     }
 
     /// As [`Self::series_samples`], in the form that compares with the samples of a file.
@@ -165,21 +210,7 @@ impl Prometheus {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Sample>> {
-        let mut all = Vec::new();
-        for (mut labels, samples) in self.series_samples(selector, start_ms, end_ms)? {
-            let name = labels.remove("__name__").unwrap_or_default();
-            for (timestamp_ms, value) in samples {
-                let (name, labels) = (name.clone(), labels.clone());
-                all.push(Sample {
-                    name,
-                    labels,
-                    timestamp_ms,
-                    value,
-                });
-            }
-        }
-        all.sort();
-        Ok(all)
+        Ok(flatten(self.series_samples(selector, start_ms, end_ms)?))
     }
 
     /// Kills it, as a crash would.
@@ -203,7 +234,7 @@ impl Prometheus {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn restart(&mut self) -> Result<()> {
-        self.process = launch(&self.folder, self.port)?;
+        self.process = launch(&self.program, &self.folder, self.port)?;
         Ok(())
     }
 
@@ -216,6 +247,48 @@ impl Prometheus {
     }
 }
 
+/// The stored samples of a server that answers Prometheus' queries; see
+/// [`Prometheus::series_samples`].
+///
+/// # Errors
+/// It cannot be reached, or it refuses the selector.
+pub(super) fn series_samples(
+    url: &str,
+    selector: &str,
+    start_ms: i64,
+    end_ms: i64,
+) -> Result<Vec<Series>> {
+    // Prometheus 3 leaves out a range's first millisecond and Prometheus 2 takes it in: so the
+    // range begins one earlier, and what lies there is left out here.
+    let range = format!("{selector}[{}ms]", end_ms - start_ms + 1);
+    let (query, time) = (http::encode(&range), seconds(end_ms));
+    let mut all = fetch(&format!("{url}/api/v1/query?query={query}&time={time}"))?;
+    for (_, samples) in &mut all {
+        samples.retain(|(timestamp_ms, _)| *timestamp_ms >= start_ms);
+    }
+    all.retain(|(_, samples)| !samples.is_empty());
+    Ok(all)
+}
+
+/// The samples of series, sorted.
+pub(super) fn flatten(all: Vec<Series>) -> Vec<Sample> {
+    let mut flat = Vec::new();
+    for (mut labels, samples) in all {
+        let name = labels.remove("__name__").unwrap_or_default();
+        for (timestamp_ms, value) in samples {
+            let (name, labels) = (name.clone(), labels.clone());
+            flat.push(Sample {
+                name,
+                labels,
+                timestamp_ms,
+                value,
+            });
+        }
+    }
+    flat.sort();
+    flat
+}
+
 fn fetch(url: &str) -> Result<Vec<Series>> {
     let response = http::get(url)?;
     if response.status != 200 {
@@ -224,8 +297,8 @@ fn fetch(url: &str) -> Result<Vec<Series>> {
     parse(&response.body).with_context(|| format!("{url}: {}", response.body))
 }
 
-fn launch(folder: &TempDir, port: u16) -> Result<Process> {
-    let mut command = Command::new(find_program("prometheus", "PROMETHEUS")?);
+fn launch(program: &Path, folder: &TempDir, port: u16) -> Result<Process> {
+    let mut command = Command::new(program);
     command
         .current_dir(folder.path())
         .arg("--config.file=prometheus.yml")
