@@ -1,4 +1,4 @@
-//! What the bench of state prints, and `target/bench/state.jsonl`.
+//! What the benches of state and of the sender print, and their files in `target/bench`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -47,15 +47,15 @@ impl Finding {
 pub(crate) struct Findings(File);
 
 impl Findings {
-    /// Empties the file and prints the table's head.
-    pub(crate) fn create() -> Result<Self> {
+    /// Empties the file of a bench and prints the table's head.
+    pub(crate) fn create(bench: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
         fs::create_dir_all(&folder)?;
         println!(
             "{:<66} {:>12} {:<12} {:>8}  {:<10}",
-            "state", "figure", "unit", "at most", "target"
+            bench, "figure", "unit", "at most", "target"
         );
-        Ok(Self(File::create(folder.join("state.jsonl"))?))
+        Ok(Self(File::create(folder.join(format!("{bench}.jsonl")))?))
     }
 
     pub(crate) fn add(&mut self, finding: &Finding) -> Result<()> {

@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     let wants = |part: &str| arguments.is_empty() || arguments.iter().any(|name| name == part);
     let began = Instant::now();
     println!("{}", machine::description());
-    let mut findings = Findings::create()?;
+    let mut findings = Findings::create("state")?;
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     if wants("cars") || wants("restart-cars") {

@@ -6,7 +6,7 @@
 #
 # Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
 # missing. Apache Kafka for the tests comes from Maven Central into
-# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, and moto from PyPI into the same folder, where
+# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, moto and grpcio-tools from PyPI into the same folder, where
 # RocksDB (scripts/rocksdb.sh) and a current Prometheus (from Go's modules) are built as well; mirrors
 # and proxies of ~/.m2/settings.xml, of pip.conf and of the environment are honoured.
 set -euo pipefail
@@ -46,6 +46,10 @@ readonly moto=$cache/moto-$moto_version
 readonly prometheus3_version=3.14.0
 readonly prometheus3=$cache/prometheus-$prometheus3_version
 
+# protoc for Python, and what it generates for. The same version stands in tests/it/wire.rs.
+readonly grpcio_tools_version=1.85.1
+readonly grpcio_tools=$cache/grpcio-tools-$grpcio_tools_version
+
 check_rust() {
     have cargo || fail "there is no cargo on the PATH: install Rust from https://rustup.rs"
     local wanted found
@@ -72,7 +76,8 @@ have_mosquitto() { [ -n "${MOSQUITTO:-}" ] || have mosquitto; }
 have_postgres() { [ -n "${POSTGRES:-}" ] || have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 have_kafka() { [ -f "$kafka/libs/kafka_2.13-$kafka_version.jar" ]; }
 have_moto() { "$moto/bin/python" -c 'import moto.server' >/dev/null 2>&1; }
-have_venv() { have_moto || python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
+have_grpcio_tools() { "$grpcio_tools/bin/python" -c 'import grpc_tools.protoc' >/dev/null 2>&1; }
+have_venv() { { have_moto && have_grpcio_tools; } || python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 have_java() {
     local java=java major
     if [ -n "${JAVA_HOME:-}" ]; then java=$JAVA_HOME/bin/java; fi
@@ -196,16 +201,23 @@ fetch_kafka() {
     have_kafka || fail "Maven fetched no kafka_2.13-$kafka_version.jar into $kafka/libs"
 }
 
-# A server that speaks S3. Its folder cannot be moved once it is made, so what is half-made goes.
-fetch_moto() {
-    say "fetching moto $moto_version into $moto"
+# A package of Python into a folder of its own, which cannot be moved once it is made, so what is half-made
+# goes.
+fetch_python() { # fetch_python <package> <folder>
+    local package=$1 folder=$2
+    say "fetching $package into $folder"
     mkdir -p "$cache"
-    rm -rf -- "$moto"
-    python3 -m venv "$moto" || fail "python3 makes no virtual environment in $moto"
-    "$moto/bin/pip" install -q --disable-pip-version-check "moto[server]==$moto_version" || {
-        rm -rf -- "$moto"
-        fail "pip could not fetch moto: behind a proxy or a mirror, name it in pip.conf"
+    rm -rf -- "$folder"
+    python3 -m venv "$folder" || fail "python3 makes no virtual environment in $folder"
+    "$folder/bin/pip" install -q --disable-pip-version-check "$package" || {
+        rm -rf -- "$folder"
+        fail "pip could not fetch $package: behind a proxy or a mirror, name it in pip.conf"
     }
+}
+
+# A server that speaks S3.
+fetch_moto() {
+    fetch_python "moto[server]==$moto_version" "$moto"
     have_moto || fail "pip has fetched moto, but it does not run"
 }
 
@@ -240,6 +252,12 @@ build_prometheus3() {
     trap - EXIT
 }
 
+# Reads what is sent with the published schemas.
+fetch_grpcio_tools() {
+    fetch_python "grpcio-tools==$grpcio_tools_version" "$grpcio_tools"
+    have_grpcio_tools || fail "pip has fetched grpcio-tools, but it does not run"
+}
+
 check_rust
 look
 if [ ${#missing[@]} -gt 0 ]; then
@@ -253,4 +271,5 @@ fi
 if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
 if [ "$target" = test ] && ! have_moto; then fetch_moto; fi
 if [ "$target" = test ] && ! have_prometheus3; then build_prometheus3; fi
+if [ "$target" = test ] && ! have_grpcio_tools; then fetch_grpcio_tools; fi
 say "all that '$target' needs is here"

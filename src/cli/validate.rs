@@ -19,6 +19,9 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
                 let metrics = pipeline.metrics.len();
                 let plural = if metrics == 1 { "" } else { "s" };
                 println!("{}: ok, {metrics} metric{plural}", file.display());
+                for note in pipeline.notes() {
+                    println!("{}: note: {note}", file.display());
+                }
             }
             Err(error) => {
                 report(&error.into());

@@ -9,7 +9,7 @@ use crate::enrich::LookupConfig;
 use crate::model::Duration;
 use crate::source::{self, FileConfig, KafkaConfig, MqttConfig};
 use crate::window::{TimeConfig, WindowConfig};
-use crate::write::{self, dead_letters};
+use crate::write::{self, MetricType, dead_letters};
 
 /// A weir pipeline: events in, samples out.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -170,6 +170,13 @@ pub struct MetricConfig {
     /// What the metric says, for people.
     #[serde(default)]
     pub help: Option<String>,
+    /// The unit of its values, such as seconds, for people.
+    #[serde(default)]
+    pub unit: Option<String>,
+    /// What kind of metric it is: gauge where this is left out, and gaugehistogram for distributions.
+    /// Receivers are told; the values stay as they are.
+    #[serde(default, rename = "type")]
+    pub metric_type: Option<MetricType>,
     /// Only events for which this expression is true.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,

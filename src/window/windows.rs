@@ -219,6 +219,15 @@ impl Windows {
         }
     }
 
+    /// The size of the windows, ms, where all have the same.
+    pub fn fixed_size_ms(&self) -> Option<i64> {
+        match (&self.kind, &self.panes) {
+            (WindowKind::Tumbling, Panes::Fixed { size_ms, .. })
+            | (WindowKind::Sliding { size_ms, .. }, _) => Some(*size_ms),
+            _ => None,
+        }
+    }
+
     /// Up to which end windows have closed at a watermark.
     pub fn closed_until(&self, watermark: TimestampMs) -> TimestampMs {
         match watermark {

@@ -1,10 +1,12 @@
 //! The `write` section of a pipeline file as it is written.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::metadata::MetricsMetadata;
 use super::remote_write::RemoteWriteConfig;
 
 /// A wrong value: the keys that lead to it, and what is wrong with what would be right.
@@ -14,10 +16,13 @@ pub type Problem = (Vec<String>, String);
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// To a Prometheus Remote-Write 1.0 receiver.
+    /// To a Prometheus Remote-Write receiver.
     pub remote_write: Option<RemoteWriteConfig>,
     /// To a file as JSON, one sample a line.
     pub file: Option<FileConfig>,
+    /// What receivers are told of the metrics, which stand elsewhere in a pipeline file.
+    #[serde(skip)]
+    pub metadata: Arc<MetricsMetadata>,
 }
 
 /// Samples to a file.

@@ -205,6 +205,7 @@ fn appends_to_a_file_and_guards_it() {
     let config = Config {
         remote_write: None,
         file: Some(FileConfig { path: path.clone() }),
+        metadata: Arc::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -251,6 +252,7 @@ fn names_the_file_that_cannot_be_opened() {
         file: Some(FileConfig {
             path: "/nowhere/at/all".into(),
         }),
+        metadata: Arc::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -292,6 +294,7 @@ fn live(
     let config = Config {
         remote_write: None,
         file: Some(FileConfig { path: path.into() }),
+        metadata: Arc::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

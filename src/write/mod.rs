@@ -18,6 +18,7 @@ pub mod file;
 mod guard;
 mod histogram;
 mod line;
+mod metadata;
 mod metrics;
 pub mod rejected;
 pub mod remote_write;
@@ -32,6 +33,7 @@ pub use dead_letters::{
     DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
 };
 pub use file::FileWriter;
+pub use metadata::{MAX_METADATA_BYTES, MetricMetadata, MetricType, MetricsMetadata};
 pub use remote_write::{RemoteWriteConfig, RemoteWriter, rewrite_marks};
 pub use snapshot::WriterSnapshot;
 
@@ -99,6 +101,8 @@ struct Context {
     registry: Registry,
     metrics: Arc<Metrics>,
     rooms: Arc<Rooms>,
+    /// What receivers are told of the metrics.
+    metadata: Arc<MetricsMetadata>,
     /// For the waits between attempts.
     seed: u64,
 }
@@ -110,6 +114,7 @@ impl Context {
             registry: registry.clone(),
             metrics: Arc::new(Metrics::new(registry)),
             rooms: Arc::new(Rooms::new(owners)),
+            metadata: Arc::default(),
             seed,
         }
     }
@@ -212,7 +217,10 @@ impl Writer {
         runtime: Handle,
         resume: Resume,
     ) -> Result<Self, WriteError> {
-        let context = Context::new(owners, registry, fastrand::u64(..));
+        let context = Context {
+            metadata: Arc::clone(&config.metadata),
+            ..Context::new(owners, registry, fastrand::u64(..))
+        };
         let state = match &resume.state {
             Some(bytes) => WriterSnapshot::decode(bytes)?,
             None => WriterSnapshot::default(),

@@ -24,6 +24,7 @@ mod support;
 mod tables;
 mod values;
 mod windows_guide;
+mod wire;
 
 #[cfg(feature = "kafka")]
 mod kafka;

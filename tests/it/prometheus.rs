@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 use weir::model::{NativeHistogram, Sample, Series};
 use weir::telemetry::Registry;
-use weir::write::{self, Resume, Writer};
+use weir::write::{self, MetricMetadata, MetricType, MetricsMetadata, Resume, Writer};
 
 use crate::reference::fleet::{
     CONNECTED_CARS, Fleet, LIMIT, START_MS, by_vehicle, expect_same, succeed,
@@ -178,5 +178,81 @@ fn native_histograms_answer_for_the_values_in_them() -> Result<()> {
         let found = value(&format!("histogram_quantile({quantile}, $)"), at_ms)?;
         ensure!(above <= found && found <= until, "{quantile}: {found}");
     }
+    Ok(())
+}
+
+/// Prometheus 2 reads a request of 2.0 as an empty one of 1.0 and answers with a success: no sample may
+/// be lost in it.
+#[test]
+fn neither_the_probe_nor_metadata_costs_a_sample() -> Result<()> {
+    let prometheus = Prometheus::start()?;
+    let mut metadata = MetricsMetadata::default();
+    let told = MetricMetadata::new(
+        "trips".into(),
+        MetricType::Counter,
+        "Trips begun",
+        "",
+        Some(5_000),
+    );
+    metadata.add(told, &[]);
+    let mut config: write::Config = serde_json::from_value(serde_json::json!({
+        "remote_write": { "url": prometheus.remote_write_url(), "protocol": "auto" },
+    }))?;
+    config.metadata = Arc::new(metadata);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let registry = Registry::new("test");
+    let handle = runtime.handle().clone();
+    let writer = Writer::start(&config, 1, &registry, handle, Resume::default())?;
+    let (mut samples, mut expected) = (Vec::new(), Vec::new());
+    for number in 0..20 {
+        let plant: Arc<str> = format!("plant-{number}").into();
+        let series = Arc::new(Series::new("trips".into(), vec![("plant".into(), plant)]));
+        for step in 0..3_i32 {
+            let timestamp_ms = START_MS + 5_000 * i64::from(step);
+            let value = f64::from(number * 10 + step);
+            samples.push(Sample {
+                series: Arc::clone(&series),
+                timestamp_ms,
+                value: value.into(),
+            });
+            expected.push((format!("plant-{number}"), timestamp_ms, value));
+        }
+    }
+    writer.handle().send(0, samples)?;
+    let summary = writer.finish(Some(LIMIT));
+    ensure!((summary.written, summary.unsent) == (60, 0), "{summary:?}");
+
+    let found = prometheus.series_samples("trips", START_MS, START_MS + 60_000)?;
+    let mut found: Vec<_> = found
+        .into_iter()
+        .flat_map(|(labels, points)| {
+            let plant = labels.get("plant").cloned().unwrap_or_default();
+            let points = points.into_iter();
+            points.map(move |(time, value)| (plant.clone(), time, value))
+        })
+        .collect();
+    found.sort_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
+    expected.sort_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
+    ensure!(found == expected, "{found:?}");
+
+    let metrics = Registry::text([&registry]);
+    let has = |line: &str| metrics.lines().any(|found| found.starts_with(line));
+    // Which of the two it speaks is for the version on the machine to say.
+    let is_v1 = has("weir_remote_write_protocol{pipeline=\"test\"} 1");
+    ensure!(
+        is_v1 || has("weir_remote_write_protocol{pipeline=\"test\"} 2"),
+        "{metrics}"
+    );
+    let told = i32::from(is_v1);
+    ensure!(
+        has(&format!(
+            "weir_remote_write_metadata_total{{pipeline=\"test\"}} {told}"
+        )),
+        "{metrics}"
+    );
+    ensure!(
+        has("weir_remote_write_metadata_failed_total{pipeline=\"test\"} 0"),
+        "{metrics}"
+    );
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::enrich::{LookupConfig, LookupInput, Mode};
 use crate::model::DataType;
 use crate::window::WindowKind;
 use crate::window::aggregate::Output;
+use crate::write::MetricType;
 
 impl Validator<'_> {
     /// The metric beside a metric that tells of its devices; nothing where there is none or it is
@@ -76,6 +77,8 @@ impl Validator<'_> {
         Some(Metric {
             name: format!("{}_devices", metric.name).into(),
             help: None,
+            unit: None,
+            metric_type: MetricType::Gauge,
             filter: metric.filter.clone(),
             windows: metric.windows.clone(),
             by,

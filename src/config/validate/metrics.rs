@@ -6,6 +6,7 @@ use super::super::compile::{Catalog, output_of};
 use super::super::document::PathSegment;
 use super::super::file::{MetricConfig, PipelineFile};
 use super::super::pipeline::{Metric, Shape};
+use super::metadata::{BUCKETS, DEVICES};
 use super::{Validator, is_identifier};
 use crate::expr::AggregateExpression;
 use crate::model::{DataType, Schema};
@@ -76,6 +77,8 @@ impl Validator<'_> {
         Some(Metric {
             name: name.into(),
             help: config.help.clone(),
+            unit: config.unit.clone(),
+            metric_type: self.metric_type(&at, config, &output),
             filter: match filter {
                 None => None,
                 Some(compiled) => Some(compiled?),
@@ -340,15 +343,12 @@ impl Validator<'_> {
     fn series_names(&mut self, metrics: &[Metric]) {
         for metric in metrics {
             let (what, suffixes): (_, &[&str]) = match (&metric.output, &metric.shape) {
-                (Output::Buckets { .. }, _) => ("buckets", &["bucket", "sum", "count"]),
-                (_, Shape::Completeness(_)) => (
-                    "completeness",
-                    &["expected", "reporting", "late", "offline"],
-                ),
+                (Output::Buckets { .. }, _) => ("buckets", &BUCKETS),
+                (_, Shape::Completeness(_)) => ("completeness", &DEVICES),
                 _ => continue,
             };
             for suffix in suffixes {
-                let series = format!("{}_{suffix}", metric.name);
+                let series = format!("{}{suffix}", metric.name);
                 if metrics.iter().any(|other| *other.name == series) {
                     let message = format!(
                         "'{series}' is a series of the {what} of {} already; take another name",

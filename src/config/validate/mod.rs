@@ -4,11 +4,13 @@
 //! metrics; each goes on behind a problem, so that one load shows them all.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 mod clock;
 mod completeness;
 mod limits;
 mod lookups;
+mod metadata;
 mod metrics;
 mod sections;
 mod state;
@@ -21,6 +23,7 @@ use super::pipeline::{Derived, Pipeline};
 use super::report::Problems;
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::model::{DataType, Schema};
+use crate::write;
 
 /// Checks a file and compiles it. Everything that is wrong is reported; nothing is returned where
 /// no pipeline can be made.
@@ -63,6 +66,7 @@ pub(super) fn validate(
     if !compiler.problems.is_empty() {
         return None;
     }
+    let metadata = Arc::new(metadata::of(&metrics));
     Some(Pipeline {
         name: file.pipeline.clone(),
         folder,
@@ -78,7 +82,10 @@ pub(super) fn validate(
         derived,
         schema,
         metrics,
-        write: file.write.clone(),
+        write: write::Config {
+            metadata,
+            ..file.write.clone()
+        },
         dead_letters: file.dead_letters.clone(),
         state,
         commit_every: file.state.checkpoint.every,

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Series, Symbol};
 
+/// How many values of labels are kept for the next series.
+const TEXTS: usize = 1_024;
+
 /// The series of one metric.
 #[derive(Debug)]
 pub(in crate::pipeline) struct SeriesCache {
@@ -14,6 +17,9 @@ pub(in crate::pipeline) struct SeriesCache {
     /// Series of the window at hand, and of the one before: what neither of them had is forgotten.
     current: HashMap<Box<[Symbol]>, Arc<Series>>,
     previous: HashMap<Box<[Symbol]>, Arc<Series>>,
+    /// Values of labels, each at a place by its symbol. Series of equal values share one text, which takes
+    /// less memory and is written sooner.
+    texts: HashMap<usize, (Symbol, Arc<str>)>,
 }
 
 impl SeriesCache {
@@ -23,6 +29,7 @@ impl SeriesCache {
             labels,
             current: HashMap::new(),
             previous: HashMap::new(),
+            texts: HashMap::new(),
         }
     }
 
@@ -39,7 +46,8 @@ impl SeriesCache {
         let series = match self.previous.remove(key) {
             Some(series) => series,
             None => {
-                let values = key.iter().map(|symbol| Arc::from(interner.text(*symbol)));
+                let texts = &mut self.texts;
+                let values = key.iter().map(|symbol| shared(texts, *symbol, interner));
                 let labels = self.labels.iter().cloned().zip(values).collect();
                 Arc::new(Series::new(self.name.clone(), labels))
             }
@@ -63,5 +71,47 @@ impl HoldsSymbols for SeriesCache {
             });
             *known = renumbered.collect();
         }
+    }
+}
+
+fn shared(
+    texts: &mut HashMap<usize, (Symbol, Arc<str>)>,
+    symbol: Symbol,
+    interner: &Interner,
+) -> Arc<str> {
+    let place = symbol.index() % TEXTS;
+    match texts.get(&place) {
+        Some((known, text)) if *known == symbol => Arc::clone(text),
+        _ => {
+            let text = Arc::from(interner.text(symbol));
+            texts.insert(place, (symbol, Arc::clone(&text)));
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_share_the_texts_of_their_values() {
+        let mut interner = Interner::default();
+        let mut cache = SeriesCache::new("up".into(), vec!["a".into(), "b".into()]);
+        let common = interner.intern("common");
+        let series: Vec<_> = (0..3 * TEXTS)
+            .map(|number| {
+                let own = interner.intern(&number.to_string());
+                cache.get(&[common, own], &interner)
+            })
+            .collect();
+        for (number, series) in series.iter().enumerate() {
+            assert_eq!(&*series.labels()[0].1, "common");
+            assert_eq!(*series.labels()[1].1, number.to_string());
+        }
+        // Another value has taken the place of this one a few times.
+        let again = Arc::strong_count(&series[5].labels()[0].1);
+        assert!(again > 500, "{again}");
+        assert!(cache.texts.len() <= TEXTS);
     }
 }

@@ -9,12 +9,14 @@ use crate::model::{Sample, SampleValue, Series, TimestampMs};
 
 use super::config::BatchConfig;
 use super::last_sent::LastSent;
-use super::proto::{TimeSeries, WriteRequest, point_bytes, series_bytes};
+use super::protocol::Protocol;
 
 /// Samples by series in the order of their arrival, up to the limits of a request.
 #[derive(Debug)]
 pub(super) struct Batch {
     limits: BatchConfig,
+    /// The protocol whose requests may be the larger ones, of those that it may be written in.
+    largest: Protocol,
     groups: Vec<Group>,
     /// Indices into `groups` by series.
     index: HashTable<usize>,
@@ -24,17 +26,17 @@ pub(super) struct Batch {
 }
 
 /// The samples of one series in a request.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) series: Arc<Series>,
-    pub(super) points: Vec<(TimestampMs, SampleValue)>,
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The series.
+    pub series: Arc<Series>,
+    /// Its samples: when (ms since the epoch), and what. In a request they are sorted by time.
+    pub points: Vec<(TimestampMs, SampleValue)>,
 }
 
 /// A batch as it goes out, and what had to be left out of it.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    /// Each series once, its samples with strictly increasing timestamps.
-    pub(super) request: WriteRequest,
     /// How many samples are in the request.
     pub(super) samples: usize,
     /// The latest timestamp in the request, ms since the epoch.
@@ -43,19 +45,20 @@ pub(super) struct Sealed {
     pub(super) duplicates: usize,
     /// How many samples are not newer than what was sent before.
     pub(super) out_of_order: usize,
-    /// What the request was made of.
+    /// What the request is made of: each series once, its samples with strictly increasing timestamps.
     pub(super) groups: Vec<Group>,
 }
 
 impl Batch {
-    /// An empty batch.
-    pub(super) fn new(limits: BatchConfig) -> Self {
+    /// An empty batch, for requests that are no larger than those of `largest`.
+    pub(super) fn new(limits: BatchConfig, largest: Protocol) -> Self {
         Self {
             limits,
+            largest,
             groups: Vec::new(),
             index: HashTable::new(),
             samples: 0,
-            bytes: 0,
+            bytes: largest.frame_bytes(),
         }
     }
 
@@ -72,16 +75,24 @@ impl Batch {
         }
         let known = self.find(&sample.series);
         let series = match known.and_then(|group| self.groups.get(group)) {
-            Some(group) if !self.takes_one_more(group, sample.timestamp_ms) => return false,
+            Some(group) if !self.takes_one_more(group, sample) => return false,
             Some(_) => 0,
-            None => series_bytes(&sample.series),
+            None => self.largest.series_bytes(&sample.series),
         };
-        let bytes = self.bytes + series + point_bytes(sample.timestamp_ms, &sample.value);
+        let point = self.largest.point_bytes(sample.timestamp_ms, &sample.value);
+        let bytes = self.bytes + series + point;
         self.samples < self.limits.samples && bytes <= self.limits.bytes
     }
 
-    /// Whether a series may have one more sample. One of equal time replaces the other.
-    fn takes_one_more(&self, group: &Group, timestamp: TimestampMs) -> bool {
+    /// Whether a series may have one more sample. One of equal time replaces the other. A series has
+    /// numbers or histograms in a request: 2.0 takes no other.
+    fn takes_one_more(&self, group: &Group, sample: &Sample) -> bool {
+        let kind = std::mem::discriminant(&sample.value);
+        let last = group.points.last();
+        if last.is_some_and(|(_, value)| std::mem::discriminant(value) != kind) {
+            return false;
+        }
+        let timestamp = sample.timestamp_ms;
         let limit = self.limits.samples_per_series;
         limit == 0
             || group.points.len() < limit
@@ -96,14 +107,14 @@ impl Batch {
     /// Adds a sample.
     pub(super) fn push(&mut self, sample: Sample) {
         self.samples += 1;
-        self.bytes += point_bytes(sample.timestamp_ms, &sample.value);
+        self.bytes += self.largest.point_bytes(sample.timestamp_ms, &sample.value);
         let point = (sample.timestamp_ms, sample.value);
         let known = self.find(&sample.series);
         if let Some(group) = known.and_then(|group| self.groups.get_mut(group)) {
             group.points.push(point);
             return;
         }
-        self.bytes += series_bytes(&sample.series);
+        self.bytes += self.largest.series_bytes(&sample.series);
         let hash = sample.series.hash();
         self.groups.push(Group {
             series: sample.series,
@@ -126,7 +137,6 @@ impl Batch {
     /// Puts the samples into order and notes them as sent.
     pub(super) fn seal(self, last_sent: &mut LastSent) -> Sealed {
         let mut sealed = Sealed {
-            request: WriteRequest::default(),
             samples: 0,
             highest: TimestampMs::MIN,
             duplicates: 0,
@@ -151,10 +161,6 @@ impl Batch {
             last_sent.set(&series, *newest);
             sealed.highest = sealed.highest.max(*newest);
             sealed.samples += points.len();
-            sealed
-                .request
-                .timeseries
-                .push(TimeSeries::new(&series, &points));
             sealed.groups.push(Group { series, points });
         }
         sealed
@@ -208,11 +214,9 @@ fn keep_last_of_equal_times(points: &mut Vec<(TimestampMs, SampleValue)>) {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
     use crate::model::{Duration, NativeHistogram};
-    use crate::write::remote_write::histogram::Histogram;
+    use crate::write::remote_write::encode::RequestEncoder;
     use crate::write::testing::{histogram, sample};
 
     fn limits(samples: usize, bytes: usize) -> BatchConfig {
@@ -225,17 +229,25 @@ mod tests {
     }
 
     fn batch_of(samples: &[Sample]) -> Batch {
-        let mut batch = Batch::new(BatchConfig::default());
+        let mut batch = Batch::new(BatchConfig::default(), Protocol::V1);
         for sample in samples {
             batch.push(sample.clone());
         }
         batch
     }
 
+    fn plain_bytes(batch: Batch) -> usize {
+        let protocol = batch.largest;
+        let sealed = batch.seal(&mut LastSent::new());
+        let mut encoder = RequestEncoder::new(Arc::default());
+        encoder.plain(&sealed.groups, protocol).len()
+    }
+
     fn points(sealed: &Sealed) -> Vec<Vec<(TimestampMs, f64)>> {
-        let series = sealed.request.timeseries.iter();
-        series
-            .map(|one| one.samples.iter().map(|p| (p.timestamp, p.value)).collect())
+        let number = |point: &(TimestampMs, SampleValue)| Some((point.0, point.1.number()?));
+        let groups = sealed.groups.iter();
+        groups
+            .map(|one| one.points.iter().filter_map(number).collect())
             .collect()
     }
 
@@ -283,7 +295,7 @@ mod tests {
         assert_eq!(second.out_of_order, 2);
 
         let third = batch_of(&[sample("a", &[], 11, 1.0)]).seal(&mut last_sent);
-        assert_eq!(third.request, WriteRequest::default());
+        assert!(third.groups.is_empty());
         assert_eq!((third.samples, third.out_of_order), (0, 1));
     }
 
@@ -303,11 +315,8 @@ mod tests {
         .seal(&mut last_sent);
         assert_eq!(points(&sealed), [[(30, 3.0)]]);
         assert_eq!(
-            sealed.request.timeseries[0].histograms,
-            [
-                Histogram::new(&histogram(), 10),
-                Histogram::new(&second, 20)
-            ]
+            sealed.groups[0].points[..2],
+            [(10, histogram().into()), (20, second.into())]
         );
         assert_eq!((sealed.samples, sealed.duplicates), (3, 1));
 
@@ -317,7 +326,7 @@ mod tests {
 
     #[test]
     fn is_full_at_its_number_of_samples() {
-        let mut batch = Batch::new(limits(2, 1 << 20));
+        let mut batch = Batch::new(limits(2, 1 << 20), Protocol::V1);
         batch.push(sample("a", &[], 1, 1.0));
         assert!(!batch.is_full() && batch.has_room_for(&sample("a", &[], 2, 1.0)));
         batch.push(sample("a", &[], 2, 1.0));
@@ -327,10 +336,11 @@ mod tests {
     #[test]
     fn takes_so_many_samples_of_a_series() {
         for limit in [1, 2] {
-            let mut batch = Batch::new(BatchConfig {
+            let limits = BatchConfig {
                 samples_per_series: limit,
                 ..BatchConfig::default()
-            });
+            };
+            let mut batch = Batch::new(limits, Protocol::V1);
             for time in 1..=limit {
                 let next = sample("a", &[], time as i64, 1.0);
                 assert!(batch.has_room_for(&next));
@@ -351,7 +361,7 @@ mod tests {
     #[test]
     fn never_exceeds_its_bytes() {
         for bytes in [100, 333, 1_000, 5_000] {
-            let mut batch = Batch::new(limits(10_000, bytes));
+            let mut batch = Batch::new(limits(10_000, bytes), Protocol::V1);
             let mut timestamp = 1_730_621_750_000;
             loop {
                 let vehicle = (timestamp % 7).to_string();
@@ -362,7 +372,7 @@ mod tests {
                 batch.push(next);
                 timestamp += 1;
             }
-            let encoded = batch.seal(&mut LastSent::new()).request.encoded_len();
+            let encoded = plain_bytes(batch);
             assert!(
                 encoded <= bytes && encoded + 110 > bytes,
                 "{encoded} of {bytes}"
@@ -372,7 +382,7 @@ mod tests {
 
     #[test]
     fn counts_the_bytes_of_histograms() {
-        let mut batch = Batch::new(limits(10_000, 5_000));
+        let mut batch = Batch::new(limits(10_000, 5_000), Protocol::V1);
         let next = |number| sample("speed", &[], number, histogram());
         let held = (0..).take_while(|number| {
             let has_room = batch.has_room_for(&next(*number));
@@ -382,14 +392,14 @@ mod tests {
             has_room
         });
         let held = held.count();
-        let encoded = batch.seal(&mut LastSent::new()).request.encoded_len();
+        let encoded = plain_bytes(batch);
         // A histogram of six buckets takes some 80 bytes, and counts for less than three times that.
         assert!(held > 20 && encoded <= 5_000, "{held}: {encoded} bytes");
     }
 
     #[test]
     fn takes_one_sample_however_large_it_is() {
-        let mut batch = Batch::new(limits(10, 20));
+        let mut batch = Batch::new(limits(10, 20), Protocol::V1);
         let large = sample("speed", &[("vehicle", "V0123456789")], 1, 1.0);
         assert!(batch.has_room_for(&large));
         batch.push(large.clone());

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use prost::bytes::Bytes;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -14,13 +13,16 @@ use crate::telemetry::with_causes;
 use crate::write::WriteError;
 
 use super::config::RemoteWriteConfig;
+use super::encode::Body;
 use super::failure::Failure;
+use super::reply::{Reply, Written};
 use super::shard::Transport;
 
 /// How much of an answer is read and logged, in bytes.
 const MAX_BODY_BYTES: usize = 1_024;
 
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// Posts requests to one receiver.
@@ -94,25 +96,43 @@ impl HttpTransport {
         })
     }
 
-    async fn send(&self, body: Bytes, attempt: u32) -> Result<Response, Failure> {
-        let mut request = self.client.post(self.url.clone()).body(body);
+    async fn send(&self, body: Body, attempt: u32) -> Result<Response, Failure> {
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, body.protocol.content_type())
+            .header(VERSION, body.protocol.version())
+            .body(body.bytes);
         if attempt > 0 {
             request = request.header(RETRY_ATTEMPT, attempt);
         }
         let request = self.credentials.add_to(request).await?;
         request.send().await.map_err(network)
     }
-}
 
-impl Transport for HttpTransport {
-    async fn post(&self, body: Bytes, attempt: u32) -> Result<u16, Failure> {
+    /// Sends a request, and reads what the receiver says it has written.
+    async fn exchange(
+        &self,
+        body: Body,
+        attempt: u32,
+        written: &mut Option<Written>,
+    ) -> Result<u16, Failure> {
         let mut response = self.send(body, attempt).await?;
         let status = response.status();
         let retry_after = header(&response, &RETRY_AFTER);
         let location = header(&response, &LOCATION);
+        *written = Written::of(|name| response.headers().get(name)?.to_str().ok());
         // Also after a success: a connection is used again only when its answer was read.
         let body = beginning_of(&mut response).await;
         classify(status, body, retry_after, location, self.clock.now_ms())
+    }
+}
+
+impl Transport for HttpTransport {
+    async fn post(&self, body: Body, attempt: u32) -> Reply {
+        let mut written = None;
+        let result = self.exchange(body, attempt, &mut written).await;
+        Reply { result, written }
     }
 }
 
@@ -138,7 +158,7 @@ fn classify(
     Err(Failure::of_answer(status.as_u16(), body, retry_after))
 }
 
-/// The user's headers with those of the protocol, which come last and so win.
+/// The user's headers with that of the compression; a request's own headers win over all of these.
 fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, WriteError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
@@ -152,14 +172,6 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, WriteError> {
         headers.insert(name, value);
     }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-protobuf"),
-    );
-    headers.insert(
-        HeaderName::from_static("x-prometheus-remote-write-version"),
-        HeaderValue::from_static("0.1.0"),
-    );
     Ok(headers)
 }
 

@@ -12,6 +12,8 @@ use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::Problem;
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
 
+use super::protocol::ProtocolChoice;
+
 /// A receiver that asks for more patience than this is asked again sooner.
 const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -34,12 +36,19 @@ const MAX_BATCH_BYTES: usize = 32 << 20;
 /// More connections than this to one receiver is a slip of the pen.
 const MAX_SHARDS: usize = 1024;
 
-/// Samples to a Prometheus Remote-Write 1.0 receiver.
+/// Samples to a Prometheus Remote-Write receiver.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteWriteConfig {
     /// The receiver's address, such as http://127.0.0.1:9090/api/v1/write.
     pub url: String,
+    /// Which protocol the receiver is spoken to in: 1.0, 2.0, or auto, which asks it.
+    #[serde(default)]
+    pub protocol: ProtocolChoice,
+    /// How often the receiver is told the type, help and unit of each metric by 1.0; 0s is never. By 2.0
+    /// it is with every series.
+    #[serde(default = "default_metadata_interval")]
+    pub metadata_interval: Duration,
     /// Sends a user name and a password.
     pub basic_auth: Option<BasicAuth>,
     /// Sends a bearer token.
@@ -221,6 +230,10 @@ impl Default for BackoffConfig {
 
 fn default_shards() -> usize {
     4
+}
+
+fn default_metadata_interval() -> Duration {
+    Duration::from_secs(60)
 }
 
 fn default_queue_bytes() -> usize {
@@ -448,6 +461,8 @@ mod tests {
         let config: RemoteWriteConfig =
             serde_json::from_str(r#"{"url": "http://127.0.0.1:9090/api/v1/write"}"#).unwrap();
         assert_eq!(config.validate(), []);
+        assert_eq!(config.protocol, ProtocolChoice::V1);
+        assert_eq!(config.metadata_interval, Duration::from_secs(60));
         assert_eq!(config.shards, 4);
         assert_eq!(config.batch, BatchConfig::default());
         assert_eq!(config.batch.samples, 2_000);

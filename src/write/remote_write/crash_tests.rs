@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use prost::bytes::Bytes;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 
 use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
+use super::encode::Body;
 use super::failure::Failure;
 use super::journal_file::{self, Record};
 use super::journal_folder::find;
 use super::oracle::{Oracle, SeriesName};
+use super::reply::Reply;
 use super::shard::Transport;
 use super::{Limits, Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
@@ -40,7 +41,13 @@ struct Faulty {
 }
 
 impl Transport for Faulty {
-    async fn post(&self, body: Bytes, _: u32) -> Result<u16, Failure> {
+    async fn post(&self, body: Body, _: u32) -> Reply {
+        self.answer(&body.bytes).await.into()
+    }
+}
+
+impl Faulty {
+    async fn answer(&self, body: &[u8]) -> Result<u16, Failure> {
         let (before, after, luck) = {
             let mut random = self.random.lock().unwrap();
             (random.u64(0..40), random.u64(0..40), random.u8(0..10))
@@ -49,7 +56,7 @@ impl Transport for Faulty {
         if luck < 2 || self.is_down {
             return Err(Failure::Network("refused".into()));
         }
-        self.oracle.lock().unwrap().take(&body);
+        self.oracle.lock().unwrap().take(body);
         sleep(Duration::from_millis(after)).await;
         if luck < 4 {
             return Err(Failure::Network("reset".into()));

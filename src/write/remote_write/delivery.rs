@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::model::Backoff;
@@ -15,10 +14,13 @@ use crate::write::rejected::RejectedSample;
 
 use super::batch::{Group, Sealed, cut, points_of};
 use super::config::OnRejected;
+use super::encode::{Body, RequestEncoder};
 use super::failure::{Course, Failure};
 use super::isolation::{Isolation, Refusal};
-use super::proto::encode_groups;
+use super::negotiation::Verdict;
+use super::protocol::Protocol;
 use super::queue::Queue;
+use super::reply::Reply;
 use super::shard::{LOG_INTERVAL, Shared, Transport, on_disk};
 
 /// How many requests may be made for one that was refused, before what is refused then stays as a whole.
@@ -41,6 +43,7 @@ pub(super) struct Delivery<T> {
     queue: Arc<Queue>,
     shared: Arc<Shared<T>>,
     backoff: Backoff,
+    encoder: RequestEncoder,
     isolation_requests: usize,
     retry_log: LogLimit,
     hold_log: LogLimit,
@@ -64,6 +67,7 @@ impl<T: Transport> Delivery<T> {
         Self {
             shard,
             queue,
+            encoder: RequestEncoder::new(Arc::clone(&shared.metadata)),
             shared,
             backoff,
             isolation_requests: ISOLATION_REQUESTS,
@@ -98,9 +102,9 @@ impl<T: Transport> Delivery<T> {
 
     /// Sends groups until they have gone through, or until that makes no sense.
     async fn send(&mut self, groups: &[Group]) -> Result<(), Failure> {
-        let body = encode_groups(groups)?;
-        let (samples, highest) = extent(groups);
         let shared = Arc::clone(&self.shared);
+        let mut body = self.encoder.encode(groups, shared.negotiation.next())?;
+        let (samples, highest) = extent(groups);
         let (mut attempt, mut internal_errors) = (0, 0);
         let mut probe = None;
         loop {
@@ -108,12 +112,16 @@ impl<T: Transport> Delivery<T> {
                 probe = shared.circuit.enter().await;
             }
             let failure = match self.post(&body, attempt).await {
-                Ok(()) => {
+                Verdict::Answered(Ok(_)) => {
                     shared.metrics.write(samples);
                     shared.requests.acknowledge(highest);
                     return Ok(());
                 }
-                Err(failure) => failure,
+                Verdict::Answered(Err(failure)) => failure,
+                Verdict::InV1 => {
+                    body = self.encoder.encode(groups, Protocol::V1)?;
+                    continue;
+                }
             };
             let course = failure.course();
             if !matches!(course, Course::Repeat | Course::Hold) {
@@ -126,7 +134,7 @@ impl<T: Transport> Delivery<T> {
             if internal_errors >= SUSPECT_AFTER
                 && internal_errors.is_multiple_of(SUSPECT_AFTER)
                 && shared.on_rejected == OnRejected::Isolate
-                && self.is_well().await
+                && self.is_well(body.protocol).await
             {
                 return Err(failure);
             }
@@ -136,21 +144,30 @@ impl<T: Transport> Delivery<T> {
             shared.requests.retry(samples);
             self.tell_of_wait(samples, attempt, wait, &failure);
             sleep(wait).await;
+            let protocol = shared.negotiation.repetition(body.protocol);
+            if protocol != body.protocol {
+                body = self.encoder.encode(groups, protocol)?;
+            }
         }
     }
 
     /// Whether the receiver takes a request with nothing in it. What it answers 500 to is to blame then.
-    async fn is_well(&self) -> bool {
-        match encode_groups(&[]) {
-            Ok(body) => match self.post(&body, 0).await {
-                Ok(()) => true,
-                Err(failure) => failure.course() == Course::Isolate,
-            },
-            Err(_) => false,
+    async fn is_well(&mut self, protocol: Protocol) -> bool {
+        let Ok(body) = self.encoder.encode(&[], protocol) else {
+            return false;
+        };
+        match self.ask(&body, 0).await.result {
+            Ok(_) => true,
+            Err(failure) => failure.course() == Course::Isolate,
         }
     }
 
-    async fn post(&self, body: &Bytes, attempt: u32) -> Result<(), Failure> {
+    async fn post(&self, body: &Body, attempt: u32) -> Verdict {
+        let reply = self.ask(body, attempt).await;
+        self.shared.negotiation.judge(body, reply)
+    }
+
+    async fn ask(&self, body: &Body, attempt: u32) -> Reply {
         let Shared {
             transport,
             requests,
@@ -158,15 +175,15 @@ impl<T: Transport> Delivery<T> {
             ..
         } = &*self.shared;
         let started = Instant::now();
-        let result = transport.post(body.clone(), attempt).await;
-        requests.request(&result, body.len(), started.elapsed());
-        match &result {
+        let reply = transport.post(body.clone(), attempt).await;
+        requests.request(&reply.result, body.bytes.len(), started.elapsed());
+        match &reply.result {
             Err(failure) if matches!(failure.course(), Course::Repeat | Course::Hold) => {
                 circuit.failed();
             }
             _ => circuit.answered(),
         }
-        result.map(|_| ())
+        reply
     }
 
     /// Sends the pieces of a refused request, and keeps those that stay refused.

@@ -46,6 +46,16 @@ pub(super) enum Failure {
         /// The beginning of the answer.
         body: String,
     },
+    /// A success of a request of 2.0 without a word on what was written: the receiver has read an empty
+    /// request of 1.0.
+    #[error(
+        "the receiver answered {status} and does not say what it has written, so it does not understand \
+         2.0; set protocol to 1.0 or auto"
+    )]
+    NotUnderstood {
+        /// The HTTP status.
+        status: u16,
+    },
     /// Following a redirect could hand the samples and the credentials to somebody else.
     #[error("the receiver redirected with {status} to {location}; set url to where it really is")]
     Redirected {
@@ -127,6 +137,7 @@ impl Failure {
             Self::Throttled { .. } | Self::Unavailable { .. } | Self::Network(_) => Course::Repeat,
             Self::Credentials { .. }
             | Self::Misconfigured { .. }
+            | Self::NotUnderstood { .. }
             | Self::Redirected { .. }
             | Self::Unknown { .. } => Course::Hold,
             Self::TooLarge { .. } | Self::Unencodable(_) => Course::Split,
@@ -156,6 +167,7 @@ impl Failure {
             Self::Throttled { status, .. }
             | Self::Unavailable { status, .. }
             | Self::Misconfigured { status, .. }
+            | Self::NotUnderstood { status }
             | Self::Redirected { status, .. }
             | Self::TooLarge { status, .. }
             | Self::Rejected { status, .. }
@@ -190,9 +202,10 @@ impl Failure {
         match self {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } | Self::Network(_) => "unavailable",
-            Self::Credentials { .. } | Self::Misconfigured { .. } | Self::Redirected { .. } => {
-                "misconfigured"
-            }
+            Self::Credentials { .. }
+            | Self::Misconfigured { .. }
+            | Self::NotUnderstood { .. }
+            | Self::Redirected { .. } => "misconfigured",
             Self::TooLarge { .. } | Self::Unencodable(_) => "too_large",
             Self::Rejected { .. } => "rejected",
             Self::Unknown { .. } => "unknown",

@@ -1,6 +1,7 @@
-//! Native histograms as Remote-Write 1.0 carries them.
+//! Native histograms as Remote-Write 1.0 and 2.0 carry them.
 //!
-//! Field numbers from Prometheus' `prompb/types.proto`; the meaning of spans and deltas from
+//! Field numbers from Prometheus' `prompb/types.proto` and `prompb/io/prometheus/write/v2/types.proto`,
+//! which agree but for the start, which is of 2.0; the meaning of spans and deltas from
 //! <https://prometheus.io/docs/specs/native_histograms/>.
 
 use prost::Message;
@@ -51,6 +52,9 @@ pub(super) struct Histogram {
     /// When, ms since the epoch.
     #[prost(int64, tag = "15")]
     pub(super) timestamp: i64,
+    /// Since when it counts, ms since the epoch; 0 where that is unknown. Only 2.0.
+    #[prost(int64, tag = "17")]
+    pub(super) start_timestamp: i64,
 }
 
 /// Consecutive buckets.
@@ -82,6 +86,7 @@ impl Histogram {
             positive_deltas,
             reset_hint: GAUGE,
             timestamp,
+            start_timestamp: 0,
         }
     }
 }
@@ -111,7 +116,7 @@ fn spans_and_deltas(buckets: &[(i32, u64)]) -> (Vec<BucketSpan>, Vec<i64>) {
     (spans, deltas)
 }
 
-/// An upper bound for what a histogram adds to its series, in bytes.
+/// An upper bound for what a histogram without a start adds to its series, in bytes.
 pub(super) fn histogram_bytes(histogram: &NativeHistogram) -> usize {
     // Tag and a length; counts with their tags; three doubles' worth of sum, threshold and
     // schema; the tags and lengths of two packed lists; hint and timestamp.

@@ -1,4 +1,4 @@
-//! Samples to a Prometheus Remote-Write 1.0 receiver.
+//! Samples to a Prometheus Remote-Write receiver, in 1.0 or 2.0.
 //!
 //! A series belongs to one shard by its hash. Owners fill the shards' queues; each shard is a task
 //! that sends one request at a time.
@@ -10,6 +10,9 @@ pub mod config;
 #[cfg(test)]
 mod crash_tests;
 mod delivery;
+mod encode;
+mod encode_v1;
+mod encode_v2;
 mod failure;
 mod fatal;
 mod fold;
@@ -22,25 +25,39 @@ mod journal_file;
 mod journal_folder;
 mod last_sent;
 mod marks_file;
+mod metadata_sender;
 mod metrics;
+mod negotiation;
 #[cfg(test)]
 pub(crate) mod oracle;
 mod proto;
+#[cfg(test)]
+mod proto_v2;
+mod protocol;
+#[cfg(test)]
+mod protocol_tests;
 mod queue;
 #[cfg(test)]
 mod receiver;
 mod recovery;
+mod reply;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod shard;
+mod size;
+mod symbols;
 #[cfg(test)]
 mod tests;
+mod wire;
 
+pub use batch::Group;
 pub use marks_file::rewrite_marks;
 
 pub(super) use folding::Limits;
 
 pub use config::{BackoffConfig, BasicAuth, BatchConfig, RemoteWriteConfig};
+pub use encode::{Body, RequestEncoder};
+pub use protocol::{Protocol, ProtocolChoice};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -54,6 +71,7 @@ use crate::model::{Backoff, Clock, Sample, TimestampMs};
 
 use super::acknowledge::Tracker;
 use super::already_sent::Marks;
+use super::metadata::MetricsMetadata;
 use super::metrics::Metrics;
 use super::rejected::RejectedSamples;
 use super::snapshot::WriterSnapshot;
@@ -62,10 +80,13 @@ use circuit::Circuit;
 use client::HttpTransport;
 use fatal::Fatal;
 use journal::{JournalMetrics, Journals, Settings};
+use metadata_sender::MetadataSender;
 use metrics::RequestMetrics;
+use negotiation::Negotiation;
 use queue::{Mark, Queue};
 use recovery::{Recovered, recover};
 use shard::{Shard, Shared, Transport};
+use size::metadata_bytes;
 
 /// The running shards.
 #[derive(Debug)]
@@ -166,6 +187,8 @@ impl RemoteWriter {
         let fatal = Arc::<Fatal>::default();
         let requests = RequestMetrics::new(&context.registry);
         let rejected = config.rejected.dir.clone().or(past.rejected);
+        let largest = config.protocol.largest();
+        let (limits, metadata) = with_metadata(config.batch, largest, &context.metadata);
         let shared = Arc::new(Shared {
             circuit: Circuit::new(requests.circuit_open()),
             on_rejected: config.on_rejected(),
@@ -174,7 +197,16 @@ impl RemoteWriter {
             clock: Clock::System,
             fatal: Arc::clone(&fatal),
             transport,
-            limits: config.batch,
+            limits,
+            largest,
+            metadata,
+            negotiation: Negotiation::new(config.protocol, &context.registry),
+            metadata_sender: MetadataSender::new(
+                &context.metadata,
+                config.batch.bytes,
+                config.metadata_interval.to_std(),
+                &context.registry,
+            ),
             tracker: Arc::clone(&tracker),
             metrics: Arc::clone(metrics),
             requests,
@@ -266,6 +298,24 @@ impl RemoteWriter {
         }
         fatal.take()
     }
+}
+
+/// What a request of samples may have, and what it tells of the metrics. In 2.0 there is room for all of
+/// their texts; where these would take more than a quarter of a request, they are left out.
+fn with_metadata(
+    mut limits: BatchConfig,
+    largest: Protocol,
+    metadata: &Arc<MetricsMetadata>,
+) -> (BatchConfig, Arc<MetricsMetadata>) {
+    let texts = match largest {
+        Protocol::V1 => 0,
+        Protocol::V2 => metadata_bytes(metadata),
+    };
+    if texts > limits.bytes / 4 {
+        return (limits, Arc::new(metadata.without_texts()));
+    }
+    limits.bytes -= texts;
+    (limits, Arc::clone(metadata))
 }
 
 /// A panic of a shard is logged; its samples stay counted as unsent.

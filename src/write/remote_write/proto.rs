@@ -1,17 +1,17 @@
-//! The messages of Remote-Write 1.0, as far as they are sent.
+//! The messages of Remote-Write 1.0, as far as they are sent: metadata goes out by them, and they are
+//! what the samples' requests are compared with in tests.
 //!
 //! Field numbers from Prometheus' `prompb/remote.proto` and `prompb/types.proto`.
 
 use prost::Message;
 use prost::bytes::Bytes;
 
+#[cfg(test)]
 use crate::model::{SampleValue, Series, TimestampMs};
 
-use super::batch::Group;
-use super::histogram::{Histogram, histogram_bytes};
-
-/// The label that carries the metric name.
-const NAME_LABEL: &str = "__name__";
+use super::histogram::Histogram;
+#[cfg(test)]
+use super::wire::NAME_LABEL;
 
 /// One request.
 #[derive(Clone, PartialEq, Message)]
@@ -77,6 +77,8 @@ pub(super) struct MetricMetadata {
     pub(super) unit: String,
 }
 
+/// What [`super::encode`] writes, by way of the messages.
+#[cfg(test)]
 impl TimeSeries {
     /// A series with its samples as they go out. The metric name takes its place in the order of
     /// the labels, which is not the first one where a label begins with a capital letter.
@@ -126,50 +128,6 @@ impl TimeSeries {
 pub(super) fn encode(request: &WriteRequest) -> Result<Bytes, snap::Error> {
     let plain = request.encode_to_vec();
     Ok(snap::raw::Encoder::new().compress_vec(&plain)?.into())
-}
-
-/// The same of groups of samples.
-///
-/// # Errors
-/// The request is larger than snappy's 4 GiB.
-pub(super) fn encode_groups(groups: &[Group]) -> Result<Bytes, snap::Error> {
-    let series = groups.iter();
-    let series = series.map(|Group { series, points }| TimeSeries::new(series, points));
-    encode(&WriteRequest {
-        timeseries: series.collect(),
-        metadata: Vec::new(),
-    })
-}
-
-/// An upper bound for what a series adds to an encoded request, in bytes.
-pub(super) fn series_bytes(series: &Series) -> usize {
-    // Tag and length of the series itself; the length grows with its samples.
-    let frame = 1 + 5;
-    let name = label_bytes(NAME_LABEL.len(), series.name().len());
-    let labels = series
-        .labels()
-        .iter()
-        .map(|(name, value)| label_bytes(name.len(), value.len()));
-    frame + name + labels.sum::<usize>()
-}
-
-/// An upper bound for what a sample adds to its series, in bytes. A number: tag and length, then a
-/// tag and eight bytes for the value, then a tag and the timestamp as a varint.
-pub(super) fn point_bytes(timestamp: TimestampMs, value: &SampleValue) -> usize {
-    match value {
-        SampleValue::Number(_) => {
-            2 + 9 + 1 + prost::encoding::encoded_len_varint(timestamp.cast_unsigned())
-        }
-        SampleValue::Histogram(histogram) => histogram_bytes(histogram),
-    }
-}
-
-fn label_bytes(name: usize, value: usize) -> usize {
-    field_bytes(field_bytes(name) + field_bytes(value))
-}
-
-fn field_bytes(length: usize) -> usize {
-    1 + prost::encoding::encoded_len_varint(length as u64) + length
 }
 
 #[cfg(test)]
@@ -233,26 +191,5 @@ mod tests {
             0x12, 12, 0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x10, 0xe8, 0x07,
         ]);
         assert_eq!(plain, expected);
-    }
-
-    #[test]
-    fn bounds_the_encoded_size_closely() {
-        let labels = [("model", "Helion"), ("vin", &"x".repeat(300))];
-        let points: Vec<(_, SampleValue)> = (0..50)
-            .map(|n| (1_730_621_750_000 + n, 0.5.into()))
-            .collect();
-        let series = sample("vehicles_in_motion", &labels, 0, 0.0).series;
-        let request = WriteRequest {
-            timeseries: vec![TimeSeries::new(&series, &points)],
-            metadata: vec![],
-        };
-        let bound = series_bytes(&series)
-            + points
-                .iter()
-                .map(|(timestamp, value)| point_bytes(*timestamp, value))
-                .sum::<usize>();
-        let exact = request.encoded_len();
-        assert!(exact <= bound && bound <= exact + 5, "{exact} {bound}");
-        assert_eq!(point_bytes(-1, &0.5.into()), 22);
     }
 }

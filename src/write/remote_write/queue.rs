@@ -12,7 +12,7 @@ use crate::write::rooms::Rooms;
 
 use super::batch::Batch;
 use super::config::OnThrottleLimit;
-use super::proto::{point_bytes, series_bytes};
+use super::protocol::Protocol;
 
 /// An owner's flush mark: everything up to the watermark stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,7 +275,9 @@ impl State {
 
 /// What a sample counts for in a queue.
 pub(super) fn sample_bytes(sample: &Sample) -> usize {
-    series_bytes(&sample.series) + point_bytes(sample.timestamp_ms, &sample.value)
+    // The smaller protocol is near enough: what waits is in memory, and not yet written in any.
+    let point = Protocol::V1.point_bytes(sample.timestamp_ms, &sample.value);
+    Protocol::V1.series_bytes(&sample.series) + point
 }
 
 #[cfg(test)]
@@ -310,11 +312,12 @@ mod tests {
 
     fn drain(queue: &Queue, samples: usize) -> (Drained, Vec<Mark>) {
         let mut marks = Vec::new();
-        let mut batch = Batch::new(BatchConfig {
+        let limits = BatchConfig {
             samples,
             samples_per_series: 0,
             ..BatchConfig::default()
-        });
+        };
+        let mut batch = Batch::new(limits, Protocol::V1);
         (queue.drain(&mut batch, &mut marks), marks)
     }
 

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::proto::WriteRequest;
+use super::proto_v2::Request;
 
 /// How a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +39,26 @@ pub(super) enum Fault {
     Silence,
 }
 
+/// What a receiver makes of requests of 2.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Understands {
+    /// It reads them as requests of 1.0, which are empty, and does not look at their headers.
+    Only1,
+    /// It refuses them with this status.
+    Only1Refusing(u16),
+    /// It takes them, and counts so many samples less as written.
+    Both { less: u64 },
+}
+
 /// A request as it came in.
 #[derive(Debug, Clone)]
 pub(super) struct Received {
     pub(super) headers: HeaderMap,
     pub(super) body_bytes: usize,
+    /// As the receiver understands it, also a request of 2.0.
     pub(super) request: WriteRequest,
+    /// A request of 2.0 that is understood, as it is.
+    pub(super) v2: Option<Request>,
     pub(super) fault: Option<Fault>,
 }
 
@@ -60,6 +75,7 @@ pub(super) struct Receiver {
 struct Shared {
     faults: Mutex<VecDeque<Option<Fault>>>,
     received: Mutex<Vec<Received>>,
+    understands: Mutex<Understands>,
     /// A permit for each request that may be answered.
     gate: Semaphore,
     arrived: mpsc::UnboundedSender<()>,
@@ -79,6 +95,7 @@ impl Receiver {
         let shared = Arc::new(Shared {
             faults: Mutex::new(faults.into_iter().collect()),
             received: Mutex::default(),
+            understands: Mutex::new(Understands::Only1),
             gate: Semaphore::new(0),
             arrived,
         });
@@ -101,6 +118,11 @@ impl Receiver {
         self.shared.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
+    /// From now on it understands this.
+    pub(super) fn understand(&self, what: Understands) {
+        *self.shared.understands.lock().unwrap() = what;
+    }
+
     /// What came in so far.
     pub(super) fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
@@ -114,18 +136,51 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-    let request = WriteRequest::decode(&*plain).unwrap();
-    let fault = shared.faults.lock().unwrap().pop_front().flatten();
+    let is_v2 = headers["x-prometheus-remote-write-version"] == "2.0.0";
+    let understands = *shared.understands.lock().unwrap();
+    let v2 = match understands {
+        Understands::Both { .. } if is_v2 => Some(Request::decode(&*plain).unwrap()),
+        _ => None,
+    };
+    let request = match &v2 {
+        Some(request) => request.as_v1(),
+        None => WriteRequest::decode(&*plain).unwrap(),
+    };
+    let fault = match understands {
+        Understands::Only1Refusing(status) if is_v2 => Some(Fault::Status(status)),
+        _ => shared.faults.lock().unwrap().pop_front().flatten(),
+    };
+    let series = &request.timeseries;
+    let samples: usize = series.iter().map(|series| series.samples.len()).sum();
+    let histograms: usize = series.iter().map(|series| series.histograms.len()).sum();
     let received = Received {
         headers,
         body_bytes: body.len(),
         request,
+        v2: v2.clone(),
         fault,
     };
     shared.received.lock().unwrap().push(received);
     // The test may have heard enough.
     shared.arrived.send(()).ok();
     shared.gate.acquire().await.unwrap().forget();
+    let mut response = answer(fault, &connection).await;
+    if let (Some(_), Understands::Both { less }) = (v2, understands) {
+        let headers = response.headers_mut();
+        let taken = if fault.is_none() {
+            samples as u64 - less
+        } else {
+            0
+        };
+        headers.insert("x-prometheus-remote-write-samples-written", taken.into());
+        let taken = if fault.is_none() { histograms } else { 0 };
+        headers.insert("x-prometheus-remote-write-histograms-written", taken.into());
+        headers.insert("x-prometheus-remote-write-exemplars-written", 0.into());
+    }
+    response
+}
+
+async fn answer(fault: Option<Fault>, connection: &BreakSwitch) -> Response {
     match fault {
         None => StatusCode::NO_CONTENT.into_response(),
         Some(Fault::Status(status)) => {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use foldhash::fast::FixedState;
-use prost::bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
+use super::encode::Body;
 use super::failure::Failure;
 use super::oracle::Oracle;
+use super::reply::Reply;
 use super::shard::Transport;
 use super::{Limits, Past, RemoteWriter};
 use crate::model::TimestampMs;
@@ -116,11 +117,17 @@ struct Way {
 }
 
 impl Transport for Way {
-    async fn post(&self, body: Bytes, attempt: u32) -> Result<u16, Failure> {
+    async fn post(&self, body: Body, attempt: u32) -> Reply {
+        self.answer(&body.bytes, attempt).await.into()
+    }
+}
+
+impl Way {
+    async fn answer(&self, body: &[u8], attempt: u32) -> Result<u16, Failure> {
         let script = &self.script;
         // Of the request and not of the order of requests: which shard is first to have its journal
         // written is decided by threads.
-        let seed = FixedState::default().hash_one((script.seed, &*body, attempt));
+        let seed = FixedState::default().hash_one((script.seed, body, attempt));
         let mut random = Rng::with_seed(seed);
         let luck = random.u8(..);
         sleep(Duration::from_millis(random.u64(0..=script.latency))).await;
@@ -135,7 +142,7 @@ impl Transport for Way {
                 retry_after: None,
             });
         }
-        self.oracle.lock().unwrap().take(&body);
+        self.oracle.lock().unwrap().take(body);
         sleep(Duration::from_millis(random.u64(0..=script.latency))).await;
         if random.u8(..) < script.answer_lost {
             return Err(Failure::Network("reset".into()));

@@ -7,13 +7,13 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use prost::bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::model::{Backoff, Clock, Encoder};
 use crate::telemetry::LogLimit;
 use crate::write::acknowledge::Tracker;
+use crate::write::metadata::MetricsMetadata;
 use crate::write::metrics::{DropReason, Metrics};
 use crate::write::rejected::RejectedSamples;
 use crate::write::samples::SampleWriter;
@@ -22,21 +22,24 @@ use super::batch::{Batch, Sealed};
 use super::circuit::Circuit;
 use super::config::{BatchConfig, OnRejected};
 use super::delivery::{Delivery, Ends};
-use super::failure::Failure;
+use super::encode::Body;
 use super::fatal::Fatal;
 use super::journal::{Journal, Journals};
 use super::last_sent::LastSent;
+use super::metadata_sender::MetadataSender;
 use super::metrics::RequestMetrics;
+use super::negotiation::Negotiation;
+use super::protocol::Protocol;
 use super::queue::{Drained, Mark, Queue};
+use super::reply::Reply;
 
 /// How often a shard logs the same kind of failure.
 pub(super) const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Takes a request to the receiver.
 pub(super) trait Transport: Send + Sync + 'static {
-    /// Sends a compressed request and gives the HTTP status of its success. `attempt` counts from
-    /// 0.
-    fn post(&self, body: Bytes, attempt: u32) -> impl Future<Output = Result<u16, Failure>> + Send;
+    /// Sends a request and gives the answer. `attempt` counts from 0.
+    fn post(&self, body: Body, attempt: u32) -> impl Future<Output = Reply> + Send;
 }
 
 /// What all shards of a writer share.
@@ -44,6 +47,12 @@ pub(super) trait Transport: Send + Sync + 'static {
 pub(super) struct Shared<T> {
     pub(super) transport: T,
     pub(super) limits: BatchConfig,
+    /// The protocol whose requests may be the larger ones, of those that may be spoken.
+    pub(super) largest: Protocol,
+    /// What goes into each series of 2.0.
+    pub(super) metadata: Arc<MetricsMetadata>,
+    pub(super) negotiation: Negotiation,
+    pub(super) metadata_sender: MetadataSender,
     pub(super) tracker: Arc<Tracker>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) requests: RequestMetrics,
@@ -131,6 +140,10 @@ impl<T: Transport> Shard<T> {
             for mark in marks {
                 self.reach(mark);
             }
+            if self.shared.negotiation.is_v1() {
+                let sender = &self.shared.metadata_sender;
+                sender.send_when_due(&self.shared.transport).await;
+            }
         }
     }
 
@@ -143,7 +156,7 @@ impl<T: Transport> Shard<T> {
     /// Collects until the batch is full, its first sample has waited long enough, or the queue is
     /// closed. `None` when there will be no more.
     async fn next_batch(&self) -> Option<(Batch, Vec<Mark>)> {
-        let mut batch = Batch::new(self.shared.limits);
+        let mut batch = Batch::new(self.shared.limits, self.shared.largest);
         let mut marks = Vec::new();
         let mut cut_at = None;
         loop {

@@ -11,8 +11,10 @@ use crate::model::{Backoff, Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::remote_write::Limits;
 use crate::write::remote_write::config::{BackoffConfig, OnThrottleLimit};
+use crate::write::remote_write::failure::Failure;
 use crate::write::remote_write::journal::{JournalMetrics, Settings};
 use crate::write::remote_write::proto::WriteRequest;
+use crate::write::remote_write::protocol::ProtocolChoice;
 use crate::write::remote_write::recovery::recover;
 use crate::write::rooms::Rooms;
 use crate::write::testing::sample;
@@ -39,8 +41,10 @@ pub(in crate::write::remote_write) struct Asked {
 }
 
 impl Transport for Scripted {
-    async fn post(&self, body: Bytes, attempt: u32) -> Result<u16, Failure> {
-        let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    async fn post(&self, body: Body, attempt: u32) -> Reply {
+        let plain = snap::raw::Decoder::new()
+            .decompress_vec(&body.bytes)
+            .unwrap();
         let request = WriteRequest::decode(&*plain).unwrap();
         let points = request.timeseries.iter().flat_map(|series| &series.samples);
         let names = request.timeseries.iter().map(|series| {
@@ -57,7 +61,7 @@ impl Transport for Scripted {
             timestamps: points.map(|point| point.timestamp).collect(),
             names,
         });
-        answer
+        answer.into()
     }
 }
 
@@ -171,6 +175,15 @@ fn start(setting: Setting) -> Bench {
             judge,
         },
         limits,
+        largest: Protocol::V1,
+        metadata: Arc::default(),
+        negotiation: Negotiation::new(ProtocolChoice::V1, &registry),
+        metadata_sender: MetadataSender::new(
+            &MetricsMetadata::default(),
+            usize::MAX,
+            Duration::ZERO,
+            &registry,
+        ),
         tracker: Arc::new(Tracker::new(1, 1)),
         metrics,
         circuit: Circuit::new(requests.circuit_open()),

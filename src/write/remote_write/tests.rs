@@ -1,25 +1,28 @@
 //! The whole sender against a receiver in this process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::receiver::{Fault, Received, Receiver};
+use super::receiver::{Fault, Received, Receiver, Understands};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
+use crate::write::metadata::MetricsMetadata;
 use crate::write::testing::sample;
 use crate::write::{Config, Resume, Stopped, WriteSummary, Writer};
 
 /// A writer, the runtime it runs on, and its metrics.
-struct Bench {
-    runtime: Runtime,
-    registry: Registry,
+pub(super) struct Bench {
+    pub(super) runtime: Runtime,
+    pub(super) registry: Registry,
+    pub(super) metadata: Arc<MetricsMetadata>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -28,10 +31,11 @@ impl Bench {
         Self {
             runtime,
             registry: Registry::new("test"),
+            metadata: Arc::default(),
         }
     }
 
-    fn receiver(&self, faults: Vec<Option<Fault>>) -> Receiver {
+    pub(super) fn receiver(&self, faults: Vec<Option<Fault>>) -> Receiver {
         self.runtime.block_on(Receiver::start(faults))
     }
 
@@ -39,7 +43,7 @@ impl Bench {
         self.runtime.block_on(Receiver::start_closed([]))
     }
 
-    fn writer(&self, url: &str, owners: usize, settings: serde_json::Value) -> Writer {
+    pub(super) fn writer(&self, url: &str, owners: usize, settings: serde_json::Value) -> Writer {
         let mut remote_write = serde_json::json!({
             "url": url,
             "backoff": {"min": "1ms", "max": "2ms"},
@@ -48,8 +52,9 @@ impl Bench {
         for (key, value) in settings.as_object().unwrap() {
             remote_write[key] = value.clone();
         }
-        let config: Config =
+        let mut config: Config =
             serde_json::from_value(serde_json::json!({"remote_write": remote_write})).unwrap();
+        config.metadata = Arc::clone(&self.metadata);
         Writer::start(
             &config,
             owners,
@@ -60,25 +65,25 @@ impl Bench {
         .unwrap()
     }
 
-    fn metric(&self, line: &str) -> bool {
+    pub(super) fn metric(&self, line: &str) -> bool {
         Registry::text([&self.registry])
             .lines()
             .any(|found| found == line)
     }
 }
 
-fn counts(summary: &WriteSummary) -> (u64, u64, u64) {
+pub(super) fn counts(summary: &WriteSummary) -> (u64, u64, u64) {
     (summary.written, summary.dropped, summary.unsent)
 }
 
-fn up(timestamp: TimestampMs) -> Sample {
+pub(super) fn up(timestamp: TimestampMs) -> Sample {
     sample("up", &[("job", "weir")], timestamp, 1.0)
 }
 
-type SeriesKey = Vec<(String, String)>;
+pub(super) type SeriesKey = Vec<(String, String)>;
 
 /// Every request's samples by series, repetitions included.
-fn points(received: &[Received]) -> Vec<(SeriesKey, Vec<(TimestampMs, f64)>)> {
+pub(super) fn points(received: &[Received]) -> Vec<(SeriesKey, Vec<(TimestampMs, f64)>)> {
     let series = received
         .iter()
         .flat_map(|received| &received.request.timeseries);
@@ -314,13 +319,15 @@ fn key_of(sample: &Sample) -> SeriesKey {
     key
 }
 
-fn run_with_faults(seed: u64) {
+fn run_with_faults(seed: u64, protocol: &str, understands: Understands) {
     let mut random = fastrand::Rng::with_seed(seed);
     let bench = Bench::new();
     let faults: Vec<_> = (0..100).map(|_| random_fault(&mut random)).collect();
     let receiver = bench.receiver(faults);
+    receiver.understand(understands);
     let owners = random.usize(1..4);
     let settings = serde_json::json!({
+        "protocol": protocol,
         "shards": random.usize(1..5),
         "timeout": "50ms",
         "queue_bytes": random.usize(200..5_000),
@@ -384,6 +391,13 @@ fn run_with_faults(seed: u64) {
 #[test]
 fn loses_and_reorders_nothing_whatever_the_receiver_does() {
     for seed in 0..20 {
-        run_with_faults(seed);
+        run_with_faults(seed, "1.0", Understands::Only1);
+    }
+    let both = Understands::Both { less: 0 };
+    for seed in 0..5 {
+        run_with_faults(seed, "2.0", both);
+        run_with_faults(seed, "auto", both);
+        run_with_faults(seed, "auto", Understands::Only1);
+        run_with_faults(seed, "auto", Understands::Only1Refusing(415));
     }
 }

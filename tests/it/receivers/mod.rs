@@ -7,10 +7,6 @@ mod feeds;
 #[expect(dead_code, reason = "these are tests once there is `protocol`")]
 mod protocols;
 mod random;
-#[expect(
-    dead_code,
-    reason = "these are tests once `on_rejected` isolates and misconfiguration is held"
-)]
 mod rejected;
 
 use std::collections::BTreeMap;

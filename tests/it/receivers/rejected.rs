@@ -84,6 +84,7 @@ fn taken(exchanges: &[Exchange]) -> Vec<Exchange> {
 }
 
 /// A series of which the receiver has that time already, with another value; of before this sender.
+#[test]
 fn another_value_is_isolated() -> Result<()> {
     for kind in [Kind::Prometheus2, Kind::Prometheus3] {
         let receiver = Receiver::start(kind)?;
@@ -103,6 +104,7 @@ fn another_value_is_isolated() -> Result<()> {
     Ok(())
 }
 
+#[test]
 fn what_is_too_old_is_isolated() -> Result<()> {
     for kind in [Kind::Prometheus2, Kind::Prometheus3] {
         let receiver = Receiver::start(kind)?;
@@ -117,6 +119,7 @@ fn what_is_too_old_is_isolated() -> Result<()> {
 }
 
 /// Prometheus 3 alone refuses it.
+#[test]
 fn what_is_too_far_ahead_is_isolated() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let good = fleet("good", 60, 1)?;
@@ -127,6 +130,7 @@ fn what_is_too_far_ahead_is_isolated() -> Result<()> {
 }
 
 /// Later samples of a series come after its refused one.
+#[test]
 fn the_order_of_other_series_outlives_a_rejection() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let good = fleet("good", 20, 10)?;
@@ -152,6 +156,7 @@ fn the_order_of_other_series_outlives_a_rejection() -> Result<()> {
 }
 
 /// The setting of the Flink connector: the whole request goes.
+#[test]
 fn without_isolation_the_request_is_dropped() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let earlier = fleet("bad", 1, 1)?;
@@ -176,6 +181,7 @@ fn without_isolation_the_request_is_dropped() -> Result<()> {
 
 /// Credentials come back, paths are corrected, a proxy on the way stops to redirect: nothing of that
 /// is the samples' fault.
+#[test]
 fn what_is_misconfigured_is_held() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let faults = [
@@ -199,6 +205,7 @@ fn what_is_misconfigured_is_held() -> Result<()> {
 }
 
 /// A 413 says nothing of single samples: smaller requests go through.
+#[test]
 fn what_is_too_large_is_split() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let samples = fleet("large", 40, 10)?;
@@ -214,6 +221,7 @@ fn what_is_too_large_is_split() -> Result<()> {
 }
 
 /// A 400 that comes of something else than the samples; nothing of what was sent is guilty.
+#[test]
 fn a_rejection_without_reason_loses_nothing() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let samples = fleet("innocent", 40, 5)?;

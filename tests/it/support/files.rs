@@ -126,3 +126,29 @@ pub(crate) fn find_program(name: &str, variable: &str) -> Result<PathBuf> {
     }
     bail!("there is no {name} on the PATH: run scripts/setup.sh test, or set {variable}")
 }
+
+/// The Python that has a package, as `scripts/setup.sh` lays it out.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn cached_python(package: &str, version: &str) -> Result<PathBuf> {
+    let cache = match std::env::var_os("WEIR_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => match std::env::var_os("XDG_CACHE_HOME") {
+            Some(folder) => PathBuf::from(folder).join("weir"),
+            None => {
+                let home =
+                    std::env::var_os("HOME").context("neither WEIR_CACHE nor HOME is set")?;
+                PathBuf::from(home).join(".cache/weir")
+            }
+        },
+    };
+    let python = cache.join(format!("{package}-{version}/bin/python"));
+    if !python.is_file() {
+        bail!(
+            "there is no {package} {version} in {}: run scripts/setup.sh test",
+            cache.display()
+        );
+    }
+    Ok(python)
+}

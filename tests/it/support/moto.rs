@@ -2,14 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
-use super::files::{cache, temporary_folder};
+use super::files::{cached_python, temporary_folder};
 use super::ports::on_free_ports;
 use super::process::Process;
 
@@ -35,7 +34,7 @@ impl Moto {
     pub(crate) fn start() -> Result<Self> {
         on_free_ports(|[port]| {
             let folder = temporary_folder()?;
-            let mut command = Command::new(python()?);
+            let mut command = Command::new(cached_python("moto", VERSION)?);
             command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
             command.arg(port.to_string());
             let mut process = Process::start("moto", &command, &folder)?;
@@ -75,17 +74,4 @@ impl Moto {
         ensure!(status == "200", "PUT /{path}: {answer}");
         Ok(())
     }
-}
-
-/// The Python that has moto, as `scripts/setup.sh` lays it out.
-fn python() -> Result<PathBuf> {
-    let cache = cache()?;
-    let python = cache.join(format!("moto-{VERSION}/bin/python"));
-    if !python.is_file() {
-        bail!(
-            "there is no moto {VERSION} in {}: run scripts/setup.sh test",
-            cache.display()
-        );
-    }
-    Ok(python)
 }
