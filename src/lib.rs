@@ -3,6 +3,7 @@
 //! Modules in reading order, with their level: a module imports only from lower levels, and
 //! modules of level 1 never import each other.
 
+pub mod auth; // 0 credentials: those that expire, Amazon's, signatures
 pub mod durable; // 0 files that survive a crash: logs, atomic files, locks
 pub mod model; // 0 the shared words: time, symbols, batches, labels, samples, positions
 pub mod telemetry; // 0 our own metrics and logs

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -13,7 +14,8 @@ use object_store::{
 use tokio::runtime::{Builder, Runtime};
 
 use super::store::{Store, StoreError, StoreErrorKind, check_name};
-use crate::model::install_tls;
+use crate::auth::{AwsIdentity, BucketCredentials};
+use crate::model::{Clock, install_tls};
 use crate::telemetry::with_causes;
 
 /// The longest time for a request: a slow uplink takes a while for a blob.
@@ -25,8 +27,8 @@ const RETRIES: usize = 5;
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
 /// Settings of S3 that differ from those of the environment (`AWS_REGION`, `AWS_ENDPOINT_URL`, …).
-/// Credentials are always those of the environment: access keys, a web identity, or those of the
-/// machine.
+/// Credentials are always those that AWS finds: of the environment, its shared files, a web identity,
+/// a container or the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// The region.
@@ -88,7 +90,13 @@ impl S3Store {
             retry_timeout: RETRY_TIMEOUT,
             ..RetryConfig::default()
         };
+        let identity = AwsIdentity {
+            region: options.region.clone(),
+            ..AwsIdentity::default()
+        };
+        let credentials = BucketCredentials::new(identity, || Clock::System.now_ms());
         let mut builder = AmazonS3Builder::from_env()
+            .with_credentials(Arc::new(credentials))
             .with_client_options(client)
             .with_retry(retry)
             .with_bucket_name(bucket);

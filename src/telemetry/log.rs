@@ -5,6 +5,9 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+/// Below this the SDK of AWS logs whole answers, with the credentials in them, whatever is asked for.
+const WITHOUT_SECRETS: &str = "aws_smithy_runtime=debug";
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -23,7 +26,9 @@ pub fn start(
     format: LogFormat,
     filter: &str,
 ) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter = EnvFilter::builder()
+        .parse(filter)?
+        .add_directive(WITHOUT_SECRETS.parse()?);
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Human => builder

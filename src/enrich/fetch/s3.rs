@@ -1,5 +1,6 @@
 //! Tables in S3.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -10,12 +11,13 @@ use object_store::{ClientOptions, GetOptions, ObjectStore as _, RetryConfig};
 use super::body::Chunks;
 use super::waiter::{Stopped, Waiter};
 use super::{Failure, Found, Stamp};
+use crate::auth::{AwsIdentity, BucketCredentials};
 use crate::enrich::from::TableSource;
-use crate::model::install_tls;
+use crate::model::{Clock, install_tls};
 use crate::telemetry::with_causes;
 
-/// An object in a bucket. Credentials are those of the environment: access keys, a web identity,
-/// or those of the machine.
+/// An object in a bucket. Credentials are those that AWS finds: of the environment, its shared files,
+/// a web identity, a container or the machine.
 #[derive(Debug)]
 pub(super) struct S3Place {
     store: AmazonS3,
@@ -37,7 +39,13 @@ impl S3Place {
             .with_timeout(timeout)
             .with_connect_timeout(timeout.min(Duration::from_secs(10)))
             .with_allow_http(s3.allow_http);
+        let identity = AwsIdentity {
+            region: s3.region.clone(),
+            ..AwsIdentity::default()
+        };
+        let credentials = BucketCredentials::new(identity, || Clock::System.now_ms());
         let mut builder = AmazonS3Builder::from_env()
+            .with_credentials(Arc::new(credentials))
             .with_client_options(options)
             .with_retry(retry)
             .with_bucket_name(bucket);

@@ -10,7 +10,8 @@ use super::super::config::{LookupConfig, Mode};
 use super::super::from::Problem;
 use super::super::http_client::check_header;
 use super::http::KEY;
-use super::{dynamodb, postgres};
+use super::postgres;
+use crate::auth::is_region;
 use crate::model::{Duration, Secret};
 
 /// A service that answers `GET` with a JSON object for each key, or with 404.
@@ -292,7 +293,7 @@ impl DynamoDbService {
             found.check_url(&["from", "dynamodb", "endpoint"], endpoint);
         }
         if let Some(region) = &self.region
-            && !dynamodb::is_region(region)
+            && !is_region(region)
         {
             let message = format!("'{region}' is not a region; write one such as eu-central-1");
             found.add(&["from", "dynamodb", "region"], message);

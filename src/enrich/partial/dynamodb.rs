@@ -1,20 +1,21 @@
 //! A DynamoDB table, asked with `GetItem` of its JSON protocol:
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html>.
 //!
-//! One signed request is all that is used of AWS, so there is no SDK: it would bring in a second
-//! HTTP client and a second TLS.
+//! One signed request is all that is used of it, so there is no SDK: it would bring in a second HTTP
+//! client and a second TLS.
 
 use std::env;
 
-use reqwest::{Client, Url};
+use reqwest::{Client, Request, Url};
 use serde_json::{Map, Value, json};
 
 use super::super::config::AddedColumn;
 use super::answer::{Answer, RequestError, field_values};
 use super::config::DynamoDbService;
 use super::http::{at_path, body_of, builder, is_repeatable, network, parse, quoted, retry_after};
-use super::signature::{Credentials, Request, Scope, amz_date, authorization};
-use crate::model::{Clock, Secret};
+use crate::auth::{AwsCredentials, AwsIdentity, Scope, is_region, sign};
+use crate::model::Clock;
+use crate::telemetry::with_causes;
 
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 const TARGET: &str = "DynamoDB_20120810.GetItem";
@@ -33,19 +34,12 @@ const REPEATABLE: [&str; 4] = [
 pub(super) struct DynamoDbClient {
     client: Client,
     url: Url,
-    host: String,
     region: String,
     table: String,
     key: String,
-    credentials: Credentials,
+    credentials: AwsCredentials,
     add: Vec<AddedColumn>,
     clock: Clock,
-}
-
-/// Whether a text can be a region; it becomes part of a host's name.
-pub(super) fn is_region(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(allowed)
 }
 
 impl DynamoDbClient {
@@ -62,29 +56,6 @@ impl DynamoDbClient {
             .or_else(|| variable("AWS_DEFAULT_REGION"))
             .filter(|region| is_region(region))
             .ok_or("there is no region: give region, or set AWS_REGION")?;
-        let (Some(access_key_id), Some(secret)) = (
-            variable("AWS_ACCESS_KEY_ID"),
-            variable("AWS_SECRET_ACCESS_KEY"),
-        ) else {
-            let message =
-                "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
-            return Err(message.to_owned());
-        };
-        let credentials = Credentials {
-            access_key_id,
-            secret_access_key: Secret::new(secret),
-            session_token: variable("AWS_SESSION_TOKEN").map(Secret::new),
-        };
-        Self::with(config, region, credentials, add, clock)
-    }
-
-    fn with(
-        config: &DynamoDbService,
-        region: String,
-        credentials: Credentials,
-        add: &[AddedColumn],
-        clock: Clock,
-    ) -> Result<Self, String> {
         let url = match &config.endpoint {
             Some(endpoint) => parse(endpoint)?,
             None => parse(&default_endpoint(&region))?,
@@ -95,12 +66,14 @@ impl DynamoDbClient {
             .map_err(|error| error.to_string())?;
         Ok(Self {
             client,
-            host: host_of(&url),
             url,
+            credentials: AwsCredentials::new(AwsIdentity {
+                region: Some(region.clone()),
+                ..AwsIdentity::default()
+            }),
             region,
             table: config.table.clone(),
             key: config.key.clone(),
-            credentials,
             add: add.to_vec(),
             clock,
         })
@@ -108,11 +81,8 @@ impl DynamoDbClient {
 
     pub(super) async fn ask(&self, key: &str) -> Result<Answer, RequestError> {
         let body = json!({ "TableName": self.table, "Key": { &self.key: { "S": key } } });
-        let response = self
-            .signed(body.to_string())
-            .send()
-            .await
-            .map_err(network)?;
+        let request = self.signed(body.to_string()).await?;
+        let response = self.client.execute(request).await.map_err(network)?;
         let status = response.status();
         let retry_after = retry_after(&response, &self.clock);
         let body = body_of(response).await?;
@@ -135,32 +105,24 @@ impl DynamoDbClient {
         Ok(Answer::Found(found))
     }
 
-    fn signed(&self, body: String) -> reqwest::RequestBuilder {
-        let time = amz_date(self.clock.now_ms());
-        let token = self.credentials.session_token.as_ref().map(Secret::reveal);
-        let mut headers = vec![
-            ("content-type", CONTENT_TYPE),
-            ("host", self.host.as_str()),
-            ("x-amz-date", time.as_str()),
-        ];
-        headers.extend(token.map(|token| ("x-amz-security-token", token)));
-        headers.push(("x-amz-target", TARGET));
-        let request = Request {
-            method: "POST",
-            headers: &headers,
-            body: body.as_bytes(),
-        };
+    async fn signed(&self, body: String) -> Result<Request, RequestError> {
+        let post = self.client.post(self.url.clone()).body(body);
+        let post = post.header("content-type", CONTENT_TYPE);
+        let post = post.header("x-amz-target", TARGET);
+        let mut request = post.build().map_err(network)?;
+        let now_ms = self.clock.now_ms();
+        let credentials = self.credentials.get(now_ms).await;
+        // The machine's role may yet come.
+        let credentials =
+            credentials.map_err(|error| RequestError::repeatable(with_causes(&error)))?;
         let scope = Scope {
             region: &self.region,
             service: "dynamodb",
-            time: &time,
+            now_ms,
         };
-        let signature = authorization(request, scope, &self.credentials);
-        let mut post = self.client.post(self.url.clone());
-        for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
-            post = post.header(*name, *value);
-        }
-        post.header("authorization", signature).body(body)
+        sign(&mut request, &credentials, scope)
+            .map_err(|error| RequestError::fatal(with_causes(&error)))?;
+        Ok(request)
     }
 }
 
@@ -171,15 +133,6 @@ fn default_endpoint(region: &str) -> String {
         "amazonaws.com"
     };
     format!("https://dynamodb.{region}.{domain}/")
-}
-
-/// The `Host` header that the client sends: with the port, where it is not the scheme's own.
-fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
 }
 
 /// The name of an error: `com.amazonaws.dynamodb.v20120810#ThrottlingException` without its space.
@@ -245,12 +198,9 @@ mod tests {
 
     #[test]
     fn the_endpoint_follows_the_region() {
-        let url = parse(&default_endpoint("eu-central-1")).unwrap();
-        assert_eq!(host_of(&url), "dynamodb.eu-central-1.amazonaws.com");
+        let europe = default_endpoint("eu-central-1");
+        assert_eq!(europe, "https://dynamodb.eu-central-1.amazonaws.com/");
         let china = default_endpoint("cn-north-1");
         assert_eq!(china, "https://dynamodb.cn-north-1.amazonaws.com.cn/");
-        let local = parse("http://127.0.0.1:4566").unwrap();
-        assert_eq!(host_of(&local), "127.0.0.1:4566");
-        assert!(is_region("us-gov-west-1") && !is_region("evil.example/"));
     }
 }

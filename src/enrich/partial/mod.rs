@@ -12,7 +12,6 @@ mod lookup;
 mod metrics;
 mod postgres;
 mod service;
-mod signature;
 mod ticket;
 mod tls;
 

@@ -1,18 +1,18 @@
 //! One HTTP client for all shards.
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Response, StatusCode};
 
-use crate::model::{Clock, Secret, install_tls, parse_retry_after};
+use crate::model::{Clock, parse_retry_after};
 use crate::telemetry::with_causes;
 use crate::write::WriteError;
 
+use super::authentication::{Authenticator, Used};
+use super::clock_skew;
 use super::config::RemoteWriteConfig;
+use super::connection::Connection;
 use super::encode::Body;
 use super::failure::Failure;
 use super::reply::{Reply, Written};
@@ -21,93 +21,53 @@ use super::shard::Transport;
 /// How much of an answer is read and logged, in bytes.
 const MAX_BODY_BYTES: usize = 1_024;
 
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
-const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// Posts requests to one receiver.
 #[derive(Debug)]
 pub(super) struct HttpTransport {
-    client: Client,
-    url: Url,
-    credentials: Credentials,
+    connection: Connection,
+    authenticator: Authenticator,
     clock: Clock,
-}
-
-#[derive(Debug)]
-enum Credentials {
-    None,
-    Basic {
-        username: String,
-        password: SecretSource,
-    },
-    Bearer(SecretSource),
-}
-
-#[derive(Debug)]
-enum SecretSource {
-    Value(Secret),
-    /// Read again for every request: tokens of service accounts are replaced every hour.
-    File(PathBuf),
 }
 
 impl HttpTransport {
     /// A client by its configuration, which is expected to be valid.
     ///
     /// # Errors
-    /// The URL or a header is invalid, a password or token file cannot be read, or TLS cannot be
-    /// set up.
+    /// The URL or a header is invalid, a password, token or certificate file cannot be read, or TLS
+    /// cannot be set up.
     pub(super) fn new(config: &RemoteWriteConfig) -> Result<Self, WriteError> {
-        install_tls();
-        let url = Url::parse(&config.url).map_err(|error| WriteError::Invalid {
-            path: "remote_write.url".to_owned(),
-            message: format!("is not a URL: {error}"),
-        })?;
-        let mut builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .default_headers(headers(config)?)
-            .timeout(config.timeout.to_std())
-            .redirect(redirect::Policy::none())
-            // The shard repeats requests itself; a hidden second attempt would not be counted.
-            .retry(retry::never())
-            .tcp_nodelay(true);
-        if is_loopback(&url) {
-            // A proxy from the environment cannot reach this machine's own loopback address.
-            builder = builder.no_proxy();
-        }
-        if url.scheme() == "http" {
-            // Without TLS the machine's certificates are not needed; a bare container has none,
-            // and loading them would fail.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(WriteError::Client)?;
-        let credentials = Credentials::new(config);
-        if let Some(path) = credentials.file() {
-            std::fs::read(path).map_err(|error| WriteError::Credentials {
-                path: path.to_owned(),
-                error,
-            })?;
+        let connection = Connection::to_receiver(config, headers(config)?)?;
+        let authenticator = Authenticator::new(config)?;
+        if let Some(path) = authenticator.file() {
+            std::fs::read(&path).map_err(|error| WriteError::Credentials { path, error })?;
         }
         Ok(Self {
-            client,
-            url,
-            credentials,
+            connection,
+            authenticator,
             clock: Clock::System,
         })
     }
 
-    async fn send(&self, body: Body, attempt: u32) -> Result<Response, Failure> {
+    async fn send(&self, body: Body, attempt: u32) -> Result<(Response, Used), Failure> {
         let mut request = self
-            .client
-            .post(self.url.clone())
+            .connection
+            .post()
+            .await
             .header(CONTENT_TYPE, body.protocol.content_type())
             .header(VERSION, body.protocol.version())
             .body(body.bytes);
         if attempt > 0 {
             request = request.header(RETRY_ATTEMPT, attempt);
         }
-        let request = self.credentials.add_to(request).await?;
-        request.send().await.map_err(network)
+        let now_ms = self.clock.now_ms();
+        let (request, used) = self.authenticator.authenticate(request, now_ms).await?;
+        let response = self.connection.execute(request).await;
+        Ok((response.map_err(network)?, used))
     }
 
     /// Sends a request, and reads what the receiver says it has written.
@@ -117,14 +77,28 @@ impl HttpTransport {
         attempt: u32,
         written: &mut Option<Written>,
     ) -> Result<u16, Failure> {
-        let mut response = self.send(body, attempt).await?;
+        let (mut response, used) = self.send(body, attempt).await?;
         let status = response.status();
+        let date = header(&response, &DATE);
         let retry_after = header(&response, &RETRY_AFTER);
         let location = header(&response, &LOCATION);
         *written = Written::of(|name| response.headers().get(name)?.to_str().ok());
         // Also after a success: a connection is used again only when its answer was read.
-        let body = beginning_of(&mut response).await;
-        classify(status, body, retry_after, location, self.clock.now_ms())
+        let mut body = beginning_of(&mut response).await;
+        let (code, now_ms) = (status.as_u16(), self.clock.now_ms());
+        let remedy = clock_skew::remedy(code, &body, date.as_deref(), now_ms);
+        let is_expired = remedy.is_none() && self.authenticator.refused(&used, status, &body);
+        if let Some(remedy) = remedy {
+            body = format!("{remedy}: {body}");
+        }
+        if let Some(id) = header(&response, &REQUEST_ID) {
+            // What Amazon's support asks for.
+            body = format!("{body} (request {id})");
+        }
+        if is_expired {
+            return Err(Failure::Expired { status: code, body });
+        }
+        classify(status, body, retry_after, location, now_ms)
     }
 }
 
@@ -171,79 +145,15 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, WriteError> {
         value.set_sensitive(true);
         headers.insert(name, value);
     }
+    if let Some(tenant) = &config.tenant {
+        let tenant = HeaderValue::from_str(tenant).map_err(|_| WriteError::Invalid {
+            path: "remote_write.tenant".to_owned(),
+            message: "is no value of a header".to_owned(),
+        })?;
+        headers.insert(TENANT, tenant);
+    }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
     Ok(headers)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-impl Credentials {
-    fn new(config: &RemoteWriteConfig) -> Self {
-        if let Some(basic) = &config.basic_auth
-            && let Some(password) = SecretSource::new(&basic.password, &basic.password_file)
-        {
-            return Self::Basic {
-                username: basic.username.clone(),
-                password,
-            };
-        }
-        match SecretSource::new(&config.bearer_token, &config.bearer_token_file) {
-            Some(token) => Self::Bearer(token),
-            None => Self::None,
-        }
-    }
-
-    fn file(&self) -> Option<&Path> {
-        match self {
-            Self::Basic {
-                password: SecretSource::File(path),
-                ..
-            }
-            | Self::Bearer(SecretSource::File(path)) => Some(path),
-            _ => None,
-        }
-    }
-
-    async fn add_to(&self, request: RequestBuilder) -> Result<RequestBuilder, Failure> {
-        Ok(match self {
-            Self::None => request,
-            Self::Basic { username, password } => {
-                request.basic_auth(username, Some(password.read().await?.reveal()))
-            }
-            Self::Bearer(token) => request.bearer_auth(token.read().await?.reveal()),
-        })
-    }
-}
-
-impl SecretSource {
-    fn new(value: &Option<Secret>, file: &Option<PathBuf>) -> Option<Self> {
-        match (value, file) {
-            (Some(value), _) => Some(Self::Value(value.clone())),
-            (None, Some(path)) => Some(Self::File(path.clone())),
-            (None, None) => None,
-        }
-    }
-
-    async fn read(&self) -> Result<Secret, Failure> {
-        match self {
-            Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => match tokio::fs::read_to_string(path).await {
-                // Editors end a file with a newline, which no header can carry.
-                Ok(text) => Ok(Secret::new(text.trim_end())),
-                Err(error) => Err(Failure::Credentials {
-                    path: path.clone(),
-                    error: error.to_string(),
-                }),
-            },
-        }
-    }
 }
 
 fn header(response: &Response, name: &HeaderName) -> Option<String> {
@@ -294,20 +204,6 @@ mod tests {
             let failure = outcome(status).unwrap_err();
             assert_ne!(failure.course(), Course::Repeat, "{status}");
             assert_eq!(failure.code(), Some(status.to_string()));
-        }
-    }
-
-    #[test]
-    fn knows_this_machine() {
-        for (url, expected) in [
-            ("http://127.0.0.1:9090/", true),
-            ("http://127.9.9.9/", true),
-            ("http://localhost/", true),
-            ("http://[::1]:9090/", true),
-            ("http://10.0.0.1/", false),
-            ("http://localhost.example.org/", false),
-        ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 }

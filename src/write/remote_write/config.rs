@@ -12,6 +12,9 @@ use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::Problem;
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
 
+use super::authentication::config::{
+    self as authentication, BasicAuth, OAuth2Config, SigV4Config, TlsSettings,
+};
 use super::protocol::ProtocolChoice;
 
 /// A receiver that asks for more patience than this is asked again sooner.
@@ -55,6 +58,18 @@ pub struct RemoteWriteConfig {
     pub bearer_token: Option<Secret>,
     /// Sends the bearer token in this file, which is read again for every request.
     pub bearer_token_file: Option<PathBuf>,
+    /// Sends a token of an OAuth 2.0 authorization server.
+    pub oauth2: Option<OAuth2Config>,
+    /// Signs requests for Amazon Managed Prometheus.
+    pub sigv4: Option<SigV4Config>,
+    /// Certificates for https.
+    pub tls_config: Option<TlsSettings>,
+    /// A proxy for all requests, in place of those that the environment names.
+    pub proxy_url: Option<String>,
+    /// Sends the proxy a user name and a password.
+    pub proxy_auth: Option<BasicAuth>,
+    /// The tenant of a receiver that has several: the header X-Scope-OrgID.
+    pub tenant: Option<String>,
     /// Further headers; those of the protocol cannot be overridden.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -157,18 +172,6 @@ impl Default for RejectedConfig {
             max_bytes: 64 << 20,
         }
     }
-}
-
-/// A user name with a password, which is given or read from a file.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BasicAuth {
-    /// The user name.
-    pub username: String,
-    /// The password.
-    pub password: Option<Secret>,
-    /// The file that holds the password; it is read again for every request.
-    pub password_file: Option<PathBuf>,
 }
 
 /// When a request is full.
@@ -276,84 +279,14 @@ impl RemoteWriteConfig {
     /// What the types cannot check, with the keys below this section that lead to it.
     pub fn validate(&self) -> Vec<Problem> {
         let mut found = Problems::default();
-        self.check_url(&mut found);
-        self.check_credentials(&mut found);
+        found.check_url(&["url"], &self.url, "basic_auth");
+        authentication::check(self, &mut found);
         self.check_headers(&mut found);
         self.check_numbers(&mut found);
         found.0
     }
 
-    fn check_url(&self, found: &mut Problems) {
-        let url = match Url::parse(&self.url) {
-            Ok(url) => url,
-            Err(error) => {
-                found.add(
-                    &["url"],
-                    format!("is not a URL: {error}; write http://host:port/path or https://…"),
-                );
-                return;
-            }
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            found.add(&["url"], "carries credentials; put them into basic_auth");
-        }
-        if url.scheme() != "http" && url.scheme() != "https" {
-            found.add(
-                &["url"],
-                format!("has scheme '{}'; use http or https", url.scheme()),
-            );
-        }
-    }
-
-    fn check_credentials(&self, found: &mut Problems) {
-        if self.bearer_token.is_some() && self.bearer_token_file.is_some() {
-            found.add(
-                &["bearer_token_file"],
-                "is given together with bearer_token; remove one of them",
-            );
-        }
-        if self
-            .bearer_token
-            .as_ref()
-            .is_some_and(|token| !is_header_value(token.reveal()))
-        {
-            found.add(
-                &["bearer_token"],
-                "holds characters that a header cannot carry",
-            );
-        }
-        let bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
-        if let Some(basic) = &self.basic_auth {
-            if bearer {
-                found.add(
-                    &["basic_auth"],
-                    "is given together with a bearer token; remove one of them",
-                );
-            }
-            if basic.username.contains(':') {
-                found.add(
-                    &["basic_auth", "username"],
-                    format!("'{}' holds a colon, which ends a user name", basic.username),
-                );
-            }
-            match (&basic.password, &basic.password_file) {
-                (Some(_), Some(_)) => found.add(
-                    &["basic_auth", "password_file"],
-                    "is given together with password; remove one of them",
-                ),
-                (None, None) => found.add(
-                    &["basic_auth"],
-                    "has neither password nor password_file; give one of them",
-                ),
-                _ => {}
-            }
-        }
-    }
-
     fn check_headers(&self, found: &mut Problems) {
-        let credentials = self.basic_auth.is_some()
-            || self.bearer_token.is_some()
-            || self.bearer_token_file.is_some();
         for (name, value) in &self.headers {
             let path = ["headers", name.as_str()];
             let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
@@ -367,12 +300,6 @@ impl RemoteWriteConfig {
                 found.add(
                     &path,
                     format!("'{name}' belongs to the protocol; remove it"),
-                );
-            }
-            if credentials && parsed.as_str() == "authorization" {
-                found.add(
-                    &path,
-                    format!("'{name}' is given together with other credentials; remove one"),
                 );
             }
             if !is_header_value(value.reveal()) {
@@ -431,15 +358,37 @@ fn is_header_value(text: &str) -> bool {
     HeaderValue::from_str(text).is_ok()
 }
 
+/// What is wrong, in the order in which it was found.
 #[derive(Default)]
-struct Problems(Vec<Problem>);
+pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
-    fn add(&mut self, path: &[&str], message: impl Into<String>) {
+    pub(super) fn add(&mut self, path: &[&str], message: impl Into<String>) {
         self.0.push((
             path.iter().map(|&key| key.to_owned()).collect(),
             message.into(),
         ));
+    }
+
+    /// Checks an address over HTTP; what it may not carry belongs into the key `login`.
+    pub(super) fn check_url(&mut self, path: &[&str], text: &str, login: &str) {
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => {
+                let message =
+                    format!("is not a URL: {error}; write http://host:port/path or https://…");
+                return self.add(path, message);
+            }
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            self.add(path, format!("carries credentials; put them into {login}"));
+        }
+        if url.scheme() != "http" && url.scheme() != "https" {
+            self.add(
+                path,
+                format!("has scheme '{}'; use http or https", url.scheme()),
+            );
+        }
     }
 }
 

@@ -37,6 +37,17 @@ pub(super) enum Failure {
         /// Why not.
         error: String,
     },
+    /// Nobody gives us credentials now, so no request was made.
+    #[error("{0}")]
+    NoCredentials(String),
+    /// The receiver refused credentials in place of which the next attempt will have others.
+    #[error("the receiver refused the credentials with {status}, others are fetched: {body}")]
+    Expired {
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer.
+        body: String,
+    },
     /// 401, 403, 404 and their like: nothing of the request is to blame, but the address or the
     /// credentials, which may be mended.
     #[error("the receiver answered {status}: {body}; {remedy}", remedy = remedy(*status))]
@@ -134,8 +145,12 @@ impl Failure {
     /// What is to be done about it.
     pub(super) fn course(&self) -> Course {
         match self {
-            Self::Throttled { .. } | Self::Unavailable { .. } | Self::Network(_) => Course::Repeat,
+            Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::Network(_)
+            | Self::Expired { .. } => Course::Repeat,
             Self::Credentials { .. }
+            | Self::NoCredentials(_)
             | Self::Misconfigured { .. }
             | Self::NotUnderstood { .. }
             | Self::Redirected { .. }
@@ -171,8 +186,12 @@ impl Failure {
             | Self::Redirected { status, .. }
             | Self::TooLarge { status, .. }
             | Self::Rejected { status, .. }
+            | Self::Expired { status, .. }
             | Self::Unknown { status, .. } => Some(*status),
-            Self::Network(_) | Self::Credentials { .. } | Self::Unencodable(_) => None,
+            Self::Network(_)
+            | Self::Credentials { .. }
+            | Self::NoCredentials(_)
+            | Self::Unencodable(_) => None,
         }
     }
 
@@ -181,6 +200,7 @@ impl Failure {
         match self {
             Self::Throttled { body, .. }
             | Self::Unavailable { body, .. }
+            | Self::Expired { body, .. }
             | Self::Misconfigured { body, .. }
             | Self::TooLarge { body, .. }
             | Self::Rejected { body, .. }
@@ -203,6 +223,8 @@ impl Failure {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } | Self::Network(_) => "unavailable",
             Self::Credentials { .. }
+            | Self::NoCredentials(_)
+            | Self::Expired { .. }
             | Self::Misconfigured { .. }
             | Self::NotUnderstood { .. }
             | Self::Redirected { .. } => "misconfigured",

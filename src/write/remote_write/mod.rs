@@ -3,10 +3,13 @@
 //! A series belongs to one shard by its hash. Owners fill the shards' queues; each shard is a task
 //! that sends one request at a time.
 
+pub mod authentication;
 mod batch;
 mod circuit;
 mod client;
+mod clock_skew;
 pub mod config;
+mod connection;
 #[cfg(test)]
 mod crash_tests;
 mod delivery;
@@ -50,12 +53,13 @@ mod symbols;
 mod tests;
 mod wire;
 
+pub use authentication::config::{BasicAuth, OAuth2Config, SigV4Config, TlsSettings};
 pub use batch::Group;
+pub use config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
 pub use marks_file::rewrite_marks;
 
 pub(super) use folding::Limits;
 
-pub use config::{BackoffConfig, BasicAuth, BatchConfig, RemoteWriteConfig};
 pub use encode::{Body, RequestEncoder};
 pub use protocol::{Protocol, ProtocolChoice};
 

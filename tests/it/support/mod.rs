@@ -4,6 +4,7 @@
 //! Nothing is left running or lying about, even when the tests are killed: see [`process`].
 
 pub(crate) mod certificates;
+pub(crate) mod fake_http;
 pub(crate) mod faults;
 pub(crate) mod files;
 pub(crate) mod http;
@@ -15,6 +16,7 @@ pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod remote_write;
 pub(crate) mod samples;
+pub(crate) mod signed_receiver;
 pub(crate) mod victoria_metrics;
 
 #[cfg(feature = "mqtt")]

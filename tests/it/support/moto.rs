@@ -13,7 +13,7 @@ use super::ports::on_free_ports;
 use super::process::Process;
 
 /// The version that `scripts/setup.sh` installs.
-const VERSION: &str = "5.2.5";
+pub(crate) const VERSION: &str = "5.2.5";
 
 /// The longest wait for a start: Python has much to import.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,17 @@
+//! Credentials: those that expire, Amazon's, and requests that are signed with them.
+//!
+//! Level 0: this imports nothing of weir.
+
+mod aws;
+mod bucket;
+mod region;
+mod renewed;
+mod sdk_http;
+mod signature;
+
+pub use aws::{AwsCredentials, AwsIdentity, AwsKeys, AwsRole};
+pub use aws_credential_types::Credentials as AwsKeySet;
+pub use bucket::BucketCredentials;
+pub use region::{is_region, prometheus_region};
+pub use renewed::{Fetched, NoCredentials, Renewed};
+pub use signature::{Scope, SignatureError, clean_path, sign};
