@@ -14,8 +14,8 @@ help: ## this list
 
 demo: ## simulate a fleet into a real Prometheus (DEMO_SECONDS=60, 0 is until Ctrl-C)
 	@scripts/setup.sh demo
-	@echo "== Building weir (release)"
-	@$(CARGO) build --release --bin weir
+	@echo "== Building weir and weirgen (release)"
+	@$(CARGO) build --release --workspace --bins
 	@scripts/demo.sh
 
 test: ## all tests, with real Prometheus, VictoriaMetrics, Mosquitto and Apache Kafka

@@ -244,7 +244,7 @@ fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     let registry = Registry::new(&found.pipeline.name);
     let write = write::Config {
         remote_write: Some(found.remote_write),
-        ..found.pipeline.write.clone()
+        ..found.pipeline.write
     };
     let writer = Writer::start(&write, 1, &registry, runtime.handle().clone(), resume)?;
     let handle = writer.handle();

@@ -77,6 +77,7 @@ metrics:
 write:
   remote_write:
     {remote_write}
+    metadata_interval: 0s
 "
     )
 }

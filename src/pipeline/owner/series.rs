@@ -64,6 +64,8 @@ impl HoldsSymbols for SeriesCache {
     }
 
     fn renumber(&mut self, numbers: &Renumbering) {
+        // They are found by the numbers of before, and made again as they are needed.
+        self.texts.clear();
         for known in [&mut self.current, &mut self.previous] {
             let renumbered = known.drain().map(|(mut key, series)| {
                 key.renumber(numbers);

@@ -4,7 +4,6 @@
 mod answers;
 mod faults;
 mod feeds;
-#[expect(dead_code, reason = "these are tests once there is `protocol`")]
 mod protocols;
 mod random;
 mod rejected;

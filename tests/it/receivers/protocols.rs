@@ -15,6 +15,7 @@ fn speaking(protocol: &str) -> Result<Value> {
 }
 
 /// Prometheus 2.42 and VictoriaMetrics answer 204 to a request of 2.0 and keep nothing of it.
+#[test]
 fn the_protocol_of_each_receiver_is_found() -> Result<()> {
     for kind in KINDS {
         let receiver = Receiver::start(kind)?;
@@ -30,6 +31,7 @@ fn the_protocol_of_each_receiver_is_found() -> Result<()> {
 }
 
 /// Faults at the first request, which is the one that finds it out, and later.
+#[test]
 fn faults_do_not_mislead_about_the_protocol() -> Result<()> {
     let faults = [
         Fault::ResetBefore,
@@ -60,6 +62,7 @@ fn faults_do_not_mislead_about_the_protocol() -> Result<()> {
     Ok(())
 }
 
+#[test]
 fn a_receiver_of_the_second_version_is_spoken_to_in_it() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let samples = fleet("second", 20, 20)?;

@@ -156,9 +156,11 @@ impl<'s> World<'s> {
             self.seen.count("starts from a checkpoint", 1);
             let kind = "starts with another number of workers";
             self.seen.note(kind, workers != self.workers);
-            // What a savepoint needs is not kept for it.
+            // What a savepoint needs is not kept for it; here the source has it all the same.
             if self.numbers().contains(&restored.number()) {
                 self.can_read(restored);
+            } else {
+                self.go_back(restored);
             }
         }
         self.workers = workers;
@@ -345,6 +347,15 @@ impl<'s> World<'s> {
                 position >= *kept,
                 "{split} is read from {position}, and kept from {kept}"
             );
+        }
+    }
+
+    /// The source can be read from where a savepoint needs it, and what is made from now on may need that.
+    fn go_back(&mut self, restored: &Restored) {
+        let positions: BTreeMap<_, _> = restored.positions().collect();
+        for (split, kept) in &mut self.kept {
+            let position = positions.get(split).copied().unwrap_or_default();
+            *kept = position.min(*kept);
         }
     }
 
