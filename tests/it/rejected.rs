@@ -31,6 +31,14 @@ write: {{ remote_write: {{ url: \"{url}\", receiver: prometheus, rejected: {{ di
     )
 }
 
+/// A Prometheus, and a folder with a pipeline file for it.
+fn receiver_and_file() -> Result<(Prometheus, TempDir)> {
+    let (prometheus, folder) = (Prometheus::start()?, TempDir::new()?);
+    let file = folder.path().join("cars.yaml");
+    fs::write(file, pipeline(&prometheus.remote_write_url()))?;
+    Ok((prometheus, folder))
+}
+
 /// One event of each vehicle at its time.
 fn events(time_of: impl Fn(usize) -> i64) -> String {
     let line = |vehicle: usize| {
@@ -57,12 +65,8 @@ fn samples(prometheus: &Prometheus) -> Result<Vec<Sample>> {
 
 #[test]
 fn the_guilty_are_kept_and_all_others_arrive() -> Result<()> {
-    let (prometheus, folder) = (Prometheus::start()?, TempDir::new()?);
+    let (prometheus, folder) = receiver_and_file()?;
     let path = folder.path();
-    fs::write(
-        path.join("cars.yaml"),
-        pipeline(&prometheus.remote_write_url()),
-    )?;
     fs::write(path.join("events.ndjson"), events(|_| START_MS + 10_500))?;
     run(path, &["run", "cars.yaml", "--listen", "none"])?;
     ensure!(samples(&prometheus)?.len() == VEHICLES);
@@ -133,12 +137,8 @@ fn the_guilty_are_kept_and_all_others_arrive() -> Result<()> {
 
 #[test]
 fn they_are_removed_and_a_pipeline_without_a_place_says_so() -> Result<()> {
-    let (prometheus, folder) = (Prometheus::start()?, TempDir::new()?);
+    let (_prometheus, folder) = receiver_and_file()?;
     let path = folder.path();
-    fs::write(
-        path.join("cars.yaml"),
-        pipeline(&prometheus.remote_write_url()),
-    )?;
     for at in [START_MS + 10_500, START_MS + 2_500] {
         fs::write(path.join("events.ndjson"), events(|_| at))?;
         run(path, &["run", "cars.yaml", "--listen", "none"])?;

@@ -2,8 +2,8 @@
 //!
 //! Files of JSON lines in a folder. The newest is appended to; where it is half of the limit it takes the
 //! place of the one before, whose samples are gone then and counted. Every line is written and synced at
-//! once, and the file is opened for it: so what is rejected may be read, sent again and removed by
-//! another process meanwhile.
+//! once, and the file is opened for it, under a lock: so what is rejected may be read, sent again and
+//! removed by another process meanwhile.
 
 mod record;
 #[cfg(test)]
@@ -23,6 +23,8 @@ const NEWEST: &str = "rejected.ndjson";
 const OLDER: &str = "rejected.older.ndjson";
 /// What is being sent again; behind it a number.
 const REPLAYED: &str = "replayed-";
+/// Whoever reads or changes the files holds a lock on this one.
+const LOCK: &str = "lock";
 /// What the names of all files end with.
 const ENDING: &str = ".ndjson";
 
@@ -60,6 +62,7 @@ impl RejectedSamples {
     /// The folder or the file cannot be written.
     pub fn keep(&self, samples: &[RejectedSample]) -> io::Result<u64> {
         create_folder(&self.folder)?;
+        let _lock = self.lock()?;
         let mut lines = Vec::new();
         for sample in samples {
             sample.write(&mut lines)?;
@@ -88,6 +91,7 @@ impl RejectedSamples {
     /// A file cannot be read.
     pub fn read(&self) -> io::Result<Contents> {
         let mut contents = Contents::default();
+        let _lock = self.lock()?;
         for path in self.files()? {
             read_file(&path, &mut contents)?;
         }
@@ -101,6 +105,7 @@ impl RejectedSamples {
     /// # Errors
     /// A file cannot be moved.
     pub fn put_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let _lock = self.lock()?;
         let mut number = 0;
         for name in [OLDER, NEWEST] {
             let path = self.folder.join(name);
@@ -126,12 +131,27 @@ impl RejectedSamples {
     /// # Errors
     /// A file cannot be removed.
     pub fn purge(&self) -> io::Result<u64> {
+        let _lock = self.lock()?;
         let mut lines = 0;
         for path in self.files()? {
             lines += lines_of(&path)?;
             fs::remove_file(path)?;
         }
         Ok(lines)
+    }
+
+    /// Waits for its turn, which lasts until what is given is dropped. Where there is no folder there is
+    /// nothing to wait for.
+    fn lock(&self) -> io::Result<Option<File>> {
+        let path = self.folder.join(LOCK);
+        let file = match File::options().create(true).append(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Who may only read needs the lock as well.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path),
+            file => file,
+        }?;
+        file.lock()?;
+        Ok(Some(file))
     }
 
     /// All files by their names, which is from the oldest to the newest as far as anybody knows.

@@ -87,3 +87,27 @@ fn what_is_put_aside_is_apart_from_what_comes() {
     }
     assert_eq!(times(&store), [3]);
 }
+
+/// Several shards keep at once, and each has the files turned over now and then.
+#[test]
+fn of_several_who_keep_at_once_nothing_is_lost_or_counted_twice() {
+    let mut line = Vec::new();
+    rejected(100).write(&mut line).unwrap();
+    let (_folder, store) = store(line.len() as u64 * 20);
+    let keep = |first: i64| {
+        let kept = (first..first + 100).map(|at| store.keep(&[rejected(at)]).unwrap());
+        kept.sum::<u64>()
+    };
+    let gone: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=4)
+            .map(|thread| scope.spawn(move || keep(thread * 1_000)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    let left = times(&store).len();
+    assert!((10..=20).contains(&left), "{left}");
+    assert_eq!(gone + left as u64, 400);
+}

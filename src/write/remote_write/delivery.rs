@@ -92,12 +92,9 @@ impl<T: Transport> Delivery<T> {
             return Ok(());
         };
         match (failure.course(), self.shared.on_rejected) {
-            (Course::Split, _) => self.isolate(sealed, failure).await,
-            (_, OnRejected::Isolate) => self.isolate(sealed, failure).await,
-            (_, OnRejected::Drop) => self.reject_all(sealed, failure).await,
-            (_, OnRejected::Fail) => return Err(self.fail(&failure)),
+            (Course::Split, _) | (_, OnRejected::Isolate) => self.isolate(sealed, failure).await,
+            _ => self.reject(&sealed.groups, &failure).await,
         }
-        Ok(())
     }
 
     /// Sends groups until they have gone through, or until that makes no sense.
@@ -187,9 +184,9 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Sends the pieces of a refused request, and keeps those that stay refused.
-    async fn isolate(&mut self, sealed: &Sealed, failure: Failure) {
+    async fn isolate(&mut self, sealed: &Sealed, failure: Failure) -> Result<(), Ends> {
         if sealed.samples == 1 && !failure.may_be_content() {
-            return self.reject_all(sealed, failure).await;
+            return self.reject(&sealed.groups, &failure).await;
         }
         let refusal = refusal_of(&failure);
         self.shared.requests.isolated();
@@ -203,8 +200,9 @@ impl<T: Transport> Delivery<T> {
             );
         }
         for Guilty { samples, failure } in self.search(sealed, refusal).await {
-            self.reject(&cut(&sealed.groups, samples), &failure).await;
+            self.reject(&cut(&sealed.groups, samples), &failure).await?;
         }
+        Ok(())
     }
 
     async fn search(&mut self, sealed: &Sealed, refusal: Refusal) -> Vec<Guilty> {
@@ -238,12 +236,14 @@ impl<T: Transport> Delivery<T> {
         guilty
     }
 
-    async fn reject_all(&mut self, sealed: &Sealed, failure: Failure) {
-        self.reject(&sealed.groups, &failure).await;
-    }
-
     /// Drops samples that the receiver will never take, and keeps them where there is a place for it.
-    async fn reject(&mut self, groups: &[Group], failure: &Failure) {
+    ///
+    /// # Errors
+    /// The pipeline is to fail in place of that.
+    async fn reject(&mut self, groups: &[Group], failure: &Failure) -> Result<(), Ends> {
+        if self.shared.on_rejected == OnRejected::Fail {
+            return Err(self.fail(failure));
+        }
         let (samples, _) = extent(groups);
         let is_kept = self.keep(groups, failure).await;
         let metrics = &self.shared.metrics;
@@ -261,6 +261,7 @@ impl<T: Transport> Delivery<T> {
                 tracing::error!(shard, samples, first, held_back, %failure, "samples are dropped");
             }
         }
+        Ok(())
     }
 
     /// Writes rejected samples down, and waits until that is possible; says whether there is a place for

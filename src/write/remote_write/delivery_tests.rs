@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::super::config::{OnRejected, OnThrottleLimit};
 use super::super::failure::Failure;
 use super::super::queue::sample_bytes;
-use super::super::shard::tests::{Bench, Setting, answer, limits, pass};
+use super::super::shard::tests::{Bench, Judge, Setting, answer, limits, pass};
 use crate::model::Sample;
 use crate::telemetry::Registry;
 use crate::write::rejected::RejectedSamples;
@@ -188,6 +188,58 @@ async fn fail_ends_the_writer_and_drops_nothing() {
     );
     assert_eq!(bench.queue.unacknowledged().len(), 100);
     assert_eq!(dropped(&bench, "rejected"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_holds_for_a_piece_of_what_was_too_large() {
+    let cases: [Judge; 2] = [
+        |names, _| match names.len() {
+            0..=30 => judge(names, 0),
+            _ => answer(413, "too large"),
+        },
+        |_, _| answer(413, "too large"),
+    ];
+    for judge in cases {
+        let mut bench = Setting {
+            judge,
+            on_rejected: OnRejected::Fail,
+            ..Setting::default()
+        }
+        .start();
+        push(&bench, series(0..100));
+        bench.finish().await;
+        assert!(bench.shared.fatal.take().is_some());
+        assert_eq!(dropped(&bench, "rejected"), 0);
+        assert_eq!(bench.queue.unacknowledged().len(), 100);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_is_open_while_the_receiver_takes_nothing() {
+    let later = |_| {
+        Err(Failure::of_answer(
+            503,
+            "later".into(),
+            Some(Duration::from_secs(10)),
+        ))
+    };
+    let mut bench = Setting {
+        answers: (0..6).map(later).collect(),
+        ..Setting::default()
+    }
+    .start();
+    let is_open =
+        |bench: &Bench| value(bench, r#"weir_remote_write_circuit_open{pipeline="test"}"#);
+    push(&bench, series(0..3));
+    // The fifth failure comes after the batch's deadline and four waits.
+    pass(40_500).await;
+    assert_eq!((is_open(&bench), names(&bench).len()), (0, 4));
+    pass(1_000).await;
+    assert_eq!((is_open(&bench), names(&bench).len()), (1, 1));
+    pass(20_000).await;
+    assert_eq!(is_open(&bench), 0);
+    bench.finish().await;
+    assert_eq!(bench.shared.metrics.written(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -255,6 +255,12 @@ impl Life {
         if worker.wants_input() && !worker.inbox.receiver.is_empty() {
             choices.push(Choice::Input);
         }
+        let takes_input = choices.iter().any(|choice| matches!(choice, Choice::Input));
+        assert!(
+            !takes_input || !self.is_crowded(),
+            "a worker takes input while too much waits at an owner"
+        );
+        let worker = &mut self.workers[number];
         let choice = choices[random.usize(0..choices.len())];
         let event = match choice {
             Choice::Tick => Event::Tick,
