@@ -216,7 +216,7 @@ fn keep_last_of_equal_times(points: &mut Vec<(TimestampMs, SampleValue)>) {
 mod tests {
     use super::*;
     use crate::model::{Duration, NativeHistogram};
-    use crate::write::remote_write::encode::RequestEncoder;
+    use crate::write::remote_write::protocol::encode::RequestEncoder;
     use crate::write::testing::{histogram, sample};
 
     fn limits(samples: usize, bytes: usize) -> BatchConfig {

@@ -12,7 +12,7 @@ use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::Problem;
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
 
-use super::authentication::config::{
+use super::connection::authentication::config::{
     self as authentication, BasicAuth, OAuth2Config, SigV4Config, TlsSettings,
 };
 use super::protocol::ProtocolChoice;

@@ -1,5 +1,9 @@
 //! The HTTP client of one address: TLS, proxy, and certificates that may be replaced.
 
+pub(in crate::write::remote_write) mod authentication;
+pub(in crate::write::remote_write) mod client;
+mod clock_skew;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,8 +23,8 @@ use crate::model::install_tls;
 use crate::telemetry::with_causes;
 use crate::write::WriteError;
 
-use super::authentication::config::{BasicAuth, OAuth2Config, TlsSettings};
 use super::config::RemoteWriteConfig;
+use authentication::config::{BasicAuth, OAuth2Config, TlsSettings};
 
 const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 

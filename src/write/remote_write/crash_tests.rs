@@ -12,12 +12,12 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 
 use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
-use super::encode::Body;
-use super::failure::Failure;
-use super::journal_file::{self, Record};
-use super::journal_folder::find;
+use super::delivery::failure::Failure;
+use super::delivery::reply::Reply;
+use super::journal::file::{self, Record};
+use super::journal::folder::find;
 use super::oracle::{Oracle, SeriesName};
-use super::reply::Reply;
+use super::protocol::encode::Body;
 use super::shard::Transport;
 use super::{Limits, Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
@@ -289,7 +289,7 @@ impl World {
     fn files(&self) -> BTreeMap<PathBuf, u64> {
         let mut files = BTreeMap::new();
         for found in find(self.folder.path()).unwrap().into_iter().flatten() {
-            let extent = journal_file::read(&found.path, |_| {}).unwrap();
+            let extent = file::read(&found.path, |_| {}).unwrap();
             files.insert(found.path, extent.records);
         }
         files
@@ -326,10 +326,10 @@ fn tear_last(
     taken: &BTreeSet<(SeriesName, TimestampMs)>,
 ) {
     let mut last = None;
-    let end = journal_file::read(path, |record| last = Some(record)).unwrap();
+    let end = file::read(path, |record| last = Some(record)).unwrap();
     let bytes = match last {
         None => return,
-        Some(Record::Acknowledgement { number }) => journal_file::acknowledgement(number).len(),
+        Some(Record::Acknowledgement { number }) => file::acknowledgement(number).len(),
         Some(Record::Request { samples, .. }) => {
             let is_taken = samples.iter().any(|sample| {
                 let labels = sample.series.labels().iter();

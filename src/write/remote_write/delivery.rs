@@ -1,5 +1,10 @@
 //! A request on its way: repeated, held, cut, or without the samples that are to blame.
 
+pub(in crate::write::remote_write) mod circuit;
+pub(in crate::write::remote_write) mod failure;
+pub(in crate::write::remote_write) mod isolation;
+pub(in crate::write::remote_write) mod reply;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +19,14 @@ use crate::write::rejected::RejectedSample;
 
 use super::batch::{Group, Sealed, cut, points_of};
 use super::config::OnRejected;
-use super::encode::{Body, RequestEncoder};
-use super::failure::{Course, Failure};
-use super::isolation::{Isolation, Refusal};
-use super::negotiation::Verdict;
 use super::protocol::Protocol;
+use super::protocol::encode::{Body, RequestEncoder};
+use super::protocol::negotiation::Verdict;
 use super::queue::Queue;
-use super::reply::Reply;
 use super::shard::{LOG_INTERVAL, Shared, Transport, on_disk};
+use failure::{Course, Failure};
+use isolation::{Isolation, Refusal};
+use reply::Reply;
 
 /// How many requests may be made for one that was refused, before what is refused then stays as a whole.
 /// Ten guilty samples among 2,000 take about 110.
@@ -344,5 +349,5 @@ fn extent(groups: &[Group]) -> (usize, i64) {
 }
 
 #[cfg(test)]
-#[path = "delivery_tests.rs"]
+#[path = "delivery/tests.rs"]
 mod tests;

@@ -2,7 +2,15 @@
 //!
 //! A file for each checkpoint, or several where much is sent, holds what was sent since that checkpoint
 //! began; so a restore from it knows what the receiver has, and which request it may or may not have.
-//! Older files are [folded](super::folding) into marks.
+//! Older files are [folded](folding) into marks.
+
+pub(in crate::write::remote_write) mod file;
+pub(in crate::write::remote_write) mod fold;
+pub(in crate::write::remote_write) mod folder;
+pub(in crate::write::remote_write) mod folding;
+mod frame;
+pub(in crate::write::remote_write) mod marks_file;
+pub(in crate::write::remote_write) mod recovery;
 
 use std::fs;
 use std::io;
@@ -15,9 +23,9 @@ use crate::model::TimestampMs;
 use crate::telemetry::Registry;
 use crate::write::WriteError;
 
-use super::folding::{Folding, Limits, Orders, Waker};
-use super::journal_file::{self, JournalFile};
-use super::journal_folder::{failed, find, part_path};
+use file::JournalFile;
+use folder::{failed, find, part_path};
+use folding::{Folding, Limits, Orders, Waker};
 
 /// The metrics of all journals together.
 #[derive(Debug, Clone)]
@@ -239,7 +247,7 @@ impl Journal {
             self.roll(&mut state)?;
         }
         let number = state.next;
-        let record = journal_file::request(number, samples);
+        let record = file::request(number, samples);
         state.file.append(&record)?;
         self.metrics.bytes.inc_by(record.len() as u64);
         state.next += 1;
@@ -254,7 +262,7 @@ impl Journal {
     pub(super) fn acknowledge(&self, number: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.in_flight = None;
-        let record = journal_file::acknowledgement(number);
+        let record = file::acknowledgement(number);
         // It need not be on the disk: the next request says the same, and is.
         state.file.append_unsynced(&record)?;
         self.metrics.bytes.inc_by(record.len() as u64);
@@ -297,5 +305,5 @@ impl Journal {
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
+#[path = "journal/tests.rs"]
 mod tests;

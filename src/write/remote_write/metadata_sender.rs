@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use crate::telemetry::{LogLimit, Registry};
 use crate::write::metadata::{MetricMetadata, MetricsMetadata};
 
-use super::encode::Body;
-use super::proto::{self, WriteRequest};
 use super::protocol::Protocol;
+use super::protocol::encode::Body;
+use super::protocol::proto::{self, WriteRequest};
 use super::shard::Transport;
 
 /// How many metrics a request tells of, as Prometheus has it.

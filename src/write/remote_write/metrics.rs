@@ -8,7 +8,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 use crate::model::TimestampMs;
 use crate::telemetry::Registry;
 
-use super::failure::Failure;
+use super::delivery::failure::Failure;
 
 /// Upper bounds for the duration of a request, in seconds.
 const DURATION_BUCKETS: [f64; 12] = [

@@ -3,64 +3,37 @@
 //! A series belongs to one shard by its hash. Owners fill the shards' queues; each shard is a task
 //! that sends one request at a time.
 
-pub mod authentication;
 mod batch;
-mod circuit;
-mod client;
-mod clock_skew;
 pub mod config;
 mod connection;
 #[cfg(test)]
 mod crash_tests;
 mod delivery;
-mod encode;
-mod encode_v1;
-mod encode_v2;
-mod failure;
 mod fatal;
-mod fold;
-mod folding;
-mod frame;
-mod histogram;
-mod isolation;
 mod journal;
-mod journal_file;
-mod journal_folder;
 mod last_sent;
-mod marks_file;
 mod metadata_sender;
 mod metrics;
-mod negotiation;
 #[cfg(test)]
 pub(crate) mod oracle;
-mod proto;
-#[cfg(test)]
-mod proto_v2;
 mod protocol;
-#[cfg(test)]
-mod protocol_tests;
 mod queue;
 #[cfg(test)]
 mod receiver;
-mod recovery;
-mod reply;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod shard;
-mod size;
-mod symbols;
 #[cfg(test)]
 mod tests;
-mod wire;
 
-pub use authentication::config::{BasicAuth, OAuth2Config, SigV4Config, TlsSettings};
 pub use batch::Group;
 pub use config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
-pub use marks_file::rewrite_marks;
+pub use connection::authentication::config::{BasicAuth, OAuth2Config, SigV4Config, TlsSettings};
+pub use journal::marks_file::rewrite_marks;
 
-pub(super) use folding::Limits;
+pub(super) use journal::folding::Limits;
 
-pub use encode::{Body, RequestEncoder};
+pub use protocol::encode::{Body, RequestEncoder};
 pub use protocol::{Protocol, ProtocolChoice};
 
 use std::path::{Path, PathBuf};
@@ -80,17 +53,17 @@ use super::metrics::Metrics;
 use super::rejected::RejectedSamples;
 use super::snapshot::WriterSnapshot;
 use super::{Context, Stopped, WriteError};
-use circuit::Circuit;
-use client::HttpTransport;
+use connection::client::HttpTransport;
+use delivery::circuit::Circuit;
 use fatal::Fatal;
+use journal::recovery::{Recovered, recover};
 use journal::{JournalMetrics, Journals, Settings};
 use metadata_sender::MetadataSender;
 use metrics::RequestMetrics;
-use negotiation::Negotiation;
+use protocol::negotiation::Negotiation;
+use protocol::size::metadata_bytes;
 use queue::{Mark, Queue};
-use recovery::{Recovered, recover};
 use shard::{Shard, Shared, Transport};
-use size::metadata_bytes;
 
 /// The running shards.
 #[derive(Debug)]
@@ -165,7 +138,7 @@ impl RemoteWriter {
         let recovered = match (past.journal, past.checkpoint) {
             (Some(folder), Some(checkpoint)) => recover(folder, checkpoint, past.acknowledged)?,
             (Some(folder), None) => {
-                journal_folder::clear(folder)?;
+                journal::folder::clear(folder)?;
                 Recovered::default()
             }
             (None, _) => Recovered::default(),

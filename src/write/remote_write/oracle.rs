@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
-use super::proto::WriteRequest;
+use super::protocol::proto::WriteRequest;
 use crate::model::TimestampMs;
 
 /// A series as its labels' values, each with a slash behind it.

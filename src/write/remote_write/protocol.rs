@@ -1,5 +1,19 @@
 //! The versions of the protocol.
 
+pub(in crate::write::remote_write) mod encode;
+mod encode_v1;
+mod encode_v2;
+mod histogram;
+pub(in crate::write::remote_write) mod negotiation;
+#[cfg(test)]
+mod negotiation_tests;
+pub(in crate::write::remote_write) mod proto;
+#[cfg(test)]
+pub(in crate::write::remote_write) mod proto_v2;
+pub(in crate::write::remote_write) mod size;
+mod symbols;
+pub(in crate::write::remote_write) mod wire;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

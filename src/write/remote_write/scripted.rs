@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
-use super::encode::Body;
-use super::failure::Failure;
+use super::delivery::failure::Failure;
+use super::delivery::reply::Reply;
 use super::oracle::Oracle;
-use super::reply::Reply;
+use super::protocol::encode::Body;
 use super::shard::Transport;
 use super::{Limits, Past, RemoteWriter};
 use crate::model::TimestampMs;

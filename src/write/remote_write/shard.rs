@@ -19,19 +19,19 @@ use crate::write::rejected::RejectedSamples;
 use crate::write::samples::SampleWriter;
 
 use super::batch::{Batch, Sealed};
-use super::circuit::Circuit;
 use super::config::{BatchConfig, OnRejected};
+use super::delivery::circuit::Circuit;
+use super::delivery::reply::Reply;
 use super::delivery::{Delivery, Ends};
-use super::encode::Body;
 use super::fatal::Fatal;
 use super::journal::{Journal, Journals};
 use super::last_sent::LastSent;
 use super::metadata_sender::MetadataSender;
 use super::metrics::RequestMetrics;
-use super::negotiation::Negotiation;
 use super::protocol::Protocol;
+use super::protocol::encode::Body;
+use super::protocol::negotiation::Negotiation;
 use super::queue::{Drained, Mark, Queue};
-use super::reply::Reply;
 
 /// How often a shard logs the same kind of failure.
 pub(super) const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);

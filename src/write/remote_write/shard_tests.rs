@@ -11,11 +11,11 @@ use crate::model::{Backoff, Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::remote_write::Limits;
 use crate::write::remote_write::config::{BackoffConfig, OnThrottleLimit};
-use crate::write::remote_write::failure::Failure;
+use crate::write::remote_write::delivery::failure::Failure;
+use crate::write::remote_write::journal::recovery::recover;
 use crate::write::remote_write::journal::{JournalMetrics, Settings};
-use crate::write::remote_write::proto::WriteRequest;
 use crate::write::remote_write::protocol::ProtocolChoice;
-use crate::write::remote_write::recovery::recover;
+use crate::write::remote_write::protocol::proto::WriteRequest;
 use crate::write::rooms::Rooms;
 use crate::write::testing::sample;
 
