@@ -76,6 +76,9 @@ pub(super) struct RejectedArguments {
     /// Set a value of the pipeline file, as for run.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<Setting>,
+    /// The name of the receiver, where the pipeline has several.
+    #[arg(long, value_name = "NAME")]
+    pub(super) receiver: Option<String>,
 }
 
 #[derive(Debug, Args)]

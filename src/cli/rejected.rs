@@ -20,7 +20,7 @@ use crate::config::{self, Overrides, Pipeline};
 use crate::model::{Sample, SampleValue, Series, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::rejected::{Contents, RejectedSample, RejectedSamples, read_file};
-use crate::write::{self, RemoteWriteConfig, Resume, Writer};
+use crate::write::{self, Receivers, RemoteWriteConfig, Resume, Writer};
 
 /// Looks at rejected samples, sends them again or removes them.
 pub(super) fn rejected(command: &RejectedCommand) -> Result<ExitCode> {
@@ -57,24 +57,23 @@ impl Found {
             ..Overrides::default()
         };
         let pipeline = config::load(&arguments.file, &overrides)?;
-        let Some(remote_write) = pipeline.write.remote_write.clone() else {
+        let Some(receivers) = &pipeline.write.remote_write else {
             bail!(
                 "pipeline {} has no receiver: it writes to a file",
                 pipeline.name
             );
         };
+        let remote_write = one_of(receivers, arguments.receiver.as_deref())?.clone();
         let state = pipeline.state.as_ref();
-        let folder = remote_write.rejected.dir.clone();
-        let folder = folder
-            .or_else(|| Some(state?.rejected()))
-            .with_context(|| {
-                format!(
-                    "pipeline {} keeps no rejected samples; set state.dir, or \
+        let folder = remote_write.rejected_folder(state.map(|state| state.dir.as_path()));
+        let folder = folder.with_context(|| {
+            format!(
+                "pipeline {} keeps no rejected samples; set state.dir, or \
                  write.remote_write.rejected.dir, in {}",
-                    pipeline.name,
-                    arguments.file.display()
-                )
-            })?;
+                pipeline.name,
+                arguments.file.display()
+            )
+        })?;
         let rejected = RejectedSamples::new(folder, remote_write.rejected.max_bytes);
         Ok(Self {
             pipeline,
@@ -92,6 +91,26 @@ impl Found {
     fn failed(&self) -> String {
         format!("rejected samples in {}", self.rejected.folder().display())
     }
+}
+
+/// The receiver of this name, or the only one.
+fn one_of<'a>(receivers: &'a Receivers, name: Option<&str>) -> Result<&'a RemoteWriteConfig> {
+    let receivers = receivers.all();
+    let names = || {
+        let names: Vec<_> = receivers.iter().map(RemoteWriteConfig::name).collect();
+        names.join(", ")
+    };
+    let Some(name) = name else {
+        return match receivers {
+            [only] => Ok(only),
+            _ => bail!(
+                "there are several receivers; choose one with --receiver: {}",
+                names()
+            ),
+        };
+    };
+    let found = receivers.iter().find(|receiver| receiver.name() == name);
+    found.with_context(|| format!("there is no receiver '{name}'; there are: {}", names()))
 }
 
 fn tell_damaged(contents: &Contents) {
@@ -237,16 +256,20 @@ fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     samples.sort_by_key(|sample| sample.timestamp_ms);
     let count = samples.len() as u64;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let resume = Resume {
-        rejected: Some(found.rejected.folder().to_owned()),
-        ..Resume::default()
-    };
     let registry = Registry::new(&found.pipeline.name);
+    let mut receiver = found.remote_write;
+    receiver.rejected.dir = Some(found.rejected.folder().to_owned());
     let write = write::Config {
-        remote_write: Some(found.remote_write),
+        remote_write: Some(Receivers::One(Box::new(receiver))),
         ..found.pipeline.write
     };
-    let writer = Writer::start(&write, 1, &registry, runtime.handle().clone(), resume)?;
+    let writer = Writer::start(
+        &write,
+        1,
+        &registry,
+        runtime.handle().clone(),
+        Resume::default(),
+    )?;
     let handle = writer.handle();
     for some in samples.chunks(10_000) {
         handle.send(0, some.to_vec())?;

@@ -106,11 +106,6 @@ impl StateSettings {
             None => StoreLocation::Rocks(checkpoints_below(&self.dir)),
         }
     }
-
-    /// The folder of samples that the receiver does not take, unless `write` names another.
-    pub fn rejected(&self) -> PathBuf {
-        self.dir.join("rejected")
-    }
 }
 
 /// The database of checkpoints and savepoints in a folder of state.

@@ -1,9 +1,10 @@
 //! A registry of a pipeline's metrics, and the Prometheus text of several of them together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, TextEncoder,
@@ -17,15 +18,49 @@ use super::computed::ComputedGauges;
 /// exported, which the tests of the metrics page would show.
 #[derive(Debug, Clone)]
 pub struct Registry {
+    /// In the order in which they are exported.
+    labels: Vec<LabelPair>,
     inner: prometheus::Registry,
+    /// Those with one more label.
+    narrower: Arc<Mutex<Vec<Self>>>,
 }
 
 impl Registry {
     /// The registry of a pipeline.
     pub fn new(pipeline: &str) -> Self {
-        let labels = HashMap::from([("pipeline".to_owned(), pipeline.to_owned())]);
-        let inner = prometheus::Registry::new_custom(None, Some(labels)).unwrap_or_default();
-        Self { inner }
+        Self::of(vec![label("pipeline", pipeline)])
+    }
+
+    fn of(labels: Vec<LabelPair>) -> Self {
+        Self {
+            labels,
+            inner: prometheus::Registry::new(),
+            narrower: Arc::default(),
+        }
+    }
+
+    /// A registry of parts of the pipeline that are alike, whose metrics have one more label. They are
+    /// exported with those of this registry.
+    #[must_use]
+    pub fn with_label(&self, name: &str, value: &str) -> Self {
+        let mut labels = self.labels.clone();
+        labels.push(label(name, value));
+        let narrower = Self::of(labels);
+        let mut all = self.narrower.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(narrower.clone());
+        narrower
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
+        let mut families = self.inner.gather();
+        for metric in families.iter_mut().flat_map(|family| family.mut_metric()) {
+            let mut labels = metric.take_label();
+            labels.extend(self.labels.iter().cloned());
+            metric.set_label(labels);
+        }
+        let narrower = self.narrower.lock().unwrap_or_else(PoisonError::into_inner);
+        families.extend(narrower.iter().flat_map(Self::gather));
+        families
     }
 
     fn register<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
@@ -97,7 +132,7 @@ impl Registry {
     pub fn text<'a>(registries: impl IntoIterator<Item = &'a Self>) -> String {
         let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
         for registry in registries {
-            for mut family in registry.inner.gather() {
+            for mut family in registry.gather() {
                 match families.get_mut(family.name()) {
                     Some(known) => known.mut_metric().extend(family.take_metric()),
                     None => drop(families.insert(family.name().to_owned(), family)),
@@ -112,6 +147,13 @@ impl Registry {
                 String::new()
             })
     }
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut label = LabelPair::default();
+    label.set_name(name.to_owned());
+    label.set_value(value.to_owned());
+    label
 }
 
 /// Names and labels are constants of this code, so a refused one is a mistake that any test of the

@@ -24,7 +24,7 @@ use super::config::FileConfig;
 use super::line::write_line;
 use super::metrics::{Metrics, QueueGauges};
 use super::rooms::Rooms;
-use super::snapshot::{FilePosition, WriterSnapshot};
+use super::snapshot::{DestinationSnapshot, FilePosition};
 use super::{Context, Stopped, WriteError};
 
 /// How many messages with samples may wait for the thread.
@@ -121,7 +121,7 @@ impl FileWriter {
     pub(super) fn start(
         config: &FileConfig,
         context: &Context,
-        state: WriterSnapshot,
+        state: DestinationSnapshot,
     ) -> Result<(Self, Marks), WriteError> {
         let path = config.path.clone();
         if path == Path::new("-") {
@@ -140,7 +140,7 @@ impl FileWriter {
     fn over(
         output: Output,
         context: &Context,
-        state: WriterSnapshot,
+        state: DestinationSnapshot,
     ) -> Result<(Self, Marks), WriteError> {
         let (messages, inbox) = unbounded();
         let (open, closed) = bounded(0);

@@ -33,7 +33,7 @@ fn context(owners: usize) -> Context {
 fn writer(out: impl Write + Send + 'static, owners: usize) -> (FileWriter, Arc<Metrics>) {
     let context = context(owners);
     let output = Output::new("test".into(), Box::new(out), None);
-    let (writer, _) = FileWriter::over(output, &context, WriterSnapshot::default()).unwrap();
+    let (writer, _) = FileWriter::over(output, &context, DestinationSnapshot::default()).unwrap();
     (writer, context.metrics)
 }
 
@@ -305,8 +305,7 @@ fn live(
         None => (vec![Owner::default(); script.len()], None),
     };
     let resume = Resume {
-        rejected: None,
-        journal: None,
+        folder: None,
         checkpoint: state.is_some().then_some(1),
         newest: 1,
         acknowledged: None,

@@ -46,6 +46,11 @@ impl Guard {
         }
     }
 
+    /// The same without counting.
+    pub(super) fn takes(&self, sample: &Sample) -> bool {
+        self.reason_against(sample).is_none()
+    }
+
     fn reason_against(&self, sample: &Sample) -> Option<DropReason> {
         match &sample.value {
             SampleValue::Number(value) if value.is_nan() => return Some(DropReason::NotANumber),

@@ -4,12 +4,16 @@
 //! [`WriterHandle`], waits while a queue is full, and says up to which watermark it has handed
 //! over everything; the writer says up to which watermark everything is written.
 //!
+//! Where there are several receivers, each has an [`Intake`] of its own, with its queues, its position and
+//! its failures: none waits for another, unless the pipeline file wants it so.
+//!
 //! A checkpoint begins here ([`WriterHandle::begin_checkpoint`]), passes through the pipeline, and
 //! takes from here what is formed and not acknowledged ([`WriterHandle::snapshot`]). A restart from it
 //! sends every sample that was not acknowledged, none with another value, and none behind a later one
 //! of its series.
 
 mod acknowledge;
+mod admission;
 mod already_sent;
 mod compact_marks;
 pub mod config;
@@ -17,6 +21,7 @@ pub mod dead_letters;
 pub mod file;
 mod guard;
 mod histogram;
+mod intake;
 mod line;
 mod metadata;
 mod metrics;
@@ -28,7 +33,7 @@ mod snapshot;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, FileConfig, Problem};
+pub use config::{Config, FileConfig, Problem, Receivers};
 pub use dead_letters::{
     DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
 };
@@ -41,7 +46,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
@@ -49,22 +54,27 @@ use tokio::runtime::Handle;
 use crate::model::{Corrupt, Sample, TimestampMs};
 use crate::telemetry::Registry;
 
-use already_sent::{AlreadySent, Marks};
+use admission::Admission;
+use already_sent::Marks;
+use config::FILE;
 use guard::{Guard, MAX_LABEL_VALUE_BYTES};
-use metrics::{DropReason, Metrics};
+use intake::{Intake, Way};
+use metrics::Metrics;
 use remote_write::{Limits, Past};
 use rooms::Rooms;
 
-/// How many samples are offered to the destination at once. Those that it does not take are looked at
-/// again with the next offer, so they must not be too many.
+/// How many samples are offered to the destinations at once. Those that one does not take are held for it,
+/// so they must not be too many.
 const OFFERED_AT_ONCE: usize = 1_024;
+
+/// The label of metrics that tells the destinations of a pipeline apart.
+const LABEL: &str = "receiver";
 
 /// A running writer.
 #[derive(Debug)]
 pub struct Writer {
     handle: WriterHandle,
-    metrics: Arc<Metrics>,
-    destination: Destination,
+    destinations: Vec<Destination>,
 }
 
 #[derive(Debug)]
@@ -76,11 +86,9 @@ enum Destination {
 /// Where a writer goes on. The default is a fresh start without checkpoints.
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
-    /// The folder of the journal of what is sent by Remote-Write, which checkpoints need. No other
-    /// process may use it.
-    pub journal: Option<PathBuf>,
-    /// The folder of samples that the receiver does not take, where the configuration names no other.
-    pub rejected: Option<PathBuf>,
+    /// The folder of the state, for the journals of what is sent by Remote-Write, which checkpoints need.
+    /// No other process may use them.
+    pub folder: Option<PathBuf>,
     /// The checkpoint that the pipeline goes on from; without one the journal is emptied.
     pub checkpoint: Option<u64>,
     /// The newest checkpoint that there is, also where an older one or none is gone on from: what is
@@ -94,7 +102,7 @@ pub struct Resume {
     pub state: Option<Vec<u8>>,
 }
 
-/// What the destinations share.
+/// What a destination is started with.
 #[derive(Debug)]
 struct Context {
     owners: usize,
@@ -105,9 +113,12 @@ struct Context {
     metadata: Arc<MetricsMetadata>,
     /// For the waits between attempts.
     seed: u64,
+    /// Whether there are other destinations, which are not to wait for this one.
+    is_one_of_several: bool,
 }
 
 impl Context {
+    /// Of a destination that is alone.
     fn new(owners: usize, registry: &Registry, seed: u64) -> Self {
         Self {
             owners,
@@ -116,6 +127,7 @@ impl Context {
             rooms: Arc::new(Rooms::new(owners)),
             metadata: Arc::default(),
             seed,
+            is_one_of_several: false,
         }
     }
 }
@@ -208,8 +220,8 @@ impl Writer {
     /// file on a thread of its own.
     ///
     /// # Errors
-    /// The configuration is invalid, a file cannot be opened, the HTTP client cannot be set up, or
-    /// the journal or the state cannot be read.
+    /// The configuration is invalid, a file cannot be opened, an HTTP client cannot be set up, or
+    /// a journal or the state cannot be read.
     pub fn start(
         config: &Config,
         owners: usize,
@@ -217,60 +229,104 @@ impl Writer {
         runtime: Handle,
         resume: Resume,
     ) -> Result<Self, WriteError> {
-        let context = Context {
-            metadata: Arc::clone(&config.metadata),
-            ..Context::new(owners, registry, fastrand::u64(..))
-        };
-        let state = match &resume.state {
+        let mut state = match &resume.state {
             Some(bytes) => WriterSnapshot::decode(bytes)?,
             None => WriterSnapshot::default(),
         };
         match (&config.remote_write, &config.file) {
-            (Some(config), None) => {
-                let past = Past {
-                    journal: resume.journal.as_deref(),
-                    rejected: resume.rejected,
-                    checkpoint: resume.checkpoint,
-                    newest: resume.newest,
-                    acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),
-                    limits: Limits::default(),
-                    state,
+            (Some(receivers), None) => {
+                let common = Common {
+                    owners,
+                    registry,
+                    metadata: &config.metadata,
+                    resume: &resume,
                 };
-                let (writer, marks) = RemoteWriter::start(config, &context, past, runtime)?;
-                let guard = Guard::new(config.max_label_value_bytes, Arc::clone(&context.metrics));
-                Ok(Self::of(
-                    Destination::RemoteWrite(writer),
-                    guard,
-                    marks,
-                    context,
-                ))
+                Self::to_receivers(receivers.all(), state, &common, &runtime)
             }
             (None, Some(config)) => {
-                let (writer, marks) = FileWriter::start(config, &context, state)?;
+                let context = Context::new(owners, &registry.with_label(LABEL, FILE), 0);
+                let of_file = state.take(&[FILE]).pop().unwrap_or_default();
+                tell_of_left(&state);
+                let (writer, marks) = FileWriter::start(config, &context, of_file)?;
                 let guard = Guard::new(MAX_LABEL_VALUE_BYTES, Arc::clone(&context.metrics));
-                Ok(Self::of(Destination::File(writer), guard, marks, context))
+                Ok(Self::to_one(
+                    FILE,
+                    Destination::File(writer),
+                    guard,
+                    marks,
+                    &context,
+                ))
             }
             (None, None) => Err(WriteError::Destinations(0)),
             (Some(_), Some(_)) => Err(WriteError::Destinations(2)),
         }
     }
 
-    fn of(destination: Destination, guard: Guard, marks: Marks, context: Context) -> Self {
-        let way = match &destination {
-            Destination::RemoteWrite(writer) => Way::RemoteWrite(writer.queues()),
-            Destination::File(writer) => Way::File(writer.inbox()),
-        };
-        let gauge = context.metrics.already_sent_series();
+    fn to_receivers(
+        receivers: &[RemoteWriteConfig],
+        mut state: WriterSnapshot,
+        common: &Common<'_>,
+        runtime: &Handle,
+    ) -> Result<Self, WriteError> {
+        let Common { owners, resume, .. } = *common;
+        let rooms = Arc::new(Rooms::new(owners));
+        let names: Vec<_> = receivers.iter().map(RemoteWriteConfig::name).collect();
+        let states = state.take(&names);
+        tell_of_left(&state);
+        let (mut destinations, mut intakes) = (Vec::new(), Vec::new());
+        for (receiver, state) in receivers.iter().zip(states) {
+            let name = receiver.name();
+            let context = Context {
+                rooms: Arc::clone(&rooms),
+                metadata: Arc::clone(common.metadata),
+                is_one_of_several: receivers.len() > 1,
+                ..Context::new(
+                    owners,
+                    &common.registry.with_label(LABEL, name),
+                    fastrand::u64(..),
+                )
+            };
+            let folder = resume.folder.as_deref();
+            let folder = folder.map(|folder| receiver.folder(folder));
+            let journal = folder.as_ref().map(|folder| folder.join("journal"));
+            let past = Past {
+                journal: journal.as_deref(),
+                rejected: folder.map(|folder| folder.join("rejected")),
+                checkpoint: resume.checkpoint,
+                newest: resume.newest,
+                acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),
+                limits: Limits::default(),
+                state,
+            };
+            let (writer, marks) = RemoteWriter::start(receiver, &context, past, runtime.clone())?;
+            let guard = Guard::new(receiver.max_label_value_bytes, Arc::clone(&context.metrics));
+            let destination = Destination::RemoteWrite(writer);
+            intakes.push(destination.intake(name, guard, marks, &context));
+            destinations.push(destination);
+        }
+        Ok(Self {
+            handle: WriterHandle {
+                intakes: intakes.into(),
+                rooms,
+            },
+            destinations,
+        })
+    }
+
+    fn to_one(
+        name: &str,
+        destination: Destination,
+        guard: Guard,
+        marks: Marks,
+        context: &Context,
+    ) -> Self {
+        let intake = destination.intake(name, guard, marks, context);
         Self {
             handle: WriterHandle {
-                guard: Arc::new(guard),
-                already_sent: Arc::new(AlreadySent::new(marks, context.owners, gauge)),
-                rooms: context.rooms,
-                metrics: Arc::clone(&context.metrics),
-                way,
+                intakes: Arc::new([intake]),
+                rooms: Arc::clone(&context.rooms),
             },
-            metrics: context.metrics,
-            destination,
+            destinations: vec![destination],
         }
     }
 
@@ -296,7 +352,7 @@ impl Writer {
     }
 
     /// See [`WriterHandle::completed`].
-    pub fn completed(&self, oldest_acknowledged: impl FnOnce() -> TimestampMs) {
+    pub fn completed(&self, oldest_acknowledged: impl Fn() -> TimestampMs) {
         self.handle.completed(oldest_acknowledged);
     }
 
@@ -304,15 +360,67 @@ impl Writer {
     /// it waits as long as the receiver takes to come back. To be called from a thread outside the
     /// runtime.
     pub fn finish(self, deadline: Option<Duration>) -> WriteSummary {
-        let error = match self.destination {
-            Destination::RemoteWrite(writer) => writer.finish(deadline),
-            Destination::File(writer) => writer.finish(deadline),
-        };
+        let end = deadline.map(|deadline| Instant::now() + deadline);
+        for destination in &self.destinations {
+            destination.close();
+        }
+        let mut error = None;
+        for destination in self.destinations {
+            let rest = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let ended = match destination {
+                Destination::RemoteWrite(writer) => writer.finish(rest),
+                Destination::File(writer) => writer.finish(rest),
+            };
+            error = error.or(ended);
+        }
+        let metrics = || self.handle.intakes.iter().map(Intake::metrics);
         WriteSummary {
-            written: self.metrics.written(),
-            dropped: self.metrics.dropped(),
-            unsent: self.metrics.waiting(),
+            written: metrics().map(Metrics::written).sum(),
+            dropped: metrics().map(Metrics::dropped).sum(),
+            unsent: metrics().map(Metrics::waiting).sum(),
             error,
+        }
+    }
+}
+
+/// What all receivers are started with.
+struct Common<'a> {
+    owners: usize,
+    registry: &'a Registry,
+    metadata: &'a Arc<MetricsMetadata>,
+    resume: &'a Resume,
+}
+
+/// Says what a checkpoint has of destinations that the pipeline file does not name any more.
+fn tell_of_left(state: &WriterSnapshot) {
+    for left in &state.destinations {
+        let (receiver, samples) = (&left.name, left.samples.len());
+        if samples > 0 {
+            tracing::error!(
+                receiver,
+                samples,
+                "samples are lost that waited for a receiver that is no longer in the pipeline file; \
+                 put it back under its name and restore the checkpoint again to send them"
+            );
+        }
+    }
+}
+
+impl Destination {
+    fn intake(&self, name: &str, guard: Guard, marks: Marks, context: &Context) -> Intake {
+        let way = match self {
+            Self::RemoteWrite(writer) => Way::RemoteWrite(writer.queues()),
+            Self::File(writer) => Way::File(writer.inbox()),
+        };
+        Intake::new(name, Admission::new(guard), marks, way, context)
+    }
+
+    /// Takes no more, and goes on with what it has.
+    fn close(&self) {
+        match self {
+            Self::RemoteWrite(writer) => writer.close(),
+            // It is alone, and finishes at once.
+            Self::File(_) => {}
         }
     }
 }
@@ -320,55 +428,41 @@ impl Writer {
 /// Hands samples to a writer.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
-    guard: Arc<Guard>,
-    already_sent: Arc<AlreadySent>,
+    intakes: Arc<[Intake]>,
     rooms: Arc<Rooms>,
-    metrics: Arc<Metrics>,
-    way: Way,
-}
-
-#[derive(Debug, Clone)]
-enum Way {
-    RemoteWrite(Arc<remote_write::Queues>),
-    File(file::Inbox),
 }
 
 impl WriterHandle {
-    /// Hands over as many samples as there is room for, from the front, and says whether these were
-    /// all; never blocks. The samples of a series all come from one owner, in the order in which they
-    /// are to be sent. Samples of different series may change places among those that are left.
+    /// Hands over as many samples as there is room for, from the front, and says whether all samples of
+    /// the owner have found room in all destinations; never blocks. The samples of a series all come
+    /// from one owner, in the order in which they are to be sent.
     ///
     /// # Errors
     /// [`Stopped`] once the writer takes no more; some of the samples may have been taken.
     pub fn offer(&self, owner: usize, samples: &mut VecDeque<Sample>) -> Result<bool, Stopped> {
-        let marks = self.already_sent.marks();
-        while !samples.is_empty() {
-            let mut some = Vec::with_capacity(samples.len().min(OFFERED_AT_ONCE));
-            while some.len() < OFFERED_AT_ONCE {
-                let Some(sample) = samples.pop_front() else {
-                    break;
-                };
-                if marks.as_ref().is_some_and(|marks| marks.covers(&sample)) {
-                    self.metrics.drop_samples(DropReason::AlreadySent, 1);
-                } else if self.guard.admits(&sample) {
-                    some.push(sample);
-                }
+        loop {
+            let mut has_room = true;
+            for intake in &*self.intakes {
+                has_room &= intake.release(owner)?;
             }
-            if some.is_empty() {
-                break;
+            if !has_room || samples.is_empty() {
+                return Ok(has_room);
             }
-            let refused = match &self.way {
-                Way::RemoteWrite(queues) => queues.offer(owner, some)?,
-                Way::File(inbox) => inbox.offer(owner, some)?,
-            };
-            if !refused.is_empty() {
-                for sample in refused.into_iter().rev() {
-                    samples.push_front(sample);
-                }
-                return Ok(false);
+            let some = samples.len().min(OFFERED_AT_ONCE);
+            if let [only] = &*self.intakes {
+                only.take(owner, samples.drain(..some))?;
+                continue;
+            }
+            let some: Vec<_> = samples.drain(..some).collect();
+            for intake in &*self.intakes {
+                intake.take(owner, some.iter().cloned())?;
             }
         }
-        Ok(true)
+    }
+
+    /// Whether samples of an owner have not found room in some destination.
+    pub fn holds(&self, owner: usize) -> bool {
+        self.intakes.iter().any(|intake| intake.holds(owner))
     }
 
     /// Filled when it is worth the owner's while to [`offer`](Self::offer) again what was not taken,
@@ -391,36 +485,31 @@ impl WriterHandle {
         Ok(())
     }
 
-    /// Says that the owner has handed over all its samples up to `watermark`, ms since the epoch.
-    /// Never blocks.
+    /// Says that the owner has handed over all its samples up to `watermark`, ms since the epoch, and
+    /// that all have found room. Never blocks.
     pub fn flushed(&self, owner: usize, watermark: TimestampMs) {
-        match &self.way {
-            Way::RemoteWrite(queues) => queues.flushed(owner, watermark),
-            Way::File(inbox) => inbox.flushed(owner, watermark),
+        for intake in &*self.intakes {
+            intake.flushed(owner, watermark);
         }
-        self.already_sent.flushed(owner, watermark);
     }
 
     /// The lowest number for the first checkpoint of this run: attempts of earlier runs, which have
     /// come to nothing, have left something under the numbers before.
     pub fn next_checkpoint(&self) -> u64 {
-        match &self.way {
-            Way::RemoteWrite(queues) => queues.next_checkpoint(),
-            Way::File(_) => 0,
-        }
+        let numbers = self.intakes.iter().map(Intake::next_checkpoint);
+        numbers.max().unwrap_or_default()
     }
 
     /// A checkpoint begins; to be called before any owner is asked for its state, with numbers that
     /// grow. May wait for the disk.
     ///
     /// # Errors
-    /// The journal cannot be written. The checkpoint must be given up; the writer goes on.
+    /// A journal cannot be written. The checkpoint must be given up; the writer goes on.
     pub fn begin_checkpoint(&self, number: u64) -> Result<(), WriteError> {
-        self.already_sent.begin_checkpoint();
-        match &self.way {
-            Way::RemoteWrite(queues) => queues.begin_checkpoint(number),
-            Way::File(_) => Ok(()),
+        for intake in &*self.intakes {
+            intake.begin_checkpoint(number)?;
         }
+        Ok(())
     }
 
     /// The writer's part of the checkpoint that was begun last; to be called when all owners have
@@ -429,44 +518,31 @@ impl WriterHandle {
     /// # Errors
     /// [`Stopped`] when the file takes no more.
     pub fn snapshot(&self) -> Result<WriterSnapshot, Stopped> {
-        let (samples, file) = match &self.way {
-            Way::RemoteWrite(queues) => (queues.unacknowledged(), None),
-            Way::File(inbox) => {
-                let (samples, position) = inbox.snapshot()?;
-                (samples, Some(position))
-            }
-        };
+        let destinations = self.intakes.iter().map(Intake::snapshot);
         Ok(WriterSnapshot {
-            samples,
-            marks: self.already_sent.at_checkpoint(),
-            file,
+            destinations: destinations.collect::<Result<_, _>>()?,
         })
     }
 
     /// A checkpoint is complete. What is known of the past is kept as far as it is needed: where it is
     /// worth it, `oldest_acknowledged` is asked up to when (ms since the epoch) every sample was
     /// acknowledged in each state that can still be restored.
-    pub fn completed(&self, oldest_acknowledged: impl FnOnce() -> TimestampMs) {
-        if let Way::RemoteWrite(queues) = &self.way {
-            queues.completed(oldest_acknowledged);
+    pub fn completed(&self, oldest_acknowledged: impl Fn() -> TimestampMs) {
+        for intake in &*self.intakes {
+            intake.completed(&oldest_acknowledged);
         }
     }
 
     /// The watermark (ms since the epoch) up to which every owner has handed over everything and
-    /// all of it is written, or dropped for a permanent reason; `i64::MIN` at first. It never goes
-    /// back.
+    /// all of it is written everywhere, or dropped for a permanent reason; `i64::MIN` at first. It never
+    /// goes back.
     pub fn acknowledged(&self) -> TimestampMs {
-        match &self.way {
-            Way::RemoteWrite(queues) => queues.acknowledged(),
-            Way::File(inbox) => inbox.acknowledged(),
-        }
+        let acknowledged = self.intakes.iter().map(Intake::acknowledged);
+        acknowledged.min().unwrap_or(TimestampMs::MIN)
     }
 
     /// How many bytes of samples wait to be written, requests in flight not counted.
     pub fn queued_bytes(&self) -> usize {
-        match &self.way {
-            Way::RemoteWrite(queues) => queues.bytes(),
-            Way::File(inbox) => inbox.bytes(),
-        }
+        self.intakes.iter().map(Intake::queued_bytes).sum()
     }
 }

@@ -238,20 +238,20 @@ fn neither_the_probe_nor_metadata_costs_a_sample() -> Result<()> {
     let metrics = Registry::text([&registry]);
     let has = |line: &str| metrics.lines().any(|found| found.starts_with(line));
     // Which of the two it speaks is for the version on the machine to say.
-    let is_v1 = has("weir_remote_write_protocol{pipeline=\"test\"} 1");
+    let is_v1 = has("weir_remote_write_protocol{pipeline=\"test\",receiver=\"default\"} 1");
     ensure!(
-        is_v1 || has("weir_remote_write_protocol{pipeline=\"test\"} 2"),
+        is_v1 || has("weir_remote_write_protocol{pipeline=\"test\",receiver=\"default\"} 2"),
         "{metrics}"
     );
     let told = i32::from(is_v1);
     ensure!(
         has(&format!(
-            "weir_remote_write_metadata_total{{pipeline=\"test\"}} {told}"
+            "weir_remote_write_metadata_total{{pipeline=\"test\",receiver=\"default\"}} {told}"
         )),
         "{metrics}"
     );
     ensure!(
-        has("weir_remote_write_metadata_failed_total{pipeline=\"test\"} 0"),
+        has("weir_remote_write_metadata_failed_total{pipeline=\"test\",receiver=\"default\"} 0"),
         "{metrics}"
     );
     Ok(())

@@ -163,7 +163,7 @@ mod tests {
             (
                 stage::WRITER,
                 &[7],
-                "a writer's state of version 7, this weir reads 1",
+                "a writer's state of version 7, this weir reads up to 2",
             ),
             (
                 "metric/speed",

@@ -139,8 +139,7 @@ impl OpenState {
         let restored = self.restored.as_mut();
         write::Resume {
             acknowledged: self.acknowledged,
-            journal: Some(self.settings.dir.join("journal")),
-            rejected: Some(self.settings.rejected()),
+            folder: Some(self.settings.dir.clone()),
             // Before the first checkpoint, requests are written down under 0.
             checkpoint: match (&restored, self.is_fresh) {
                 (Some(restored), _) => Some(restored.number()),

@@ -150,7 +150,7 @@ impl Saving {
                 add_parts(metric, frozen.parts(&from), &owner.texts, draft)?;
             }
             // Behind what the writer has: of each series it is later.
-            writer.append(owner.unsent);
+            writer.append(&owner.unsent);
         }
         draft.add(stage::WRITER, part::ALL, writer.encode())
     }

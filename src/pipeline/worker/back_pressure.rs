@@ -53,7 +53,7 @@ impl Worker {
 
     /// Whether samples wait for room at the writer.
     pub(in crate::pipeline) fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
+        !self.unsent.is_empty() || self.writer.holds(self.number)
     }
 
     /// Whether nothing waits for the writer here, and not too much at any owner.

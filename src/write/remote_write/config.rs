@@ -1,7 +1,7 @@
 //! The `remote_write` section of a pipeline file as it is written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::model::{BackoffLimits, Duration, Secret};
-use crate::write::config::Problem;
+use crate::write::config::{DEFAULT_RECEIVER, Problem};
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
 
 use super::connection::authentication::config::{
@@ -43,6 +43,9 @@ const MAX_SHARDS: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteWriteConfig {
+    /// What the receiver is called in metrics, in the log and in the folder of the state. Where there are
+    /// several, each needs a name; a single one is called default.
+    pub name: Option<String>,
     /// The receiver's address, such as http://127.0.0.1:9090/api/v1/write.
     pub url: String,
     /// Which protocol the receiver is spoken to in: 1.0, 2.0, or auto, which asks it.
@@ -98,9 +101,9 @@ pub struct RemoteWriteConfig {
     /// What becomes of a request that the receiver refuses because of what is in it. Where it is left
     /// out: isolate, if that is safe.
     pub on_rejected: Option<OnRejected>,
-    /// What happens when so much waits for the receiver that there is no room for more.
-    #[serde(default)]
-    pub on_throttle_limit: OnThrottleLimit,
+    /// What happens when so much waits for the receiver that there is no room for more. Where it is left
+    /// out: wait, and where there are several receivers, drop_oldest.
+    pub on_throttle_limit: Option<OnThrottleLimit>,
     /// Where samples are kept that the receiver does not take.
     #[serde(default)]
     pub rejected: RejectedConfig,
@@ -144,11 +147,10 @@ pub enum OnRejected {
 }
 
 /// What happens when so much waits for the receiver that there is no room for more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnThrottleLimit {
-    /// The pipeline waits, and with it its sources.
-    #[default]
+    /// The pipeline waits, and with it its sources and its other receivers.
     Wait,
     /// The samples that have waited longest are dropped, and counted.
     DropOldest,
@@ -268,6 +270,34 @@ impl RemoteWriteConfig {
         )
     }
 
+    /// What happens when there is no room for more. A receiver that is away must not hold up the others.
+    pub(super) fn on_throttle_limit(&self, is_one_of_several: bool) -> OnThrottleLimit {
+        self.on_throttle_limit.unwrap_or(match is_one_of_several {
+            true => OnThrottleLimit::DropOldest,
+            false => OnThrottleLimit::Wait,
+        })
+    }
+
+    /// What the receiver is called.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(DEFAULT_RECEIVER)
+    }
+
+    /// Where the receiver has its own below the folder of the state.
+    pub(in crate::write) fn folder(&self, state: &Path) -> PathBuf {
+        match self.name() {
+            DEFAULT_RECEIVER => state.to_owned(),
+            name => state.join("receivers").join(name),
+        }
+    }
+
+    /// Where samples are kept that the receiver does not take, if anywhere; `state` is the folder of the
+    /// state.
+    pub fn rejected_folder(&self, state: Option<&Path>) -> Option<PathBuf> {
+        let below = || Some(self.folder(state?).join("rejected"));
+        self.rejected.dir.clone().or_else(below)
+    }
+
     /// The address without credentials and query, for messages.
     pub fn receiver_name(&self) -> String {
         match Url::parse(&self.url) {
@@ -279,6 +309,12 @@ impl RemoteWriteConfig {
     /// What the types cannot check, with the keys below this section that lead to it.
     pub fn validate(&self) -> Vec<Problem> {
         let mut found = Problems::default();
+        if let Some(name) = self.name.as_deref().filter(|name| !is_name(name)) {
+            found.add(
+                &["name"],
+                format!("is '{name}'; use letters, digits, '-' and '_'"),
+            );
+        }
         found.check_url(&["url"], &self.url, "basic_auth");
         authentication::check(self, &mut found);
         self.check_headers(&mut found);
@@ -352,6 +388,12 @@ impl RemoteWriteConfig {
             );
         }
     }
+}
+
+/// Whether it can be the name of a folder on every system.
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    !text.is_empty() && text.chars().all(allowed)
 }
 
 fn is_header_value(text: &str) -> bool {

@@ -23,7 +23,7 @@ use super::{Limits, Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::guard::Guard;
-use crate::write::snapshot::WriterSnapshot;
+use crate::write::snapshot::{DestinationSnapshot, WriterSnapshot};
 use crate::write::testing::sample;
 use crate::write::{Context, Destination, Writer, WriterHandle};
 
@@ -178,8 +178,9 @@ impl World {
             newest: self.checkpoints.last().map_or(0, |newest| newest.number),
             acknowledged: from.map_or(TimestampMs::MIN, |from| from.acknowledged),
             limits: Limits::small(if self.random.bool() { 300 } else { 1 << 20 }),
-            state: state.map_or_else(WriterSnapshot::default, |state| {
-                WriterSnapshot::decode(state).unwrap()
+            state: state.map_or_else(DestinationSnapshot::default, |state| {
+                let mut state = WriterSnapshot::decode(state).unwrap();
+                state.take(&["default"]).remove(0)
             }),
         };
         let transport = Faulty {
@@ -190,12 +191,18 @@ impl World {
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, runtime).unwrap();
         let guard = Guard::new(2_048, Arc::clone(&context.metrics));
-        Writer::of(Destination::RemoteWrite(writer), guard, marks, context)
+        Writer::to_one(
+            "default",
+            Destination::RemoteWrite(writer),
+            guard,
+            marks,
+            &context,
+        )
     }
 
     /// Hands over what one owner has.
     fn hand_over(&mut self, number: usize, owner: &mut Owner, handle: &WriterHandle) {
-        if owner.outbox.is_empty() {
+        if owner.outbox.is_empty() && !handle.holds(number) {
             let Some(window) = self.script[number].get(owner.windows) else {
                 return;
             };
@@ -203,7 +210,7 @@ impl World {
             owner.windows += 1;
         }
         let all = handle.offer(number, &mut owner.outbox).unwrap();
-        assert_eq!(all, owner.outbox.is_empty());
+        assert_eq!(all, owner.outbox.is_empty() && !handle.holds(number));
         if all && self.random.bool() {
             handle.flushed(number, end_of(owner.windows - 1));
         }

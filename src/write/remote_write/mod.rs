@@ -51,7 +51,7 @@ use super::already_sent::Marks;
 use super::metadata::MetricsMetadata;
 use super::metrics::Metrics;
 use super::rejected::RejectedSamples;
-use super::snapshot::WriterSnapshot;
+use super::snapshot::DestinationSnapshot;
 use super::{Context, Stopped, WriteError};
 use connection::client::HttpTransport;
 use delivery::circuit::Circuit;
@@ -101,7 +101,7 @@ pub(super) struct Past<'a> {
     /// How large the journal may become.
     pub(super) limits: Limits,
     /// What the checkpoint says.
-    pub(super) state: WriterSnapshot,
+    pub(super) state: DestinationSnapshot,
 }
 
 impl RemoteWriter {
@@ -194,7 +194,7 @@ impl RemoteWriter {
             let rooms = Arc::clone(&context.rooms);
             Arc::new(Queue::new(
                 config.queue_bytes,
-                config.on_throttle_limit,
+                config.on_throttle_limit(context.is_one_of_several),
                 rooms,
                 gauges,
             ))
@@ -229,6 +229,11 @@ impl RemoteWriter {
     /// The way into the shards.
     pub(super) fn queues(&self) -> Arc<Queues> {
         Arc::clone(&self.queues)
+    }
+
+    /// Takes no more samples, and sends those that it has.
+    pub(super) fn close(&self) {
+        self.queues.close();
     }
 
     /// Takes no more samples and waits until all are sent, or until the deadline. Gives what has ended
@@ -346,7 +351,7 @@ impl Queues {
 
     /// Queues what is in doubt, each request for itself, and behind it what a checkpoint has kept and
     /// was not journaled since. Gives the marks of both.
-    fn restore(&self, recovered: Recovered, state: WriterSnapshot) -> Marks {
+    fn restore(&self, recovered: Recovered, state: DestinationSnapshot) -> Marks {
         let Recovered {
             mut marks,
             in_doubt,

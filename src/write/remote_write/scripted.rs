@@ -1,7 +1,6 @@
 //! A writer whose receiver is a script, for tests of the whole pipeline.
 
 use std::hash::BuildHasher;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use super::{Limits, Past, RemoteWriter};
 use crate::model::TimestampMs;
 use crate::telemetry::Registry;
 use crate::write::guard::Guard;
-use crate::write::snapshot::WriterSnapshot;
+use crate::write::snapshot::{DestinationSnapshot, WriterSnapshot};
 use crate::write::{Context, Destination, Resume, Writer};
 
 /// How a writer is made, and how its receiver behaves.
@@ -86,15 +85,17 @@ impl Script {
         };
         let context = Context::new(owners, registry, self.seed);
         let state = resume.state.as_deref();
+        let journal = resume.folder.as_ref().map(|folder| folder.join("journal"));
         let past = Past {
-            journal: resume.journal.as_deref().map(Path::new),
-            rejected: resume.rejected.clone(),
+            journal: journal.as_deref(),
+            rejected: None,
             checkpoint: resume.checkpoint,
             newest: resume.newest,
             acknowledged: resume.acknowledged.unwrap_or(TimestampMs::MIN),
             limits: Limits::small(self.journal_bytes),
-            state: state.map_or_else(WriterSnapshot::default, |state| {
-                WriterSnapshot::decode(state).unwrap()
+            state: state.map_or_else(DestinationSnapshot::default, |state| {
+                let mut state = WriterSnapshot::decode(state).unwrap();
+                state.take(&["default"]).remove(0)
             }),
         };
         let transport = Way {
@@ -105,7 +106,13 @@ impl Script {
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, Handle::current()).unwrap();
         let guard = Guard::new(2_048, Arc::clone(&context.metrics));
-        Writer::of(Destination::RemoteWrite(writer), guard, marks, context)
+        Writer::to_one(
+            "default",
+            Destination::RemoteWrite(writer),
+            guard,
+            marks,
+            &context,
+        )
     }
 }
 

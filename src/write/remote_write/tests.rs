@@ -136,7 +136,7 @@ fn speaks_the_protocol() {
     }
     let bytes: usize = received.iter().map(|request| request.body_bytes).sum();
     assert!(bench.metric(&format!(
-        r#"weir_remote_write_bytes_total{{pipeline="test"}} {bytes}"#
+        r#"weir_remote_write_bytes_total{{pipeline="test",receiver="default"}} {bytes}"#
     )));
     let key = [("__name__", "up"), ("job", "weir")];
     let key: SeriesKey = key
@@ -206,7 +206,7 @@ fn drops_what_is_refused_and_holds_what_can_be_mended() {
     assert_eq!(receiver.received().len(), 8 + 4);
     for code in [400, 401, 403, 404, 413, 307] {
         assert!(bench.metric(&format!(
-            r#"weir_remote_write_requests_total{{code="{code}",pipeline="test"}} 1"#
+            r#"weir_remote_write_requests_total{{code="{code}",pipeline="test",receiver="default"}} 1"#
         )));
     }
 }

@@ -67,10 +67,13 @@ fn settings_replace_and_add_values() {
     .unwrap();
     assert_eq!(pipeline.source.kafka.unwrap().topics, ["a", "c", "d"]);
     assert_eq!(pipeline.metrics[0].windows.pane(0).length_ms(), 60_000);
-    let remote_write = pipeline.write.remote_write.unwrap();
+    let receivers = pipeline.write.remote_write.unwrap();
+    let [remote_write] = receivers.all() else {
+        panic!("{receivers:?}");
+    };
     assert_eq!(remote_write.batch.samples, 10);
     assert_eq!(remote_write.batch.bytes, 524_288);
-    assert_eq!(remote_write.bearer_token.unwrap().reveal(), "0123");
+    assert_eq!(remote_write.bearer_token.as_ref().unwrap().reveal(), "0123");
     assert_eq!(pipeline.time.out_of_order.as_millis(), 7_000);
     assert_eq!(pipeline.workers, Some(4));
 }

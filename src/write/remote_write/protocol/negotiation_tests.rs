@@ -55,8 +55,12 @@ fn a_receiver_of_1_0_gets_the_samples_of_the_probe_again() {
         let taken = points(&received[1..]);
         let times: Vec<_> = taken.iter().map(|(_, points)| points[0].0).collect();
         assert_eq!(times, [1, 2, 3]);
-        assert!(bench.metric("weir_remote_write_protocol{pipeline=\"test\"} 1"));
-        assert!(bench.metric("weir_samples_retried_total{pipeline=\"test\"} 0"));
+        assert!(
+            bench.metric("weir_remote_write_protocol{pipeline=\"test\",receiver=\"default\"} 1")
+        );
+        assert!(
+            bench.metric("weir_samples_retried_total{pipeline=\"test\",receiver=\"default\"} 0")
+        );
     }
 }
 
@@ -74,7 +78,9 @@ fn a_receiver_of_2_0_is_spoken_to_in_2_0() {
             );
             assert_eq!(points(std::slice::from_ref(one))[0].1, [(time, 1.0)]);
         }
-        assert!(bench.metric("weir_remote_write_protocol{pipeline=\"test\"} 2"));
+        assert!(
+            bench.metric("weir_remote_write_protocol{pipeline=\"test\",receiver=\"default\"} 2")
+        );
     }
 }
 
@@ -85,7 +91,7 @@ fn a_refusal_by_a_receiver_of_2_0_is_about_the_samples() {
     let (counts, received) = send_three(&bench, BOTH, faults, "auto");
     assert_eq!(counts, (1, 2, 0));
     assert_eq!(versions(&received), ["2.0.0"; 3]);
-    assert!(bench.metric("weir_remote_write_unwritten_total{kind=\"sample\",pipeline=\"test\"} 2"));
+    assert!(bench.metric("weir_remote_write_unwritten_total{kind=\"sample\",pipeline=\"test\",receiver=\"default\"} 2"));
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn what_a_receiver_has_not_written_is_counted_and_not_repeated() {
     let bench = Bench::new();
     let (counts, received) = send_three(&bench, Understands::Both { less: 1 }, vec![], "2.0");
     assert_eq!((counts, received.len()), ((3, 0, 0), 3));
-    assert!(bench.metric("weir_remote_write_unwritten_total{kind=\"sample\",pipeline=\"test\"} 3"));
+    assert!(bench.metric("weir_remote_write_unwritten_total{kind=\"sample\",pipeline=\"test\",receiver=\"default\"} 3"));
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn metadata_goes_out_in_requests_of_its_own_by_1_0() {
         assert_eq!(metadata_of(&received), expected, "{protocol} {interval}");
         let told = if interval == "0s" { 0 } else { 3 };
         assert!(bench.metric(&format!(
-            "weir_remote_write_metadata_total{{pipeline=\"test\"}} {told}"
+            "weir_remote_write_metadata_total{{pipeline=\"test\",receiver=\"default\"}} {told}"
         )));
         if let Some(trips) = received
             .last()
@@ -230,7 +236,9 @@ fn a_receiver_that_refuses_metadata_keeps_its_samples() {
         .map(|(metadata, series)| (metadata.len(), series))
         .collect();
     assert_eq!(sizes, [(0, 1), (3, 0), (0, 1), (0, 1)]);
-    assert!(bench.metric("weir_remote_write_metadata_failed_total{pipeline=\"test\"} 3"));
+    assert!(bench.metric(
+        "weir_remote_write_metadata_failed_total{pipeline=\"test\",receiver=\"default\"} 3"
+    ));
 }
 
 #[test]

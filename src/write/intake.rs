@@ -1,0 +1,195 @@
+//! The way into one destination.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::{Sample, TimestampMs};
+
+use super::admission::Admission;
+use super::already_sent::{AlreadySent, Marks};
+use super::metrics::{DropReason, Metrics};
+use super::snapshot::DestinationSnapshot;
+use super::{Context, Stopped, WriteError, file, remote_write};
+
+/// Takes samples for a destination. What it has no room for it holds, so that the other destinations
+/// need not wait for it; more is handed over when nothing is held.
+#[derive(Debug)]
+pub(super) struct Intake {
+    name: String,
+    admission: Arc<Admission>,
+    already_sent: AlreadySent,
+    metrics: Arc<Metrics>,
+    way: Way,
+    /// By owner.
+    held: Vec<Mutex<VecDeque<Sample>>>,
+}
+
+/// Where samples wait for the destination.
+#[derive(Debug)]
+pub(super) enum Way {
+    RemoteWrite(Arc<remote_write::Queues>),
+    File(file::Inbox),
+}
+
+impl Intake {
+    /// Holds nothing yet; `marks` is what was sent before the start.
+    pub(super) fn new(
+        name: &str,
+        admission: Admission,
+        marks: Marks,
+        way: Way,
+        context: &Context,
+    ) -> Self {
+        let gauge = context.metrics.already_sent_series();
+        Self {
+            name: name.to_owned(),
+            admission: Arc::new(admission),
+            already_sent: AlreadySent::new(marks, context.owners, gauge),
+            metrics: Arc::clone(&context.metrics),
+            way,
+            held: (0..context.owners).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// What is counted of the samples here.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Takes all samples, and holds those that there is no room for.
+    ///
+    /// # Errors
+    /// The destination takes no more.
+    pub(super) fn take(
+        &self,
+        owner: usize,
+        samples: impl IntoIterator<Item = Sample>,
+    ) -> Result<(), Stopped> {
+        let marks = self.already_sent.marks();
+        let is_new = |sample: &Sample| {
+            let is_new = !marks.as_ref().is_some_and(|marks| marks.covers(sample));
+            if !is_new {
+                self.metrics.drop_samples(DropReason::AlreadySent, 1);
+            }
+            is_new
+        };
+        let samples = samples
+            .into_iter()
+            .filter(is_new)
+            .filter_map(|sample| self.admission.admit(sample));
+        let samples: Vec<_> = samples.collect();
+        match self.held.get(owner) {
+            Some(held) => self.queue(owner, samples, &mut lock(held)),
+            // There is no such owner.
+            None => Ok(()),
+        }
+    }
+
+    /// Queues what is held, as far as there is room now; says whether nothing is held any more.
+    ///
+    /// # Errors
+    /// The destination takes no more.
+    pub(super) fn release(&self, owner: usize) -> Result<bool, Stopped> {
+        let Some(held) = self.held.get(owner) else {
+            return Ok(true);
+        };
+        // Until they are where the others wait: a snapshot must find them here or there.
+        let mut held = lock(held);
+        let samples = std::mem::take(&mut *held).into();
+        self.queue(owner, samples, &mut held)?;
+        Ok(held.is_empty())
+    }
+
+    /// Whether something is held of an owner.
+    pub(super) fn holds(&self, owner: usize) -> bool {
+        let held = self.held.get(owner);
+        held.is_some_and(|held| !lock(held).is_empty())
+    }
+
+    fn queue(
+        &self,
+        owner: usize,
+        samples: Vec<Sample>,
+        held: &mut VecDeque<Sample>,
+    ) -> Result<(), Stopped> {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let refused = match &self.way {
+            Way::RemoteWrite(queues) => queues.offer(owner, samples)?,
+            Way::File(inbox) => inbox.offer(owner, samples)?,
+        };
+        held.extend(refused);
+        Ok(())
+    }
+
+    /// The owner has handed over all its samples up to `watermark`, and none is held.
+    pub(super) fn flushed(&self, owner: usize, watermark: TimestampMs) {
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.flushed(owner, watermark),
+            Way::File(inbox) => inbox.flushed(owner, watermark),
+        }
+        self.already_sent.flushed(owner, watermark);
+    }
+
+    pub(super) fn next_checkpoint(&self) -> u64 {
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.next_checkpoint(),
+            Way::File(_) => 0,
+        }
+    }
+
+    pub(super) fn begin_checkpoint(&self, number: u64) -> Result<(), WriteError> {
+        self.already_sent.begin_checkpoint();
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.begin_checkpoint(number),
+            Way::File(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Result<DestinationSnapshot, Stopped> {
+        // First, because what is held moves on to where the others wait: it is found there then.
+        let held = self.held.iter();
+        let held: Vec<_> = held.flat_map(|held| lock(held).clone()).collect();
+        let (samples, file) = match &self.way {
+            Way::RemoteWrite(queues) => (queues.unacknowledged(), None),
+            Way::File(inbox) => {
+                let (samples, position) = inbox.snapshot()?;
+                (samples, Some(position))
+            }
+        };
+        let mut snapshot = DestinationSnapshot {
+            name: self.name.clone(),
+            samples,
+            marks: self.already_sent.at_checkpoint(),
+            file,
+            admission: Some(Arc::clone(&self.admission)),
+        };
+        snapshot.append(held);
+        Ok(snapshot)
+    }
+
+    pub(super) fn completed(&self, oldest_acknowledged: &impl Fn() -> TimestampMs) {
+        if let Way::RemoteWrite(queues) = &self.way {
+            queues.completed(oldest_acknowledged);
+        }
+    }
+
+    pub(super) fn acknowledged(&self) -> TimestampMs {
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.acknowledged(),
+            Way::File(inbox) => inbox.acknowledged(),
+        }
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.bytes(),
+            Way::File(inbox) => inbox.bytes(),
+        }
+    }
+}
+
+fn lock(held: &Mutex<VecDeque<Sample>>) -> MutexGuard<'_, VecDeque<Sample>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
