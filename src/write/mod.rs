@@ -249,13 +249,9 @@ impl Writer {
                 tell_of_left(&state);
                 let (writer, marks) = FileWriter::start(config, &context, of_file)?;
                 let guard = Guard::new(MAX_LABEL_VALUE_BYTES, Arc::clone(&context.metrics));
-                Ok(Self::to_one(
-                    FILE,
-                    Destination::File(writer),
-                    guard,
-                    marks,
-                    &context,
-                ))
+                let destination = Destination::File(writer);
+                let intake = destination.intake(FILE, guard, marks, &context);
+                Ok(Self::of(vec![(destination, intake)], context.rooms))
             }
             (None, None) => Err(WriteError::Destinations(0)),
             (Some(_), Some(_)) => Err(WriteError::Destinations(2)),
@@ -273,7 +269,7 @@ impl Writer {
         let names: Vec<_> = receivers.iter().map(RemoteWriteConfig::name).collect();
         let states = state.take(&names);
         tell_of_left(&state);
-        let (mut destinations, mut intakes) = (Vec::new(), Vec::new());
+        let mut destinations = Vec::new();
         for (receiver, state) in receivers.iter().zip(states) {
             let name = receiver.name();
             let context = Context {
@@ -301,32 +297,20 @@ impl Writer {
             let (writer, marks) = RemoteWriter::start(receiver, &context, past, runtime.clone())?;
             let guard = Guard::new(receiver.max_label_value_bytes, Arc::clone(&context.metrics));
             let destination = Destination::RemoteWrite(writer);
-            intakes.push(destination.intake(name, guard, marks, &context));
-            destinations.push(destination);
+            let intake = destination.intake(name, guard, marks, &context);
+            destinations.push((destination, intake));
         }
-        Ok(Self {
+        Ok(Self::of(destinations, rooms))
+    }
+
+    fn of(destinations: Vec<(Destination, Intake)>, rooms: Arc<Rooms>) -> Self {
+        let (destinations, intakes): (_, Vec<_>) = destinations.into_iter().unzip();
+        Self {
             handle: WriterHandle {
                 intakes: intakes.into(),
                 rooms,
             },
             destinations,
-        })
-    }
-
-    fn to_one(
-        name: &str,
-        destination: Destination,
-        guard: Guard,
-        marks: Marks,
-        context: &Context,
-    ) -> Self {
-        let intake = destination.intake(name, guard, marks, context);
-        Self {
-            handle: WriterHandle {
-                intakes: Arc::new([intake]),
-                rooms: Arc::clone(&context.rooms),
-            },
-            destinations: vec![destination],
         }
     }
 

@@ -23,6 +23,8 @@ use super::{Limits, Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::guard::Guard;
+use crate::write::intake::Intake;
+use crate::write::rooms::Rooms;
 use crate::write::snapshot::{DestinationSnapshot, WriterSnapshot};
 use crate::write::testing::sample;
 use crate::write::{Context, Destination, Writer, WriterHandle};
@@ -95,7 +97,8 @@ struct World {
     random: Rng,
     /// The samples of each owner's windows.
     script: Vec<Vec<Vec<Sample>>>,
-    oracle: Arc<Mutex<Oracle>>,
+    /// By name.
+    receivers: BTreeMap<&'static str, Arc<Mutex<Oracle>>>,
     folder: tempfile::TempDir,
     checkpoints: Vec<Checkpoint>,
     /// Some of the checkpoints, which stay for ever.
@@ -133,13 +136,20 @@ impl World {
             state: None,
             acknowledged: TimestampMs::MIN,
         };
+        let receivers = match random.bool() {
+            true => &["default"][..],
+            false => &["east", "west"],
+        };
         Self {
             savepoints: Vec::new(),
             acknowledged: TimestampMs::MIN,
             keep: random.usize(1..=2),
             random,
             script,
-            oracle: Arc::default(),
+            receivers: receivers
+                .iter()
+                .map(|name| (*name, Arc::default()))
+                .collect(),
             // A disk would take most of the time.
             folder: tempfile::tempdir_in("/dev/shm")
                 .or_else(|_| tempfile::tempdir())
@@ -149,7 +159,30 @@ impl World {
         }
     }
 
-    fn writer(&mut self, from: Option<&Checkpoint>, is_down: bool, runtime: Handle) -> Writer {
+    fn writer(&mut self, from: Option<&Checkpoint>, runtime: &Handle, is_last: bool) -> Writer {
+        let rooms = Arc::new(Rooms::new(self.script.len()));
+        let mut destinations = Vec::new();
+        let state = from.and_then(|from| from.state.as_deref());
+        let mut state = state.map_or_else(WriterSnapshot::default, |state| {
+            WriterSnapshot::decode(state).unwrap()
+        });
+        let names: Vec<_> = self.receivers.keys().copied().collect();
+        for (name, state) in names.iter().zip(state.take(&names)) {
+            let is_down = !is_last && self.random.u8(..) < 40;
+            destinations.push(self.destination(name, from, state, is_down, &rooms, runtime));
+        }
+        Writer::of(destinations, rooms)
+    }
+
+    fn destination(
+        &mut self,
+        name: &str,
+        from: Option<&Checkpoint>,
+        state: DestinationSnapshot,
+        is_down: bool,
+        rooms: &Arc<Rooms>,
+        runtime: &Handle,
+    ) -> (Destination, Intake) {
         let config = RemoteWriteConfig {
             shards: self.random.usize(1..=4),
             queue_bytes: if self.random.bool() { 200 } else { 1 << 20 },
@@ -165,39 +198,34 @@ impl World {
             },
             ..serde_json::from_str(r#"{"url": "http://oracle"}"#).unwrap()
         };
-        let context = Context::new(
-            self.script.len(),
-            &Registry::new("test"),
-            self.random.u64(..),
-        );
-        let state = from.and_then(|from| from.state.as_deref());
+        let context = Context {
+            rooms: Arc::clone(rooms),
+            ..Context::new(
+                self.script.len(),
+                &Registry::new("test"),
+                self.random.u64(..),
+            )
+        };
         let past = Past {
             rejected: None,
-            journal: Some(self.folder.path()),
+            journal: Some(&self.folder.path().join(name)),
             checkpoint: from.map(|from| from.number),
             newest: self.checkpoints.last().map_or(0, |newest| newest.number),
             acknowledged: from.map_or(TimestampMs::MIN, |from| from.acknowledged),
             limits: Limits::small(if self.random.bool() { 300 } else { 1 << 20 }),
-            state: state.map_or_else(DestinationSnapshot::default, |state| {
-                let mut state = WriterSnapshot::decode(state).unwrap();
-                state.take(&["default"]).remove(0)
-            }),
+            state,
         };
         let transport = Faulty {
-            oracle: Arc::clone(&self.oracle),
+            oracle: Arc::clone(&self.receivers[name]),
             random: Mutex::new(self.random.fork()),
             is_down,
         };
         let (writer, marks) =
-            RemoteWriter::over(transport, &config, &context, past, runtime).unwrap();
+            RemoteWriter::over(transport, &config, &context, past, runtime.clone()).unwrap();
         let guard = Guard::new(2_048, Arc::clone(&context.metrics));
-        Writer::to_one(
-            "default",
-            Destination::RemoteWrite(writer),
-            guard,
-            marks,
-            &context,
-        )
+        let destination = Destination::RemoteWrite(writer);
+        let intake = destination.intake(name, guard, marks, &context);
+        (destination, intake)
     }
 
     /// Hands over what one owner has.
@@ -261,8 +289,7 @@ impl World {
 
     /// Runs until a crash, or, in the last life, until everything is delivered.
     async fn live(&mut self, from: Option<&Checkpoint>, is_last: bool) {
-        let is_down = !is_last && self.random.u8(..) < 40;
-        let writer = self.writer(from, is_down, Handle::current());
+        let writer = self.writer(from, &Handle::current(), is_last);
         let handle = writer.handle();
         self.acknowledged = from.map_or(TimestampMs::MIN, |from| from.acknowledged);
         let mut owners = match from {
@@ -295,9 +322,12 @@ impl World {
     /// The journals' files with how much of them is records, in bytes.
     fn files(&self) -> BTreeMap<PathBuf, u64> {
         let mut files = BTreeMap::new();
-        for found in find(self.folder.path()).unwrap().into_iter().flatten() {
-            let extent = file::read(&found.path, |_| {}).unwrap();
-            files.insert(found.path, extent.records);
+        for name in self.receivers.keys() {
+            let folder = self.folder.path().join(name);
+            for found in find(&folder).unwrap().into_iter().flatten() {
+                let extent = file::read(&found.path, |_| {}).unwrap();
+                files.insert(found.path, extent.records);
+            }
         }
         files
     }
@@ -306,8 +336,11 @@ impl World {
     /// anywhere, and there may be anything behind the last one.
     fn tear(&mut self, before: &BTreeMap<PathBuf, u64>) {
         let files = self.files();
-        let oracle = self.oracle.lock().unwrap();
         for path in files.keys() {
+            let mut receivers = self.receivers.iter();
+            let is_of = |(name, _): &(&&str, _)| path.starts_with(self.folder.path().join(name));
+            let (_, oracle) = receivers.find(is_of).unwrap();
+            let oracle = oracle.lock().unwrap();
             match self.random.u8(0..4) {
                 0 => {
                     let mut bytes = fs::read(path).unwrap();
@@ -375,7 +408,9 @@ fn simulate(seed: u64) {
         // Nothing of this life runs any more after this.
         drop(runtime);
         world.tear(&before);
-        world.oracle.lock().unwrap().this_life.clear();
+        for oracle in world.receivers.values() {
+            oracle.lock().unwrap().this_life.clear();
+        }
         if world.checkpoints.len() > 1 && world.random.u8(..) < 60 {
             // The newest one cannot be read.
             world.checkpoints.pop();
@@ -386,8 +421,6 @@ fn simulate(seed: u64) {
         };
         from = from.or_else(|| world.checkpoints.last().cloned());
     }
-    let oracle = world.oracle.lock().unwrap();
-    assert_eq!(oracle.refused, Vec::<String>::new(), "seed {seed}");
     let mut expected: BTreeMap<SeriesName, Vec<_>> = BTreeMap::new();
     for sample in world.script.iter().flatten().flatten() {
         let (_, series) = &sample.series.labels()[0];
@@ -396,7 +429,11 @@ fn simulate(seed: u64) {
             sample.value.number().unwrap().to_bits(),
         ));
     }
-    assert_eq!(oracle.samples, expected, "seed {seed}");
+    for (name, oracle) in world.receivers {
+        let oracle = oracle.lock().unwrap();
+        assert_eq!(oracle.refused, Vec::<String>::new(), "seed {seed}, {name}");
+        assert_eq!(oracle.samples, expected, "seed {seed}, {name}");
+    }
 }
 
 #[test]

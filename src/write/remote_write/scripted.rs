@@ -106,13 +106,9 @@ impl Script {
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, Handle::current()).unwrap();
         let guard = Guard::new(2_048, Arc::clone(&context.metrics));
-        Writer::to_one(
-            "default",
-            Destination::RemoteWrite(writer),
-            guard,
-            marks,
-            &context,
-        )
+        let destination = Destination::RemoteWrite(writer);
+        let intake = destination.intake("default", guard, marks, &context);
+        Writer::of(vec![(destination, intake)], context.rooms)
     }
 }
 
