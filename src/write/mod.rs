@@ -26,6 +26,7 @@ mod line;
 mod metadata;
 mod metrics;
 pub mod rejected;
+pub mod relabel;
 pub mod remote_write;
 mod rooms;
 mod samples;
