@@ -8,6 +8,7 @@ use crate::model::{Sample, TimestampMs};
 use super::admission::Admission;
 use super::already_sent::{AlreadySent, Marks};
 use super::metrics::{DropReason, Metrics};
+use super::relabel::Relabeller;
 use super::snapshot::DestinationSnapshot;
 use super::{Context, Stopped, WriteError, file, remote_write};
 
@@ -20,8 +21,15 @@ pub(super) struct Intake {
     already_sent: AlreadySent,
     metrics: Arc<Metrics>,
     way: Way,
-    /// By owner.
-    held: Vec<Mutex<VecDeque<Sample>>>,
+    owners: Vec<Mutex<Owner>>,
+}
+
+/// What an owner has here.
+#[derive(Debug)]
+struct Owner {
+    relabeller: Relabeller,
+    /// What there was no room for.
+    held: VecDeque<Sample>,
 }
 
 /// Where samples wait for the destination.
@@ -41,13 +49,19 @@ impl Intake {
         context: &Context,
     ) -> Self {
         let gauge = context.metrics.already_sent_series();
+        let owners = (0..context.owners).map(|_| {
+            Mutex::new(Owner {
+                relabeller: admission.relabeller(context.owners),
+                held: VecDeque::new(),
+            })
+        });
         Self {
             name: name.to_owned(),
+            owners: owners.collect(),
             admission: Arc::new(admission),
             already_sent: AlreadySent::new(marks, context.owners, gauge),
             metrics: Arc::clone(&context.metrics),
             way,
-            held: (0..context.owners).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -65,24 +79,23 @@ impl Intake {
         owner: usize,
         samples: impl IntoIterator<Item = Sample>,
     ) -> Result<(), Stopped> {
-        let marks = self.already_sent.marks();
-        let is_new = |sample: &Sample| {
-            let is_new = !marks.as_ref().is_some_and(|marks| marks.covers(sample));
-            if !is_new {
-                self.metrics.drop_samples(DropReason::AlreadySent, 1);
-            }
-            is_new
+        let Some(owner_here) = self.owners.get(owner) else {
+            return Ok(());
         };
-        let samples = samples
-            .into_iter()
-            .filter(is_new)
-            .filter_map(|sample| self.admission.admit(sample));
-        let samples: Vec<_> = samples.collect();
-        match self.held.get(owner) {
-            Some(held) => self.queue(owner, samples, &mut lock(held)),
-            // There is no such owner.
-            None => Ok(()),
+        let marks = self.already_sent.marks();
+        let Owner { relabeller, held } = &mut *lock(owner_here);
+        let mut admitted = Vec::new();
+        for sample in samples {
+            let Some(sample) = self.admission.relabel(relabeller, sample) else {
+                continue;
+            };
+            if marks.as_ref().is_some_and(|marks| marks.covers(&sample)) {
+                self.metrics.drop_samples(DropReason::AlreadySent, 1);
+            } else if self.admission.admits(&sample) {
+                admitted.push(sample);
+            }
         }
+        self.queue(owner, admitted, held)
     }
 
     /// Queues what is held, as far as there is room now; says whether nothing is held any more.
@@ -90,20 +103,20 @@ impl Intake {
     /// # Errors
     /// The destination takes no more.
     pub(super) fn release(&self, owner: usize) -> Result<bool, Stopped> {
-        let Some(held) = self.held.get(owner) else {
+        let Some(owner_here) = self.owners.get(owner) else {
             return Ok(true);
         };
         // Until they are where the others wait: a snapshot must find them here or there.
-        let mut held = lock(held);
-        let samples = std::mem::take(&mut *held).into();
-        self.queue(owner, samples, &mut held)?;
+        let Owner { held, .. } = &mut *lock(owner_here);
+        let samples = std::mem::take(held).into();
+        self.queue(owner, samples, held)?;
         Ok(held.is_empty())
     }
 
     /// Whether something is held of an owner.
     pub(super) fn holds(&self, owner: usize) -> bool {
-        let held = self.held.get(owner);
-        held.is_some_and(|held| !lock(held).is_empty())
+        let owner = self.owners.get(owner);
+        owner.is_some_and(|owner| !lock(owner).held.is_empty())
     }
 
     fn queue(
@@ -149,8 +162,8 @@ impl Intake {
 
     pub(super) fn snapshot(&self) -> Result<DestinationSnapshot, Stopped> {
         // First, because what is held moves on to where the others wait: it is found there then.
-        let held = self.held.iter();
-        let held: Vec<_> = held.flat_map(|held| lock(held).clone()).collect();
+        let owners = self.owners.iter();
+        let held: Vec<_> = owners.flat_map(|owner| lock(owner).held.clone()).collect();
         let (samples, file) = match &self.way {
             Way::RemoteWrite(queues) => (queues.unacknowledged(), None),
             Way::File(inbox) => {
@@ -190,6 +203,6 @@ impl Intake {
     }
 }
 
-fn lock(held: &Mutex<VecDeque<Sample>>) -> MutexGuard<'_, VecDeque<Sample>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(owner: &Mutex<Owner>) -> MutexGuard<'_, Owner> {
+    owner.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::relabel::Relabelling;
+
 /// Name, help and unit of a metric may have so many bytes together: Cortex and with it Amazon Managed
 /// Service for Prometheus refuse more.
 pub const MAX_METADATA_BYTES: usize = 1_024;
@@ -139,6 +141,20 @@ impl MetricsMetadata {
         self.metrics.push(metric);
     }
 
+    /// The same under the names that relabelling gives to metrics, as far as that depends on their names.
+    pub(super) fn relabelled(&self, relabelling: &Relabelling) -> Self {
+        let rename = |name: &Arc<str>| relabelling.rename(name);
+        let mut all = self.clone();
+        for metric in &mut all.metrics {
+            metric.name = rename(&metric.name);
+        }
+        let by_series = self.by_series.iter();
+        all.by_series = by_series
+            .map(|(name, index)| (rename(name), *index))
+            .collect();
+        all
+    }
+
     /// All metrics, as they were added.
     pub fn metrics(&self) -> &[MetricMetadata] {
         &self.metrics
@@ -171,6 +187,7 @@ impl MetricsMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::write::relabel::RelabelConfig;
 
     #[test]
     fn help_is_cut_between_characters() {
@@ -185,6 +202,31 @@ mod tests {
         let name = "x".repeat(2_000);
         let metric = MetricMetadata::new(name.into(), MetricType::Gauge, "Short", "", None);
         assert_eq!(metric.help(), "");
+    }
+
+    #[test]
+    fn metrics_are_told_of_by_the_names_that_they_are_sent_under() {
+        let mut all = MetricsMetadata::default();
+        let of = |name: &str| MetricMetadata::new(name.into(), MetricType::Gauge, "H", "", None);
+        all.add(of("speed"), &[]);
+        all.add(of("trips"), &["_bucket", "_sum"]);
+        let steps = r#"[{"source_labels": ["__name__"], "target_label": "__name__",
+                         "replacement": "fleet_$1"},
+                        {"source_labels": ["region"], "regex": "EU", "action": "keep"}]"#;
+        let steps: Vec<RelabelConfig> = serde_json::from_str(steps).unwrap();
+        let names = |steps: &[RelabelConfig]| {
+            let relabelling = Relabelling::build(&BTreeMap::new(), steps).unwrap();
+            let all = all.relabelled(&relabelling);
+            let names = all.metrics().iter().map(|metric| metric.name().to_string());
+            (
+                names.collect::<Vec<_>>(),
+                all.of("fleet_trips_sum").is_some(),
+            )
+        };
+        let renamed = ["fleet_speed", "fleet_trips"].map(str::to_owned).to_vec();
+        assert_eq!(names(&steps[..1]), (renamed.clone(), true));
+        // By their labels some of them are sent.
+        assert_eq!(names(&steps), (renamed, true));
     }
 
     #[test]

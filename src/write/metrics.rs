@@ -25,10 +25,14 @@ pub(super) enum DropReason {
     QueueFull,
     /// It was sent before a restart, and formed again after it.
     AlreadySent,
+    /// Relabelling keeps it from the receiver, as it should.
+    Filtered,
+    /// Relabelling leaves no valid name of the metric or of a label.
+    InvalidName,
 }
 
 impl DropReason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::LabelValueTooLong,
         Self::NotANumber,
         Self::InvalidHistogram,
@@ -37,6 +41,8 @@ impl DropReason {
         Self::Rejected,
         Self::QueueFull,
         Self::AlreadySent,
+        Self::Filtered,
+        Self::InvalidName,
     ];
 
     fn label(self) -> &'static str {
@@ -49,6 +55,8 @@ impl DropReason {
             Self::Rejected => "rejected",
             Self::QueueFull => "queue_full",
             Self::AlreadySent => "already_sent",
+            Self::Filtered => "filtered",
+            Self::InvalidName => "invalid_name",
         }
     }
 }
@@ -63,6 +71,7 @@ pub(super) struct Metrics {
     queue_bytes: IntGaugeVec,
     queue_samples: IntGaugeVec,
     already_sent_series: IntGauge,
+    collisions: IntCounter,
 }
 
 impl Metrics {
@@ -90,6 +99,10 @@ impl Metrics {
                 "weir_queue_samples",
                 "Samples that wait to be written",
                 &["queue"],
+            ),
+            collisions: registry.counter(
+                "weir_relabelling_collisions_total",
+                "Series that have become one with another series by relabelling",
             ),
             already_sent_series: registry.int_gauge(
                 "weir_already_sent_series",
@@ -120,15 +133,23 @@ impl Metrics {
         }
     }
 
+    /// Series have become one with others.
+    pub(super) fn collide(&self, series: u64) {
+        self.collisions.inc_by(series);
+    }
+
     /// How many samples went out.
     pub(super) fn written(&self) -> u64 {
         self.written.get()
     }
 
-    /// How many samples were dropped for whatever reason. Those that were sent before are not lost.
+    /// How many samples were dropped for whatever reason. Those that were sent before, or are not for this
+    /// destination, are not lost.
     pub(super) fn dropped(&self) -> u64 {
         let losses = self.dropped.iter();
-        let losses = losses.filter(|(reason, _)| *reason != DropReason::AlreadySent);
+        let losses = losses.filter(|(reason, _)| {
+            !matches!(reason, DropReason::AlreadySent | DropReason::Filtered)
+        });
         losses.map(|(_, counter)| counter.get()).sum()
     }
 

@@ -61,6 +61,7 @@ use config::FILE;
 use guard::{Guard, MAX_LABEL_VALUE_BYTES};
 use intake::{Intake, Way};
 use metrics::Metrics;
+use relabel::Relabelling;
 use remote_write::{Limits, Past};
 use rooms::Rooms;
 
@@ -251,7 +252,8 @@ impl Writer {
                 let (writer, marks) = FileWriter::start(config, &context, of_file)?;
                 let guard = Guard::new(MAX_LABEL_VALUE_BYTES, Arc::clone(&context.metrics));
                 let destination = Destination::File(writer);
-                let intake = destination.intake(FILE, guard, marks, &context);
+                let admission = Admission::new(Relabelling::default(), guard, &context);
+                let intake = destination.intake(FILE, admission, marks, &context);
                 Ok(Self::of(vec![(destination, intake)], context.rooms))
             }
             (None, None) => Err(WriteError::Destinations(0)),
@@ -273,9 +275,13 @@ impl Writer {
         let mut destinations = Vec::new();
         for (receiver, state) in receivers.iter().zip(states) {
             let name = receiver.name();
+            let relabelling = receiver.relabelling().map_err(|(path, message)| {
+                let path = format!("remote_write.{}", path.join("."));
+                WriteError::Invalid { path, message }
+            })?;
             let context = Context {
                 rooms: Arc::clone(&rooms),
-                metadata: Arc::clone(common.metadata),
+                metadata: Arc::new(common.metadata.relabelled(&relabelling)),
                 is_one_of_several: receivers.len() > 1,
                 ..Context::new(
                     owners,
@@ -298,7 +304,8 @@ impl Writer {
             let (writer, marks) = RemoteWriter::start(receiver, &context, past, runtime.clone())?;
             let guard = Guard::new(receiver.max_label_value_bytes, Arc::clone(&context.metrics));
             let destination = Destination::RemoteWrite(writer);
-            let intake = destination.intake(name, guard, marks, &context);
+            let admission = Admission::new(relabelling, guard, &context);
+            let intake = destination.intake(name, admission, marks, &context);
             destinations.push((destination, intake));
         }
         Ok(Self::of(destinations, rooms))
@@ -392,12 +399,12 @@ fn tell_of_left(state: &WriterSnapshot) {
 }
 
 impl Destination {
-    fn intake(&self, name: &str, guard: Guard, marks: Marks, context: &Context) -> Intake {
+    fn intake(&self, name: &str, admission: Admission, marks: Marks, context: &Context) -> Intake {
         let way = match self {
             Self::RemoteWrite(writer) => Way::RemoteWrite(writer.queues()),
             Self::File(writer) => Way::File(writer.inbox()),
         };
-        Intake::new(name, Admission::new(guard), marks, way, context)
+        Intake::new(name, admission, marks, way, context)
     }
 
     /// Takes no more, and goes on with what it has.

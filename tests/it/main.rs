@@ -18,6 +18,7 @@ mod restart;
 mod restored;
 mod savepoints;
 mod servers;
+mod several_receivers;
 mod signed;
 mod state;
 mod state_formats;

@@ -72,6 +72,18 @@ pub enum Refused {
     LabelName(Arc<str>),
 }
 
+impl Default for Relabelling {
+    /// One that changes nothing.
+    fn default() -> Self {
+        Self {
+            external: Vec::new(),
+            rules: Vec::new(),
+            name_label: METRIC_NAME.into(),
+            collisions: None,
+        }
+    }
+}
+
 impl Relabelling {
     /// Compiles a relabelling.
     ///
@@ -116,6 +128,22 @@ impl Relabelling {
             relabelling: Arc::clone(self),
             known: Generations::new(series, |known: &Known| known.series.hash()),
             collisions: 0,
+        }
+    }
+
+    /// The name that a metric's series get, as far as that depends on their name. Where it leaves none that
+    /// is valid, it is the metric's own.
+    pub fn rename(&self, metric: &Arc<str>) -> Arc<str> {
+        let bare = Series::new(Arc::clone(metric), Vec::new());
+        let mut labels = Labels::of(&bare, &self.name_label);
+        for rule in &self.rules {
+            // What is dropped here may be kept by another label.
+            rule.apply(&mut labels);
+        }
+        let name = labels.get(METRIC_NAME);
+        match is_metric_name(name) {
+            true => name.into(),
+            false => Arc::clone(metric),
         }
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::{DEFAULT_RECEIVER, Problem};
 use crate::write::guard::MAX_LABEL_VALUE_BYTES;
+use crate::write::relabel::{self, RelabelConfig, Relabelling};
 
 use super::connection::authentication::config::{
     self as authentication, BasicAuth, OAuth2Config, SigV4Config, TlsSettings,
@@ -76,6 +77,13 @@ pub struct RemoteWriteConfig {
     /// Further headers; those of the protocol cannot be overridden.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+    /// Labels that every series gets that does not have them, before relabelling.
+    #[serde(default)]
+    pub external_labels: BTreeMap<String, String>,
+    /// Which series the receiver gets, and with which labels: the steps of relabelling, one after the
+    /// other.
+    #[serde(default)]
+    pub write_relabel_configs: Vec<RelabelConfig>,
     /// How many requests may be in flight; a series always takes the same way. 1 to 1024.
     #[serde(default = "default_shards")]
     pub shards: usize,
@@ -283,6 +291,14 @@ impl RemoteWriteConfig {
         self.name.as_deref().unwrap_or(DEFAULT_RECEIVER)
     }
 
+    /// How the receiver's series are relabelled.
+    ///
+    /// # Errors
+    /// The first problem of the labels that are added and of the steps.
+    pub fn relabelling(&self) -> Result<Relabelling, Problem> {
+        Relabelling::build(&self.external_labels, &self.write_relabel_configs)
+    }
+
     /// Where the receiver has its own below the folder of the state.
     pub(in crate::write) fn folder(&self, state: &Path) -> PathBuf {
         match self.name() {
@@ -317,6 +333,8 @@ impl RemoteWriteConfig {
         }
         found.check_url(&["url"], &self.url, "basic_auth");
         authentication::check(self, &mut found);
+        let problems = relabel::validate(&self.external_labels, &self.write_relabel_configs);
+        found.0.extend(problems);
         self.check_headers(&mut found);
         self.check_numbers(&mut found);
         found.0

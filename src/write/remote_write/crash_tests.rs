@@ -22,8 +22,10 @@ use super::shard::Transport;
 use super::{Limits, Past, RemoteWriter};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
+use crate::write::admission::Admission;
 use crate::write::guard::Guard;
 use crate::write::intake::Intake;
+use crate::write::relabel::Relabelling;
 use crate::write::rooms::Rooms;
 use crate::write::snapshot::{DestinationSnapshot, WriterSnapshot};
 use crate::write::testing::sample;
@@ -224,7 +226,8 @@ impl World {
             RemoteWriter::over(transport, &config, &context, past, runtime.clone()).unwrap();
         let guard = Guard::new(2_048, Arc::clone(&context.metrics));
         let destination = Destination::RemoteWrite(writer);
-        let intake = destination.intake(name, guard, marks, &context);
+        let admission = Admission::new(Relabelling::default(), guard, &context);
+        let intake = destination.intake(name, admission, marks, &context);
         (destination, intake)
     }
 

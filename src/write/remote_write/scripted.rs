@@ -18,7 +18,9 @@ use super::shard::Transport;
 use super::{Limits, Past, RemoteWriter};
 use crate::model::TimestampMs;
 use crate::telemetry::Registry;
+use crate::write::admission::Admission;
 use crate::write::guard::Guard;
+use crate::write::relabel::Relabelling;
 use crate::write::snapshot::{DestinationSnapshot, WriterSnapshot};
 use crate::write::{Context, Destination, Resume, Writer};
 
@@ -107,7 +109,8 @@ impl Script {
             RemoteWriter::over(transport, &config, &context, past, Handle::current()).unwrap();
         let guard = Guard::new(2_048, Arc::clone(&context.metrics));
         let destination = Destination::RemoteWrite(writer);
-        let intake = destination.intake("default", guard, marks, &context);
+        let admission = Admission::new(Relabelling::default(), guard, &context);
+        let intake = destination.intake("default", admission, marks, &context);
         Writer::of(vec![(destination, intake)], context.rooms)
     }
 }

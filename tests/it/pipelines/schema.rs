@@ -40,8 +40,14 @@ impl<'s> Walk<'s> {
             self.visit(target.unwrap_or(&Value::Null), path);
         }
         for alternatives in ["anyOf", "oneOf"] {
-            for alternative in schema[alternatives].as_array().into_iter().flatten() {
-                self.visit(alternative, path);
+            let all = schema[alternatives].as_array();
+            for alternative in all.into_iter().flatten() {
+                // One of something or a list of them: the keys are the same.
+                let item = &alternative["items"]["$ref"];
+                let is_item = |other: &Value| item.is_string() && other["$ref"] == *item;
+                if !all.is_some_and(|all| all.iter().any(is_item)) {
+                    self.visit(alternative, path);
+                }
             }
         }
         if schema["items"].is_object() {
