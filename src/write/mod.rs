@@ -50,8 +50,9 @@ use crate::model::{Corrupt, Sample, TimestampMs};
 use crate::telemetry::Registry;
 
 use already_sent::{AlreadySent, Marks};
-use guard::{Guard, MAX_LABEL_VALUE_BYTES};
+use guard::Guard;
 use metrics::{DropReason, Metrics};
+use remote_write::limits::LABEL_VALUE_BYTES;
 use remote_write::{Limits, Past};
 use rooms::Rooms;
 
@@ -237,7 +238,8 @@ impl Writer {
                     state,
                 };
                 let (writer, marks) = RemoteWriter::start(config, &context, past, runtime)?;
-                let guard = Guard::new(config.max_label_value_bytes, Arc::clone(&context.metrics));
+                // Its limits are looked at before each request, where what is refused can be kept.
+                let guard = Guard::new(None, Arc::clone(&context.metrics));
                 Ok(Self::of(
                     Destination::RemoteWrite(writer),
                     guard,
@@ -247,7 +249,7 @@ impl Writer {
             }
             (None, Some(config)) => {
                 let (writer, marks) = FileWriter::start(config, &context, state)?;
-                let guard = Guard::new(MAX_LABEL_VALUE_BYTES, Arc::clone(&context.metrics));
+                let guard = Guard::new(Some(LABEL_VALUE_BYTES), Arc::clone(&context.metrics));
                 Ok(Self::of(Destination::File(writer), guard, marks, context))
             }
             (None, None) => Err(WriteError::Destinations(0)),

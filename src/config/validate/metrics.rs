@@ -39,6 +39,7 @@ impl Validator<'_> {
             metrics.extend(devices);
         }
         self.series_names(&metrics);
+        self.receiver_limits(file, &metrics);
         metrics
     }
 
@@ -342,6 +343,9 @@ impl Validator<'_> {
     /// Some metrics are several series with names of their own, which no other metric may have.
     fn series_names(&mut self, metrics: &[Metric]) {
         for metric in metrics {
+            if let Shape::Completeness(_) = metric.shape {
+                self.completeness_name(metric, metrics);
+            }
             let (what, suffixes): (_, &[&str]) = match (&metric.output, &metric.shape) {
                 (Output::Buckets { .. }, _) => ("buckets", &BUCKETS),
                 (_, Shape::Completeness(_)) => ("completeness", &DEVICES),

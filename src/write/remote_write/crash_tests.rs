@@ -189,7 +189,7 @@ impl World {
         };
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, runtime).unwrap();
-        let guard = Guard::new(2_048, Arc::clone(&context.metrics));
+        let guard = Guard::new(None, Arc::clone(&context.metrics));
         Writer::of(Destination::RemoteWrite(writer), guard, marks, context)
     }
 

@@ -104,7 +104,7 @@ impl Script {
         };
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, Handle::current()).unwrap();
-        let guard = Guard::new(2_048, Arc::clone(&context.metrics));
+        let guard = Guard::new(None, Arc::clone(&context.metrics));
         Writer::of(Destination::RemoteWrite(writer), guard, marks, context)
     }
 }
