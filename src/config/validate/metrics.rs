@@ -7,6 +7,7 @@ use super::super::document::PathSegment;
 use super::super::file::{MetricConfig, PipelineFile};
 use super::super::pipeline::{Metric, Shape};
 use super::metadata::{BUCKETS, DEVICES};
+use super::receiver::written_name;
 use super::{Validator, is_identifier};
 use crate::expr::AggregateExpression;
 use crate::model::{DataType, Schema};
@@ -356,7 +357,7 @@ impl Validator<'_> {
                 if metrics.iter().any(|other| *other.name == series) {
                     let message = format!(
                         "'{series}' is a series of the {what} of {} already; take another name",
-                        metric.name
+                        written_name(metric)
                     );
                     self.problem_of_key(&["metrics".into(), series.as_str().into()], message);
                 }

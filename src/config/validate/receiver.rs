@@ -80,7 +80,7 @@ impl Validator<'_> {
 }
 
 /// The name under which a metric is written down, which is another one for what is told of its devices.
-fn written_name(metric: &Metric) -> &str {
+pub(super) fn written_name(metric: &Metric) -> &str {
     match metric.shape {
         Shape::Completeness(_) => metric.name.strip_suffix(SUFFIX).unwrap_or(&metric.name),
         _ => &metric.name,

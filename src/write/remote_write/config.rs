@@ -499,10 +499,43 @@ mod tests {
                 r#"{"url": "http://db", "headers": {"x y": "1"}}"#,
                 "headers.x y 'x y' is no header name; use letters, digits and hyphens",
             ),
+            (
+                r#"{"url": "http://db", "receiver": "amp", "batch": {"bytes": 1000001}}"#,
+                "batch.bytes is 1000001, and Amazon Managed Prometheus takes requests of up to 1000000; \
+                 use fewer, such as 524288",
+            ),
         ];
         for (json, expected) in cases {
             assert_eq!(problems(json), [expected], "{json}");
         }
+    }
+
+    #[test]
+    fn the_address_of_amazon_tells_its_kind_unless_another_is_given() {
+        let of = |url: &str, receiver: &str| {
+            let json = format!(r#"{{"url": "{url}", "sigv4": {{}}, "receiver": {receiver}}}"#);
+            let config: RemoteWriteConfig = serde_json::from_str(&json).unwrap();
+            assert_eq!(
+                config.receiver_limits(),
+                ReceiverLimits::of(config.receiver_kind())
+            );
+            config.receiver_kind()
+        };
+        let path = "workspaces/ws-1/api/v1/remote_write";
+        for host in [
+            "aps-workspaces.eu-central-1.amazonaws.com",
+            "APS-Workspaces.eu-central-1.api.aws",
+            "vpce-1.aps-workspaces.eu-west-1.vpce.amazonaws.com",
+        ] {
+            let url = format!("https://{host}/{path}");
+            assert_eq!(of(&url, "null"), ReceiverKind::Amp);
+            assert_eq!(of(&url, "\"amp\""), ReceiverKind::Amp);
+            assert_eq!(of(&url, "\"generic\""), ReceiverKind::Generic);
+        }
+        let elsewhere = format!("https://proxy.example.org/{path}");
+        assert_eq!(of(&elsewhere, "null"), ReceiverKind::Generic);
+        assert_eq!(of(&elsewhere, "\"amp\""), ReceiverKind::Amp);
+        assert_eq!(of("nonsense", "null"), ReceiverKind::Generic);
     }
 
     #[test]
