@@ -43,6 +43,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         .collect::<Result<Vec<_>, _>>()?;
     for pipeline in &pipelines {
         expect_state(arguments, pipeline)?;
+        for note in pipeline.notes() {
+            tracing::warn!(pipeline = pipeline.name, "{note}");
+        }
     }
     if let Some(output) = arguments.output.as_deref().filter(|output| *output != "-") {
         expect_other_than_input(output, &pipelines)?;

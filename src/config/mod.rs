@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod file;
 mod load;
+mod notes;
 mod pipeline;
 mod report;
 mod salvage;

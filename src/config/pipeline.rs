@@ -11,7 +11,7 @@ use crate::model::{Duration, Schema};
 use crate::state::StoreLocation;
 use crate::window::aggregate::Output;
 use crate::window::{TimeConfig, Windows};
-use crate::write::{MAX_METADATA_BYTES, MetricType, dead_letters};
+use crate::write::{MetricType, dead_letters};
 use crate::{source, write};
 
 /// A pipeline that can be run.
@@ -56,29 +56,6 @@ pub struct Pipeline {
     pub restart: Option<RestartConfig>,
     /// How many workers; one for each core where it is not said.
     pub workers: Option<usize>,
-}
-
-impl Pipeline {
-    /// What receivers do not get as it stands in the file, in words: helps that are too long.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        for (metric, told) in self.metrics.iter().flat_map(|metric| {
-            let all = self.write.metadata.metrics().iter();
-            let told = all.filter(|told| *told.name() == metric.name);
-            told.map(move |told| (metric, told))
-        }) {
-            let whole = metric.help.as_deref().unwrap_or_default().len();
-            if told.help().len() < whole {
-                notes.push(format!(
-                    "the help of metric '{}' has {whole} bytes, of which receivers get {}: name, help \
-                     and unit may have {MAX_METADATA_BYTES} together",
-                    metric.name,
-                    told.help().len()
-                ));
-            }
-        }
-        notes
-    }
 }
 
 /// What is kept on disk, so that a pipeline goes on where it was.

@@ -9,24 +9,21 @@ use crate::telemetry::LogLimit;
 use super::histogram::contradiction;
 use super::metrics::{DropReason, Metrics};
 
-/// The longest label value that Cortex and Amazon Managed Service for Prometheus take by default,
-/// in bytes.
-pub(super) const MAX_LABEL_VALUE_BYTES: usize = 2_048;
-
 /// How much of an over-long value is logged, in characters.
 const LOGGED_CHARACTERS: usize = 64;
 
-/// Holds back the samples that no receiver takes.
+/// Holds back the samples that no receiver takes, whatever its limits are.
 #[derive(Debug)]
 pub(super) struct Guard {
-    max_label_value_bytes: usize,
+    /// For a destination that has no limits of its own.
+    max_label_value_bytes: Option<usize>,
     metrics: Arc<Metrics>,
     log: Mutex<LogLimit>,
 }
 
 impl Guard {
-    /// A guard that lets label values of up to `max_label_value_bytes` through.
-    pub(super) fn new(max_label_value_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    /// A guard that lets label values of up to `max_label_value_bytes` through, if that is given.
+    pub(super) fn new(max_label_value_bytes: Option<usize>, metrics: Arc<Metrics>) -> Self {
         let log = Mutex::new(LogLimit::every(Duration::from_secs(10)));
         Self {
             max_label_value_bytes,
@@ -68,8 +65,9 @@ impl Guard {
 
     /// The first label whose value is over the limit.
     fn too_long<'a>(&self, sample: &'a Sample) -> Option<(&'a str, &'a str)> {
+        let limit = self.max_label_value_bytes?;
         let mut labels = sample.series.labels().iter();
-        let (name, value) = labels.find(|(_, value)| value.len() > self.max_label_value_bytes)?;
+        let (name, value) = labels.find(|(_, value)| value.len() > limit)?;
         Some((name, value))
     }
 
@@ -122,7 +120,7 @@ mod tests {
     #[test]
     fn lets_through_what_receivers_take() {
         let metrics = Arc::new(Metrics::new(&Registry::new("test")));
-        let guard = Guard::new(4, Arc::clone(&metrics));
+        let guard = Guard::new(Some(4), Arc::clone(&metrics));
         let good = [
             sample("up", &[("model", "long")], 1, 1.0),
             sample("up", &[], 2, f64::INFINITY),
@@ -146,7 +144,7 @@ mod tests {
     fn counts_what_it_holds_back() {
         let registry = Registry::new("test");
         let metrics = Arc::new(Metrics::new(&registry));
-        let guard = Guard::new(4, Arc::clone(&metrics));
+        let guard = Guard::new(Some(4), Arc::clone(&metrics));
         let bad = [
             sample("up", &[("model", "longer")], 1, 1.0),
             sample("up", &[("model", "ååå")], 2, 1.0),

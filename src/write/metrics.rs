@@ -9,8 +9,20 @@ use crate::telemetry::Registry;
 /// Why a sample was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DropReason {
-    /// A label value is longer than receivers take.
+    /// A label value is longer than the receiver takes.
     LabelValueTooLong,
+    /// A label name is longer than the receiver takes.
+    LabelNameTooLong,
+    /// The series has more labels than the receiver takes.
+    TooManyLabels,
+    /// A label is there twice.
+    DuplicateLabel,
+    /// The name of the metric or of a label is none in Prometheus' data model.
+    InvalidName,
+    /// It is older than the receiver takes.
+    TooOld,
+    /// It is further ahead of the clock than the receiver takes.
+    TooFarAhead,
     /// The value is NaN, or the sum of a histogram is.
     NotANumber,
     /// A histogram that contradicts itself.
@@ -27,13 +39,17 @@ pub(super) enum DropReason {
     AlreadySent,
     /// Relabelling keeps it from the receiver, as it should.
     Filtered,
-    /// Relabelling leaves no valid name of the metric or of a label.
-    InvalidName,
 }
 
 impl DropReason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 15] = [
         Self::LabelValueTooLong,
+        Self::LabelNameTooLong,
+        Self::TooManyLabels,
+        Self::DuplicateLabel,
+        Self::InvalidName,
+        Self::TooOld,
+        Self::TooFarAhead,
         Self::NotANumber,
         Self::InvalidHistogram,
         Self::OutOfOrder,
@@ -42,12 +58,17 @@ impl DropReason {
         Self::QueueFull,
         Self::AlreadySent,
         Self::Filtered,
-        Self::InvalidName,
     ];
 
     fn label(self) -> &'static str {
         match self {
             Self::LabelValueTooLong => "label_value_too_long",
+            Self::LabelNameTooLong => "label_name_too_long",
+            Self::TooManyLabels => "too_many_labels",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::InvalidName => "invalid_name",
+            Self::TooOld => "too_old",
+            Self::TooFarAhead => "too_far_ahead",
             Self::NotANumber => "not_a_number",
             Self::InvalidHistogram => "invalid_histogram",
             Self::OutOfOrder => "out_of_order",
@@ -56,7 +77,6 @@ impl DropReason {
             Self::QueueFull => "queue_full",
             Self::AlreadySent => "already_sent",
             Self::Filtered => "filtered",
-            Self::InvalidName => "invalid_name",
         }
     }
 }

@@ -58,10 +58,11 @@ use crate::telemetry::Registry;
 use admission::Admission;
 use already_sent::Marks;
 use config::FILE;
-use guard::{Guard, MAX_LABEL_VALUE_BYTES};
+use guard::Guard;
 use intake::{Intake, Way};
 use metrics::Metrics;
 use relabel::Relabelling;
+use remote_write::limits::LABEL_VALUE_BYTES;
 use remote_write::{Limits, Past};
 use rooms::Rooms;
 
@@ -250,7 +251,7 @@ impl Writer {
                 let of_file = state.take(&[FILE]).pop().unwrap_or_default();
                 tell_of_left(&state);
                 let (writer, marks) = FileWriter::start(config, &context, of_file)?;
-                let guard = Guard::new(MAX_LABEL_VALUE_BYTES, Arc::clone(&context.metrics));
+                let guard = Guard::new(Some(LABEL_VALUE_BYTES), Arc::clone(&context.metrics));
                 let destination = Destination::File(writer);
                 let admission = Admission::new(Relabelling::default(), guard, &context);
                 let intake = destination.intake(FILE, admission, marks, &context);
@@ -302,7 +303,8 @@ impl Writer {
                 state,
             };
             let (writer, marks) = RemoteWriter::start(receiver, &context, past, runtime.clone())?;
-            let guard = Guard::new(receiver.max_label_value_bytes, Arc::clone(&context.metrics));
+            // Its limits are looked at before each request, where what is refused can be kept.
+            let guard = Guard::new(None, Arc::clone(&context.metrics));
             let destination = Destination::RemoteWrite(writer);
             let admission = Admission::new(relabelling, guard, &context);
             let intake = destination.intake(name, admission, marks, &context);

@@ -55,16 +55,21 @@ struct Metric {
 /// The metrics of the page by name.
 fn documented() -> Result<BTreeMap<String, Metric>> {
     let mut metrics = BTreeMap::new();
-    for row in rows(
-        &page("metrics.md")?,
-        &["Metric", "Type", "Labels", "Meaning"],
-    )? {
+    let page = page("metrics.md")?;
+    let line_of = |heading| page.lines().position(|line| line == heading);
+    let samples = line_of("## Samples").context("no samples")?;
+    let checkpoints = line_of("## Checkpoints").context("no checkpoints")?;
+    for row in rows(&page, &["Metric", "Type", "Labels", "Meaning"])? {
         let labels = row
             .cell(2)
             .split(", ")
             .map(code)
             .filter(|label| !label.is_empty());
-        let labels = labels.map(str::to_owned).collect();
+        let mut labels: BTreeSet<_> = labels.map(str::to_owned).collect();
+        // The page says it once for all.
+        if (samples..checkpoints).contains(&row.line) && row.code(0) != "weir_samples_total" {
+            labels.insert("receiver".to_owned());
+        }
         let metric = Metric {
             kind: row.cell(1).to_owned(),
             labels,

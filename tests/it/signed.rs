@@ -1,5 +1,6 @@
 //! Requests for Amazon: wherever the credentials come from, botocore verifies what weir has signed.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::fake_http::{Request, serve};
 use crate::support::files::{run, temporary_folder, weir, write};
+use crate::support::process::Process;
 use crate::support::signed_receiver::SignedReceiver;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -370,5 +372,48 @@ fn no_log_shows_a_secret() -> Result<()> {
     assert!(log.contains("dropped_samples=0 unsent_samples=0"), "{log}");
     let line = log.lines().find(|line| line.contains("hunter2"));
     assert_eq!(line, None);
+    Ok(())
+}
+
+/// Nothing is sent and nothing dropped, and the log says once where credentials were looked for.
+#[test]
+fn without_credentials_one_line_says_so() -> Result<()> {
+    let receiver = SignedReceiver::start(&keys())?;
+    let folder = temporary_folder()?;
+    let port = receiver.told("receiver");
+    let settings =
+        format!("url: \"http://127.0.0.1:{port}{PATH}\"\n    sigv4: {{ region: eu-central-1 }}");
+    let pipeline = write(folder.path(), "fleet.yaml", &pipeline(&settings))?;
+    let events = "{\"t\":1730621745000,\"vehicle\":\"V1\"}\n";
+    write(folder.path(), "events.ndjson", events)?;
+    let mut command = weir(["run", &pipeline.to_string_lossy()]);
+    command
+        .args(["--listen", "none", "--drain", "1s"])
+        .current_dir(folder.path());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command
+        .env("HOME", folder.path())
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let mut weir = Process::start("weir", &command, &folder)?;
+    let words =
+        "there are no credentials of AWS in the environment, in its profiles, of a web identity";
+    let errors = folder.path().join("weir.err");
+    weir.wait_until("word of credentials", LIMIT, || {
+        fs::read_to_string(&errors).is_ok_and(|log| log.contains(words))
+    })?;
+    weir.stop(LIMIT)?;
+    let log = weir.stderr()?;
+    // What it says again, after a while, stands for several attempts.
+    let first = |line: &&str| line.contains(words) && line.contains("held_back=0");
+    let first: Vec<&str> = log.lines().filter(first).collect();
+    assert_eq!(first.len(), 1, "{log}");
+    assert!(
+        first[0].contains("nothing is sent until this is mended; nothing is dropped"),
+        "{log}"
+    );
+    assert!(log.contains("dropped_samples=0 unsent_samples=1"), "{log}");
+    assert_eq!(receiver.requests()?, Vec::<Value>::new());
     Ok(())
 }

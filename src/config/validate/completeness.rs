@@ -10,6 +10,9 @@ use crate::window::WindowKind;
 use crate::window::aggregate::Output;
 use crate::write::MetricType;
 
+/// What is behind the name of a metric in the name of what is told of its devices.
+pub(super) const SUFFIX: &str = "_devices";
+
 impl Validator<'_> {
     /// The metric beside a metric that tells of its devices; nothing where there is none or it is
     /// refused.
@@ -60,7 +63,22 @@ impl Validator<'_> {
         };
         let mut by = Vec::new();
         let mut columns = Vec::new();
-        for label in &labels {
+        for (index, label) in labels.iter().enumerate() {
+            let is_detail = matches!(completeness, CompletenessConfig::Detail(_));
+            let wrong = if labels.iter().take(index).any(|other| other == label) {
+                Some(format!("'{label}' stands here twice"))
+            } else if label.starts_with("__") {
+                Some(format!(
+                    "'{label}' cannot be a label; names that begin with '__' are reserved"
+                ))
+            } else {
+                None
+            };
+            if let Some(message) = wrong.filter(|_| is_detail) {
+                let path = [path.as_slice(), &["by".into(), index.into()]].concat();
+                self.problem(&path, message);
+                return None;
+            }
             let added = lookup.add.iter().position(|added| added.field() == label);
             let column = self.schema.find(label);
             let (Some(added), Some((column, DataType::Text))) = (added, column) else {
@@ -75,7 +93,7 @@ impl Validator<'_> {
             columns.push(added);
         }
         Some(Metric {
-            name: format!("{}_devices", metric.name).into(),
+            name: format!("{}{SUFFIX}", metric.name).into(),
             help: None,
             unit: None,
             metric_type: MetricType::Gauge,
@@ -91,6 +109,24 @@ impl Validator<'_> {
             top: None,
             max_series: None,
         })
+    }
+}
+
+impl Validator<'_> {
+    /// What is told of a metric's devices has a name that no other metric may have.
+    pub(super) fn completeness_name(&mut self, devices: &Metric, metrics: &[Metric]) {
+        let is_other = |other: &&Metric| !matches!(other.shape, Shape::Completeness(_));
+        let others = metrics.iter().filter(is_other);
+        if others
+            .map(|other| &other.name)
+            .any(|name| *name == devices.name)
+        {
+            let name: &str = &devices.name;
+            let of = name.strip_suffix(SUFFIX).unwrap_or(name);
+            let message =
+                format!("'{name}' is what the completeness of {of} is called; take another name");
+            self.problem_of_key(&["metrics".into(), name.into()], message);
+        }
     }
 }
 

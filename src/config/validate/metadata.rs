@@ -10,6 +10,9 @@ use crate::write::{MAX_METADATA_BYTES, MetricMetadata, MetricType, MetricsMetada
 /// The series of a classic histogram, by what is behind its name.
 pub(super) const BUCKETS: [&str; 3] = ["_bucket", "_sum", "_count"];
 
+/// The label of the bounds of buckets.
+pub(super) const BOUND: &str = "le";
+
 /// The series of a completeness, by what is behind its name.
 pub(super) const DEVICES: [&str; 4] = ["_expected", "_reporting", "_late", "_offline"];
 
@@ -74,6 +77,32 @@ impl Validator<'_> {
     }
 }
 
+/// What stands behind the name of a metric in those of its series: of several kinds of series, or of none.
+pub(super) fn suffixes(metric: &Metric) -> &'static [&'static str] {
+    match (&metric.output, &metric.shape) {
+        (Output::Buckets { .. }, _) => &BUCKETS,
+        (_, Shape::Completeness(_)) => &DEVICES,
+        _ => &[],
+    }
+}
+
+/// The names of a metric's series, each with the names of its labels.
+pub(in crate::config) fn series_of(metric: &Metric) -> Vec<(String, Vec<&str>)> {
+    let labels: Vec<_> = metric.by.iter().map(|(name, _)| &**name).collect();
+    let mut suffixes = suffixes(metric);
+    if suffixes.is_empty() {
+        suffixes = &[""];
+    }
+    let series = suffixes.iter().map(|suffix| {
+        let mut labels = labels.clone();
+        if *suffix == BUCKETS[0] {
+            labels.push(BOUND);
+        }
+        (format!("{}{suffix}", metric.name), labels)
+    });
+    series.collect()
+}
+
 /// What receivers are told of these metrics.
 pub(super) fn of(metrics: &[Metric]) -> MetricsMetadata {
     let mut all = MetricsMetadata::default();
@@ -90,10 +119,6 @@ pub(super) fn of(metrics: &[Metric]) -> MetricsMetadata {
             }
             continue;
         }
-        let suffixes: &[&str] = match metric.output {
-            Output::Number | Output::Histogram => &[],
-            Output::Buckets { .. } => &BUCKETS,
-        };
         let one = MetricMetadata::new(
             metric.name.clone(),
             metric.metric_type,
@@ -101,7 +126,7 @@ pub(super) fn of(metrics: &[Metric]) -> MetricsMetadata {
             metric.unit.as_deref().unwrap_or_default(),
             window_ms,
         );
-        all.add(one, suffixes);
+        all.add(one, suffixes(metric));
     }
     all
 }

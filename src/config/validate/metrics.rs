@@ -6,7 +6,8 @@ use super::super::compile::{Catalog, output_of};
 use super::super::document::PathSegment;
 use super::super::file::{MetricConfig, PipelineFile};
 use super::super::pipeline::{Metric, Shape};
-use super::metadata::{BUCKETS, DEVICES};
+use super::metadata::suffixes;
+use super::receiver::written_name;
 use super::{Validator, is_identifier};
 use crate::expr::AggregateExpression;
 use crate::model::{DataType, Schema};
@@ -39,6 +40,7 @@ impl Validator<'_> {
             metrics.extend(devices);
         }
         self.series_names(&metrics);
+        self.receiver_limits(file, &metrics);
         metrics
     }
 
@@ -342,17 +344,19 @@ impl Validator<'_> {
     /// Some metrics are several series with names of their own, which no other metric may have.
     fn series_names(&mut self, metrics: &[Metric]) {
         for metric in metrics {
-            let (what, suffixes): (_, &[&str]) = match (&metric.output, &metric.shape) {
-                (Output::Buckets { .. }, _) => ("buckets", &BUCKETS),
-                (_, Shape::Completeness(_)) => ("completeness", &DEVICES),
-                _ => continue,
+            if let Shape::Completeness(_) = metric.shape {
+                self.completeness_name(metric, metrics);
+            }
+            let what = match metric.shape {
+                Shape::Completeness(_) => "completeness",
+                _ => "buckets",
             };
-            for suffix in suffixes {
+            for suffix in suffixes(metric) {
                 let series = format!("{}{suffix}", metric.name);
                 if metrics.iter().any(|other| *other.name == series) {
                     let message = format!(
                         "'{series}' is a series of the {what} of {} already; take another name",
-                        metric.name
+                        written_name(metric)
                     );
                     self.problem_of_key(&["metrics".into(), series.as_str().into()], message);
                 }

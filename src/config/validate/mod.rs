@@ -1,7 +1,8 @@
 //! What the types of a pipeline file cannot say: that names exist, and fit together.
 //!
 //! `sections` checks the source, the writer and the events, `lookups` the enrichment, `metrics` the
-//! metrics; each goes on behind a problem, so that one load shows them all.
+//! metrics, `receiver` whether these are what the receiver takes; each goes on behind a problem, so that
+//! one load shows them all.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +13,11 @@ mod limits;
 mod lookups;
 mod metadata;
 mod metrics;
+mod receiver;
 mod sections;
 mod state;
+
+pub(super) use metadata::series_of;
 
 use super::check::suggest;
 use super::compile::Compiler;

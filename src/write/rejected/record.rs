@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::model::{NativeHistogram, Sample, SampleValue, Series, TimestampMs};
-use crate::write::line::write_sample;
+use crate::write::line::{STALE_MARKER, STALE_TEXT, write_sample};
 
 /// A sample that a receiver does not take.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,8 +127,9 @@ impl Value {
             Self::Text(text) => match text.as_str() {
                 "+Inf" => Ok(f64::INFINITY),
                 "-Inf" => Ok(f64::NEG_INFINITY),
+                STALE_TEXT => Ok(f64::from_bits(STALE_MARKER)),
                 _ => Err(format!(
-                    "'{text}' is no number; use +Inf or -Inf, or a number"
+                    "'{text}' is no number; use +Inf, -Inf or {STALE_TEXT}, or a number"
                 )),
             },
         }
@@ -205,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_series_comes_back_to_the_bit() {
+        let stale = f64::from_bits(STALE_MARKER);
+        let line = written(&of(sample("up", &[], 15, stale)));
+        assert!(line.contains("\"value\":\"stale\""), "{line}");
+        let value = RejectedSample::read(&line).unwrap().sample.value;
+        assert_eq!(value.number().map(f64::to_bits), Some(STALE_MARKER));
+    }
+
+    #[test]
     fn what_is_no_record_is_told() {
         let line = written(&of(sample("up", &[], 15, 1.5)));
         let both = line.replace("\"value\"", "\"histogram\"");
@@ -217,7 +227,7 @@ mod tests {
         let text = line.replace("1.5", "\"NaN\"");
         assert_eq!(
             RejectedSample::read(&text),
-            Err("'NaN' is no number; use +Inf or -Inf, or a number".to_owned())
+            Err("'NaN' is no number; use +Inf, -Inf or stale, or a number".to_owned())
         );
         for end in 0..line.len() - 2 {
             assert!(RejectedSample::read(&line[..end]).is_err(), "{end}");

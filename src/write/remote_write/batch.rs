@@ -7,8 +7,10 @@ use hashbrown::HashTable;
 
 use crate::model::{Sample, SampleValue, Series, TimestampMs};
 
+use super::checks::{Refused, Violation};
 use super::config::BatchConfig;
 use super::last_sent::LastSent;
+use super::limits::ReceiverLimits;
 use super::protocol::Protocol;
 
 /// Samples by series in the order of their arrival, up to the limits of a request.
@@ -134,6 +136,31 @@ impl Batch {
         self.index.find(series.hash(), is_it).copied()
     }
 
+    /// Takes out what the receiver would refuse at `now_ms` (ms since the epoch), in the order of the
+    /// series. To be asked before anything of it is noted as sent: a sample that is far ahead must not
+    /// make those behind it late.
+    pub(super) fn refuse(
+        &mut self,
+        limits: &ReceiverLimits,
+        last_sent: &LastSent,
+        now_ms: TimestampMs,
+    ) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for Group { series, points } in &mut self.groups {
+            // A series of which something was sent has been looked at then.
+            let of_series = match last_sent.get(series) {
+                Some(_) => None,
+                None => limits.refuse_series(series),
+            };
+            refuse_points(series, points, &mut refused, |timestamp| {
+                let of_series = of_series.clone();
+                of_series.or_else(|| limits.refuse_time(timestamp, now_ms))
+            });
+        }
+        self.samples = self.samples.saturating_sub(refused.len());
+        refused
+    }
+
     /// Puts the samples into order and notes them as sent.
     pub(super) fn seal(self, last_sent: &mut LastSent) -> Sealed {
         let mut sealed = Sealed {
@@ -165,6 +192,43 @@ impl Batch {
         }
         sealed
     }
+}
+
+/// Takes out of a request what has become too old for the receiver.
+pub(super) fn refuse_outdated(
+    groups: &mut Vec<Group>,
+    limits: &ReceiverLimits,
+    now_ms: TimestampMs,
+) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    for Group { series, points } in &mut *groups {
+        refuse_points(series, points, &mut refused, |timestamp| {
+            limits.refuse_age(timestamp, now_ms)
+        });
+    }
+    groups.retain(|group| !group.points.is_empty());
+    refused
+}
+
+/// Moves the samples of a series to `refused` that must not be sent.
+fn refuse_points(
+    series: &Arc<Series>,
+    points: &mut Vec<(TimestampMs, SampleValue)>,
+    refused: &mut Vec<Refused>,
+    violation: impl Fn(TimestampMs) -> Option<Violation>,
+) {
+    points.retain(|(timestamp_ms, value)| {
+        let Some(violation) = violation(*timestamp_ms) else {
+            return true;
+        };
+        let sample = Sample {
+            series: Arc::clone(series),
+            timestamp_ms: *timestamp_ms,
+            value: value.clone(),
+        };
+        refused.push(Refused { sample, violation });
+        false
+    });
 }
 
 /// Some of the samples of groups, by their places in all of them.

@@ -8,14 +8,15 @@ use reqwest::header::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::auth::prometheus_region;
 use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::{DEFAULT_RECEIVER, Problem};
-use crate::write::guard::MAX_LABEL_VALUE_BYTES;
 use crate::write::relabel::{self, RelabelConfig, Relabelling};
 
 use super::connection::authentication::config::{
     self as authentication, BasicAuth, OAuth2Config, SigV4Config, TlsSettings,
 };
+use super::limits::{AMP_REQUEST_BYTES, LimitsConfig, ReceiverLimits};
 use super::protocol::ProtocolChoice;
 
 /// A receiver that asks for more patience than this is asked again sooner.
@@ -99,13 +100,12 @@ pub struct RemoteWriteConfig {
     /// How long to wait before a request is repeated.
     #[serde(default)]
     pub backoff: BackoffConfig,
-    /// Samples with a longer label value are dropped, in bytes. Receivers refuse whole requests
-    /// over one such value.
-    #[serde(default = "default_max_label_value_bytes")]
-    pub max_label_value_bytes: usize,
-    /// What kind of receiver it is, which decides what it is known to refuse.
+    /// What kind of receiver it is, which decides what it is known to refuse. Where it is left out: amp
+    /// at an address of Amazon Managed Service for Prometheus, else generic.
+    pub receiver: Option<ReceiverKind>,
+    /// What the receiver takes, where that is not what its kind takes. Samples beyond it are not sent.
     #[serde(default)]
-    pub receiver: ReceiverKind,
+    pub limits: LimitsConfig,
     /// What becomes of a request that the receiver refuses because of what is in it. Where it is left
     /// out: isolate, if that is safe.
     pub on_rejected: Option<OnRejected>,
@@ -257,10 +257,6 @@ fn default_timeout() -> Duration {
     Duration::from_secs(30)
 }
 
-fn default_max_label_value_bytes() -> usize {
-    MAX_LABEL_VALUE_BYTES
-}
-
 fn default_journal_sync() -> bool {
     true
 }
@@ -271,7 +267,9 @@ impl RemoteWriteConfig {
     /// the others would refuse the earlier one of two then.
     pub(super) fn on_rejected(&self) -> OnRejected {
         self.on_rejected.unwrap_or(
-            match self.receiver == ReceiverKind::Prometheus || self.batch.samples_per_series == 1 {
+            match self.receiver_kind() == ReceiverKind::Prometheus
+                || self.batch.samples_per_series == 1
+            {
                 true => OnRejected::Isolate,
                 false => OnRejected::Drop,
             },
@@ -312,6 +310,22 @@ impl RemoteWriteConfig {
     pub fn rejected_folder(&self, state: Option<&Path>) -> Option<PathBuf> {
         let below = || Some(self.folder(state?).join("rejected"));
         self.rejected.dir.clone().or_else(below)
+    }
+
+    /// What kind of receiver it is.
+    pub fn receiver_kind(&self) -> ReceiverKind {
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str);
+        self.receiver
+            .unwrap_or(match host.and_then(prometheus_region) {
+                Some(_) => ReceiverKind::Amp,
+                None => ReceiverKind::Generic,
+            })
+    }
+
+    /// What it takes.
+    pub fn receiver_limits(&self) -> ReceiverLimits {
+        ReceiverLimits::new(self.receiver_kind(), &self.limits)
     }
 
     /// The address without credentials and query, for messages.
@@ -381,6 +395,16 @@ impl RemoteWriteConfig {
                 ),
             );
         }
+        if self.receiver_kind() == ReceiverKind::Amp && self.batch.bytes > AMP_REQUEST_BYTES {
+            found.add(
+                &["batch", "bytes"],
+                format!(
+                    "is {}, and Amazon Managed Prometheus takes requests of up to {AMP_REQUEST_BYTES}; \
+                     use fewer, such as 524288",
+                    self.batch.bytes
+                ),
+            );
+        }
         if self.queue_bytes == 0 {
             found.add(&["queue_bytes"], "is 0; use at least 1, such as 4194304");
         }
@@ -397,12 +421,6 @@ impl RemoteWriteConfig {
                     "is {}, which is more than max, {}; use at most max",
                     self.backoff.min, self.backoff.max
                 ),
-            );
-        }
-        if self.max_label_value_bytes == 0 {
-            found.add(
-                &["max_label_value_bytes"],
-                format!("is 0; use at least 1, such as {MAX_LABEL_VALUE_BYTES}"),
             );
         }
     }
@@ -482,7 +500,8 @@ mod tests {
         assert_eq!(config.timeout, Duration::from_secs(30));
         assert_eq!(config.backoff.min, Duration::from_millis(30));
         assert_eq!(config.backoff.max, Duration::from_secs(5));
-        assert_eq!(config.max_label_value_bytes, 2_048);
+        assert_eq!(config.receiver_kind(), ReceiverKind::Generic);
+        assert_eq!(config.receiver_limits().label_value_bytes, Some(2_048));
     }
 
     #[test]
@@ -540,10 +559,43 @@ mod tests {
                 r#"{"url": "http://db", "headers": {"x y": "1"}}"#,
                 "headers.x y 'x y' is no header name; use letters, digits and hyphens",
             ),
+            (
+                r#"{"url": "http://db", "receiver": "amp", "batch": {"bytes": 1000001}}"#,
+                "batch.bytes is 1000001, and Amazon Managed Prometheus takes requests of up to 1000000; \
+                 use fewer, such as 524288",
+            ),
         ];
         for (json, expected) in cases {
             assert_eq!(problems(json), [expected], "{json}");
         }
+    }
+
+    #[test]
+    fn the_address_of_amazon_tells_its_kind_unless_another_is_given() {
+        let of = |url: &str, receiver: &str| {
+            let json = format!(r#"{{"url": "{url}", "sigv4": {{}}, "receiver": {receiver}}}"#);
+            let config: RemoteWriteConfig = serde_json::from_str(&json).unwrap();
+            assert_eq!(
+                config.receiver_limits(),
+                ReceiverLimits::of(config.receiver_kind())
+            );
+            config.receiver_kind()
+        };
+        let path = "workspaces/ws-1/api/v1/remote_write";
+        for host in [
+            "aps-workspaces.eu-central-1.amazonaws.com",
+            "APS-Workspaces.eu-central-1.api.aws",
+            "vpce-1.aps-workspaces.eu-west-1.vpce.amazonaws.com",
+        ] {
+            let url = format!("https://{host}/{path}");
+            assert_eq!(of(&url, "null"), ReceiverKind::Amp);
+            assert_eq!(of(&url, "\"amp\""), ReceiverKind::Amp);
+            assert_eq!(of(&url, "\"generic\""), ReceiverKind::Generic);
+        }
+        let elsewhere = format!("https://proxy.example.org/{path}");
+        assert_eq!(of(&elsewhere, "null"), ReceiverKind::Generic);
+        assert_eq!(of(&elsewhere, "\"amp\""), ReceiverKind::Amp);
+        assert_eq!(of("nonsense", "null"), ReceiverKind::Generic);
     }
 
     #[test]

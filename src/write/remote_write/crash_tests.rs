@@ -224,7 +224,7 @@ impl World {
         };
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, runtime.clone()).unwrap();
-        let guard = Guard::new(2_048, Arc::clone(&context.metrics));
+        let guard = Guard::new(None, Arc::clone(&context.metrics));
         let destination = Destination::RemoteWrite(writer);
         let admission = Admission::new(Relabelling::default(), guard, &context);
         let intake = destination.intake(name, admission, marks, &context);

@@ -3,21 +3,25 @@
 pub(in crate::write::remote_write) mod circuit;
 pub(in crate::write::remote_write) mod failure;
 pub(in crate::write::remote_write) mod isolation;
+mod refusal;
+#[cfg(test)]
+mod refusal_tests;
 pub(in crate::write::remote_write) mod reply;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::model::Backoff;
+use crate::model::{Backoff, TimestampMs};
 use crate::telemetry::LogLimit;
 use crate::write::WriteError;
 use crate::write::metrics::DropReason;
 use crate::write::rejected::RejectedSample;
 
-use super::batch::{Group, Sealed, cut, points_of};
+use super::batch::{Group, Sealed, cut, points_of, refuse_outdated};
 use super::config::OnRejected;
 use super::protocol::Protocol;
 use super::protocol::encode::{Body, RequestEncoder};
@@ -53,6 +57,16 @@ pub(super) struct Delivery<T> {
     retry_log: LogLimit,
     hold_log: LogLimit,
     rejection_log: LogLimit,
+    refusal_log: LogLimit,
+}
+
+/// Where a request has got to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// The receiver has taken it.
+    Taken,
+    /// Something in it has become too old before the receiver could be asked for this attempt.
+    Outdated(u32),
 }
 
 /// Samples that stay refused.
@@ -79,6 +93,7 @@ impl<T: Transport> Delivery<T> {
             retry_log: LogLimit::every(LOG_INTERVAL),
             hold_log: LogLimit::every(LOG_INTERVAL),
             rejection_log: LogLimit::every(LOG_INTERVAL),
+            refusal_log: LogLimit::every(LOG_INTERVAL),
         }
     }
 
@@ -93,31 +108,62 @@ impl<T: Transport> Delivery<T> {
     }
 
     async fn deliver_or_fail(&mut self, sealed: &Sealed) -> Result<(), Ends> {
-        let Err(failure) = self.send(&sealed.groups).await else {
-            return Ok(());
+        let mut groups = Cow::Borrowed(sealed.groups.as_slice());
+        let mut attempt = 0;
+        let failure = loop {
+            match self.send_in_time(&groups, attempt, true).await {
+                Ok(Sent::Taken) => return Ok(()),
+                Ok(Sent::Outdated(at)) => attempt = at,
+                Err(failure) => break failure,
+            }
+            let limits = self.shared.receiver_limits;
+            let now_ms = self.shared.clock.now_ms();
+            let refused = refuse_outdated(groups.to_mut(), &limits, now_ms);
+            self.refuse(&refused).await?;
+            if groups.is_empty() {
+                return Ok(());
+            }
         };
         match (failure.course(), self.shared.on_rejected) {
-            (Course::Split, _) | (_, OnRejected::Isolate) => self.isolate(sealed, failure).await,
-            _ => self.reject(&sealed.groups, &failure).await,
+            (Course::Split, _) | (_, OnRejected::Isolate) => self.isolate(&groups, failure).await,
+            _ => self.reject(&groups, &failure).await,
         }
     }
 
-    /// Sends groups until they have gone through, or until that makes no sense.
+    /// Sends a piece until it has gone through, or until that makes no sense. However old it becomes
+    /// meanwhile: pieces are places in a request, which must stay as it is.
     async fn send(&mut self, groups: &[Group]) -> Result<(), Failure> {
+        self.send_in_time(groups, 0, false).await.map(|_| ())
+    }
+
+    /// Sends groups until they have gone through, until that makes no sense, or, where that is to be
+    /// looked at, until one of them is too old for the receiver. `attempt` counts from 0.
+    async fn send_in_time(
+        &mut self,
+        groups: &[Group],
+        mut attempt: u32,
+        is_timed: bool,
+    ) -> Result<Sent, Failure> {
         let shared = Arc::clone(&self.shared);
         let mut body = self.encoder.encode(groups, shared.negotiation.next())?;
         let (samples, highest) = extent(groups);
-        let (mut attempt, mut internal_errors) = (0, 0);
+        let oldest = is_timed.then(|| oldest(groups)).flatten();
+        let mut internal_errors = 0;
         let mut probe = None;
         loop {
             if probe.is_none() {
                 probe = shared.circuit.enter().await;
             }
+            let now_ms = shared.clock.now_ms();
+            let age = |oldest| shared.receiver_limits.refuse_age(oldest, now_ms);
+            if oldest.and_then(age).is_some() {
+                return Ok(Sent::Outdated(attempt));
+            }
             let failure = match self.post(&body, attempt).await {
                 Verdict::Answered(Ok(_)) => {
                     shared.metrics.write(samples);
                     shared.requests.acknowledge(highest);
-                    return Ok(());
+                    return Ok(Sent::Taken);
                 }
                 Verdict::Answered(Err(failure)) => failure,
                 Verdict::InV1 => {
@@ -189,36 +235,37 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Sends the pieces of a refused request, and keeps those that stay refused.
-    async fn isolate(&mut self, sealed: &Sealed, failure: Failure) -> Result<(), Ends> {
-        if sealed.samples == 1 && !failure.may_be_content() {
-            return self.reject(&sealed.groups, &failure).await;
+    async fn isolate(&mut self, groups: &[Group], failure: Failure) -> Result<(), Ends> {
+        let (samples, _) = extent(groups);
+        if samples == 1 && !failure.may_be_content() {
+            return self.reject(groups, &failure).await;
         }
         let refusal = refusal_of(&failure);
         self.shared.requests.isolated();
         if refusal == Refusal::Content
             && let Some(held_back) = self.rejection_log.admit()
         {
-            let (shard, samples) = (self.shard, sealed.samples);
+            let shard = self.shard;
             tracing::warn!(
                 shard, samples, held_back, %failure,
                 "a request is refused; its samples are sent again in pieces"
             );
         }
-        for Guilty { samples, failure } in self.search(sealed, refusal).await {
-            self.reject(&cut(&sealed.groups, samples), &failure).await?;
+        for Guilty { samples, failure } in self.search(groups, samples, refusal).await {
+            self.reject(&cut(groups, samples), &failure).await?;
         }
         Ok(())
     }
 
-    async fn search(&mut self, sealed: &Sealed, refusal: Refusal) -> Vec<Guilty> {
-        let mut isolation = Isolation::new(sealed.samples, refusal, self.isolation_requests);
+    async fn search(&mut self, groups: &[Group], samples: usize, refusal: Refusal) -> Vec<Guilty> {
+        let mut isolation = Isolation::new(samples, refusal, self.isolation_requests);
         let mut guilty = Vec::new();
         while let Some(piece) = isolation.next() {
-            let groups = cut(&sealed.groups, piece.clone());
-            let mut result = self.send(&groups).await;
+            let part = cut(groups, piece.clone());
+            let mut result = self.send(&part).await;
             if piece.len() == 1 && result.as_ref().is_err_and(Failure::may_be_content) {
                 // It may have become well just before it was asked.
-                result = self.send(&groups).await;
+                result = self.send(&part).await;
             }
             let Err(failure) = result else {
                 isolation.taken(&piece);
@@ -269,12 +316,8 @@ impl<T: Transport> Delivery<T> {
         Ok(())
     }
 
-    /// Writes rejected samples down, and waits until that is possible; says whether there is a place for
-    /// them.
+    /// Keeps samples that the receiver has refused.
     async fn keep(&mut self, groups: &[Group], failure: &Failure) -> bool {
-        let Some(rejected) = &self.shared.rejected else {
-            return false;
-        };
         let now_ms = self.shared.clock.now_ms();
         let (receiver, status, words) = (&self.shared.receiver, failure.status(), failure.words());
         let records = points_of(groups).map(|sample| RejectedSample {
@@ -284,8 +327,17 @@ impl<T: Transport> Delivery<T> {
             words: words.clone(),
             sample,
         });
-        let records: Arc<Vec<_>> = Arc::new(records.collect());
-        let rejected = rejected.clone();
+        let records = records.collect();
+        self.write_down(records).await
+    }
+
+    /// Writes rejected samples down, and waits until that is possible; says whether there is a place for
+    /// them.
+    async fn write_down(&mut self, records: Vec<RejectedSample>) -> bool {
+        let Some(rejected) = self.shared.rejected.clone() else {
+            return false;
+        };
+        let records = Arc::new(records);
         let mut attempt = 0;
         loop {
             let (to, what) = (rejected.clone(), Arc::clone(&records));
@@ -346,6 +398,12 @@ fn extent(groups: &[Group]) -> (usize, i64) {
     points.fold((0, i64::MIN), |(samples, highest), (timestamp, _)| {
         (samples + 1, highest.max(*timestamp))
     })
+}
+
+/// The earliest time of groups, ms since the epoch.
+fn oldest(groups: &[Group]) -> Option<TimestampMs> {
+    let points = groups.iter().flat_map(|group| &group.points);
+    points.map(|(timestamp, _)| *timestamp).min()
 }
 
 #[cfg(test)]

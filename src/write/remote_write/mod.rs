@@ -4,6 +4,7 @@
 //! that sends one request at a time.
 
 mod batch;
+mod checks;
 pub mod config;
 mod connection;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod delivery;
 mod fatal;
 mod journal;
 mod last_sent;
+pub mod limits;
 mod metadata_sender;
 mod metrics;
 #[cfg(test)]
@@ -169,6 +171,7 @@ impl RemoteWriter {
         let shared = Arc::new(Shared {
             circuit: Circuit::new(requests.circuit_open()),
             on_rejected: config.on_rejected(),
+            receiver_limits: config.receiver_limits(),
             receiver: config.receiver_name(),
             rejected: rejected.map(|dir| RejectedSamples::new(dir, config.rejected.max_bytes)),
             clock: Clock::System,

@@ -107,7 +107,7 @@ impl Script {
         };
         let (writer, marks) =
             RemoteWriter::over(transport, &config, &context, past, Handle::current()).unwrap();
-        let guard = Guard::new(2_048, Arc::clone(&context.metrics));
+        let guard = Guard::new(None, Arc::clone(&context.metrics));
         let destination = Destination::RemoteWrite(writer);
         let admission = Admission::new(Relabelling::default(), guard, &context);
         let intake = destination.intake("default", admission, marks, &context);

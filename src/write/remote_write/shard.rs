@@ -26,6 +26,7 @@ use super::delivery::{Delivery, Ends};
 use super::fatal::Fatal;
 use super::journal::{Journal, Journals};
 use super::last_sent::LastSent;
+use super::limits::ReceiverLimits;
 use super::metadata_sender::MetadataSender;
 use super::metrics::RequestMetrics;
 use super::protocol::Protocol;
@@ -59,11 +60,13 @@ pub(super) struct Shared<T> {
     pub(super) journals: Option<Arc<Journals>>,
     pub(super) circuit: Circuit,
     pub(super) on_rejected: OnRejected,
+    /// What the receiver is known to take.
+    pub(super) receiver_limits: ReceiverLimits,
     /// The receiver's address, without credentials.
     pub(super) receiver: String,
     /// Where samples are kept that the receiver does not take.
     pub(super) rejected: Option<RejectedSamples>,
-    /// When samples were rejected.
+    /// When samples were rejected, and how old those are that are sent.
     pub(super) clock: Clock,
     /// Why the writer has to end, where it has to.
     pub(super) fatal: Arc<Fatal>,
@@ -124,7 +127,12 @@ impl<T: Transport> Shard<T> {
     /// not acknowledged then stays counted as waiting.
     pub(super) async fn run(mut self) {
         let _close = CloseAtEnd(Arc::clone(&self.queue));
-        while let Some((batch, marks)) = self.next_batch().await {
+        while let Some((mut batch, marks)) = self.next_batch().await {
+            let now_ms = self.shared.clock.now_ms();
+            let refused = batch.refuse(&self.shared.receiver_limits, &self.last_sent, now_ms);
+            if self.delivery.refuse(&refused).await.is_err() {
+                return;
+            }
             let sealed = batch.seal(&mut self.last_sent);
             self.shared
                 .metrics

@@ -26,6 +26,15 @@ pub(in crate::write::remote_write) struct Scripted {
     started: Instant,
     /// What is answered when nothing is told any more.
     judge: Judge,
+    /// The samples of the requests that were taken.
+    taken: Mutex<Vec<Sample>>,
+}
+
+impl Scripted {
+    /// The samples that were taken, in the order in which they came.
+    pub(in crate::write::remote_write) fn taken(&self) -> Vec<Sample> {
+        self.taken.lock().unwrap().clone()
+    }
 }
 
 /// Answers to the names of the series in a request, and how many were answered before.
@@ -34,7 +43,7 @@ pub(in crate::write::remote_write) type Judge = fn(&[String], usize) -> Result<u
 #[derive(Debug, PartialEq)]
 pub(in crate::write::remote_write) struct Asked {
     at_ms: u128,
-    attempt: u32,
+    pub(in crate::write::remote_write) attempt: u32,
     timestamps: Vec<i64>,
     /// The names of the series.
     pub(in crate::write::remote_write) names: Vec<String>,
@@ -61,8 +70,24 @@ impl Transport for Scripted {
             timestamps: points.map(|point| point.timestamp).collect(),
             names,
         });
+        if answer.is_ok() {
+            self.taken.lock().unwrap().extend(samples_of(&request));
+        }
         answer.into()
     }
+}
+
+fn samples_of(request: &WriteRequest) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for series in &request.timeseries {
+        let labels = series.labels.iter();
+        let labels = labels.map(|label| (&*label.name, &*label.value));
+        let (names, labels): (Vec<_>, Vec<_>) = labels.partition(|(name, _)| *name == "__name__");
+        for point in &series.samples {
+            samples.push(sample(names[0].1, &labels, point.timestamp, point.value));
+        }
+    }
+    samples
 }
 
 pub(in crate::write::remote_write) struct Bench {
@@ -112,6 +137,8 @@ pub(in crate::write::remote_write) struct Setting {
     pub(in crate::write::remote_write) on_throttle_limit: OnThrottleLimit,
     pub(in crate::write::remote_write) queue_bytes: usize,
     pub(in crate::write::remote_write) rejected: Option<RejectedSamples>,
+    pub(in crate::write::remote_write) receiver_limits: ReceiverLimits,
+    pub(in crate::write::remote_write) clock: Clock,
 }
 
 impl Default for Setting {
@@ -125,6 +152,8 @@ impl Default for Setting {
             on_throttle_limit: OnThrottleLimit::Wait,
             queue_bytes: 1 << 20,
             rejected: None,
+            receiver_limits: ReceiverLimits::default(),
+            clock: Clock::Fixed(99),
         }
     }
 }
@@ -145,6 +174,8 @@ fn start(setting: Setting) -> Bench {
         on_throttle_limit,
         queue_bytes,
         rejected,
+        receiver_limits,
+        clock,
     } = setting;
     let folder = journal.as_deref();
     let registry = Registry::new("test");
@@ -173,6 +204,7 @@ fn start(setting: Setting) -> Bench {
             asked: Mutex::default(),
             started: Instant::now(),
             judge,
+            taken: Mutex::default(),
         },
         limits,
         largest: Protocol::V1,
@@ -192,7 +224,8 @@ fn start(setting: Setting) -> Bench {
         on_rejected,
         receiver: "http://receiver/write".to_owned(),
         rejected,
-        clock: Clock::Fixed(99),
+        receiver_limits,
+        clock,
         fatal: Arc::default(),
     });
     let backoff = Backoff::new(BackoffConfig::default().limits(), 1);

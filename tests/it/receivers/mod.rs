@@ -4,6 +4,7 @@
 mod answers;
 mod faults;
 mod feeds;
+mod limits;
 mod protocols;
 mod random;
 mod rejected;
