@@ -91,7 +91,7 @@ async fn sent(path: &str, samples: &[u8]) -> Heard {
         samples: 1,
         histograms: 0,
     };
-    assert!(transport.post(body, 0).await.result.is_ok());
+    assert!(Box::pin(transport.post(body, 0)).await.result.is_ok());
     receiver.heard().remove(0)
 }
 
