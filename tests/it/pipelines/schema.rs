@@ -135,7 +135,15 @@ fn the_reference_describes_every_key_with_its_default_and_no_other() {
         let others = all.iter().filter(|key| !known.contains(key));
         others.map(|key| format!("{key:?}")).collect()
     };
-    assert_eq!(beside(&expected, &documented), [""; 0], "not in the document");
+    assert_eq!(
+        beside(&expected, &documented),
+        [""; 0],
+        "not in the document"
+    );
     assert_eq!(beside(&documented, &expected), [""; 0], "not in the schema");
-    assert_eq!(documented.len(), expected.len(), "a key is documented twice");
+    assert_eq!(
+        documented.len(),
+        expected.len(),
+        "a key is documented twice"
+    );
 }

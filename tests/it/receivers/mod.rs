@@ -4,6 +4,7 @@
 mod answers;
 mod faults;
 mod feeds;
+mod histograms;
 mod limits;
 mod protocols;
 mod random;

@@ -120,29 +120,3 @@ fn series_that_become_one_are_found_whoever_owns_them() {
     owners[0].apply(&plain).unwrap();
     assert_eq!(owners[0].take_collisions(), 1);
 }
-
-/// `cargo test --release … -- --ignored --nocapture` prints what one series costs.
-#[test]
-#[ignore = "measures"]
-fn cost_of_a_series() {
-    let steps = json!([
-        {"source_labels": ["model"], "regex": "(X|S)(.*)", "target_label": "line"},
-        {"source_labels": ["__name__"], "regex": "speed|rpm", "action": "keep"},
-        {"regex": "tmp_.*", "action": "labeldrop"},
-    ]);
-    let relabelling = relabelling(&[("env", "prod")], &steps);
-    let all: Vec<_> = (0..50_000).map(|number| vehicle(number, "XC60")).collect();
-    let copies: Vec<_> = all
-        .iter()
-        .map(|series| Arc::new((**series).clone()))
-        .collect();
-    let mut relabeller = relabelling.relabeller(REMEMBERED_SERIES);
-    for (what, all) in [("first", &all), ("again", &all), ("equal", &copies)] {
-        let start = std::time::Instant::now();
-        let sent = all.iter().filter(|series| relabeller.apply(series).is_ok());
-        let sent = sent.count();
-        let nanoseconds = start.elapsed().as_nanos() / all.len() as u128;
-        assert_eq!(sent, all.len());
-        eprintln!("{what}: {nanoseconds} ns a series");
-    }
-}

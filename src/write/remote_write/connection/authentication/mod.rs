@@ -8,6 +8,8 @@ mod secret_source;
 #[cfg(test)]
 mod server;
 mod sigv4;
+#[cfg(test)]
+mod verified;
 
 use std::path::PathBuf;
 use std::sync::Arc;
