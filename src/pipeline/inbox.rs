@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use prometheus::IntGauge;
 
+use super::ending::Ending;
 use crate::model::{Split, SplitId};
 use crate::pipeline::worker::split_state::SplitStates;
 use crate::source::{self, SourceEvent, SourceOutput};
@@ -20,12 +21,8 @@ const WAITING_BATCHES: usize = 4;
 pub enum Input {
     /// Something from the source about one of the worker's splits.
     Source(SourceEvent),
-    /// There is no more input. `complete`: all windows close; otherwise open windows are left, to
-    /// be formed again when their events are read again.
-    End {
-        /// Whether all windows close.
-        complete: bool,
-    },
+    /// There is no more input.
+    End(Ending),
 }
 
 /// The receiving side.
@@ -47,19 +44,19 @@ impl Inbox {
 pub(super) struct InputEnd(Arc<AtomicU8>);
 
 impl InputEnd {
-    const INCOMPLETE: u8 = 1;
-    const COMPLETE: u8 = 2;
+    const WINDOWS_OPEN: u8 = 1;
+    const WINDOWS_CLOSED: u8 = 2;
 
     /// Whether it has ended while there was more to read.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::INCOMPLETE
+        self.0.load(Ordering::Acquire) == Self::WINDOWS_OPEN
     }
 
-    fn set(&self, complete: bool) {
-        let end = if complete {
-            Self::COMPLETE
+    fn set(&self, ending: Ending) {
+        let end = if ending.closes_windows() {
+            Self::WINDOWS_CLOSED
         } else {
-            Self::INCOMPLETE
+            Self::WINDOWS_OPEN
         };
         self.0.store(end, Ordering::Release);
     }
@@ -122,14 +119,14 @@ impl Router {
     }
 
     /// Tells all workers that the input has ended, unless they know already.
-    pub(super) fn close(&mut self, complete: bool) {
+    pub(super) fn close(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.let_go();
-        self.end.set(complete);
+        self.end.set(ending);
         for (sender, _) in &self.workers {
-            if sender.send(Input::End { complete }).is_err() {
+            if sender.send(Input::End(ending)).is_err() {
                 tracing::debug!("a worker has ended already");
             }
         }
@@ -177,7 +174,7 @@ impl SourceOutput for Router {
     }
 
     fn end(&mut self) {
-        self.close(false);
+        self.close(Ending::Interrupted);
     }
 }
 

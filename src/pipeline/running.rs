@@ -14,6 +14,7 @@ use super::checkpoint::{
     self, CheckpointError, CheckpointMetrics, CheckpointerThread, HasCheckpoint, OpenState,
     Restored, RunningSavepoints, Saving, WorkerPort,
 };
+use super::ending::Ending;
 use super::inbox::{Router, inboxes};
 use super::metrics::{MetricCounters, PipelineMetrics};
 use super::options::Options;
@@ -313,7 +314,8 @@ impl Running {
         }
         let mut threads = assembly::start(built, &outcome, &stop)?;
         let replayable = source.is_replayable();
-        let source = start_source(source, router.clone(), stop.clone(), outcome)?;
+        let stopped = Ending::by_stop(replayable, checkpointer.is_some());
+        let source = start_source(source, router.clone(), stop.clone(), outcome, stopped)?;
         threads.push((source, "source"));
         Ok(Self {
             name: pipeline.name.clone(),
@@ -539,6 +541,7 @@ fn start_source(
     mut router: Router,
     stop: StopSignal,
     outcome: Sender<Outcome>,
+    stopped: Ending,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("source".to_owned())
@@ -548,14 +551,17 @@ fn start_source(
             if let Ok(Err(error)) = &ended {
                 tracing::error!(%error, "the source has failed");
             }
-            // What cannot be read again is written as far as it goes.
-            let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
+            let ending = match ended {
+                Ok(Ok(())) if !stop.is_stopped() => Ending::Complete,
+                Ok(Ok(())) => stopped,
+                Ok(Err(_)) | Err(_) => Ending::by_failure(replayable),
+            };
             // Before the workers can end, so that nobody takes a failure for an end.
             report(
                 &outcome,
                 ended.map_or(Outcome::SourcePanicked, Outcome::Source),
             );
-            router.close(complete);
+            router.close(ending);
         })
 }
 

@@ -48,6 +48,7 @@ impl Guard {
 
     fn reason_against(&self, sample: &Sample) -> Option<DropReason> {
         match &sample.value {
+            value if value.is_staleness_marker() => {}
             SampleValue::Number(value) if value.is_nan() => return Some(DropReason::NotANumber),
             SampleValue::Number(_) => {}
             SampleValue::Histogram(histogram) if histogram.sum.is_nan() => {

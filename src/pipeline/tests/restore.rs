@@ -468,7 +468,7 @@ fn parts_that_are_cut_off_or_of_another_metric_are_refused() {
                 OwnedPart::Pane(key, groups) => (Some(HeadPane::Due(key)), groups.len()),
                 OwnedPart::Sliding(start, groups) => (Some(HeadPane::Sliding(start)), groups.len()),
                 OwnedPart::Sessions(groups) => (Some(HeadPane::Sessions), groups.len()),
-                OwnedPart::Forming(_) | OwnedPart::Gathered(..) => (None, 0),
+                OwnedPart::Forming(_) | OwnedPart::Gathered(..) | OwnedPart::Living(_) => (None, 0),
             };
             let groups = groups as u64;
             assert_eq!(PartHead::decode(&bytes), Ok(PartHead { pane, groups }));
