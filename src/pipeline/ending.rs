@@ -46,3 +46,28 @@ impl Ending {
         matches!(self, Self::Complete | Self::Stopped)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_end_only_where_nothing_goes_on() {
+        // Files without state, MQTT without, and both with state.
+        for (is_replayable, has_state, closes_windows, ends_series) in [
+            (true, false, false, true),
+            (false, false, true, true),
+            (true, true, false, false),
+        ] {
+            let ending = Ending::by_stop(is_replayable, has_state);
+            let is = (ending.closes_windows(), ending.ends_series());
+            assert_eq!(is, (closes_windows, ends_series), "{ending:?}");
+        }
+        for (is_replayable, closes_windows) in [(true, false), (false, true)] {
+            let ending = Ending::by_failure(is_replayable);
+            assert_eq!(ending.closes_windows(), closes_windows, "{ending:?}");
+            assert!(!ending.ends_series(), "{ending:?}");
+        }
+        assert!(Ending::Complete.closes_windows() && Ending::Complete.ends_series());
+    }
+}

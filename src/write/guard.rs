@@ -124,6 +124,8 @@ mod tests {
             sample("up", &[], 2, f64::INFINITY),
             sample("up", &[], 3, f64::NEG_INFINITY),
             sample("up", &[], 4, histogram()),
+            sample("up", &[], 6, SampleValue::staleness_marker()),
+            sample("up", &[], 6, SampleValue::histogram_staleness_marker()),
             sample(
                 "up",
                 &[],

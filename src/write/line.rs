@@ -2,10 +2,13 @@
 
 use std::io::{self, Write};
 
-use crate::model::{NativeHistogram, Sample, SampleValue};
+use crate::model::{NativeHistogram, STALE_NAN_BITS, Sample, SampleValue};
 
 /// Whole numbers below this are exact in a 64-bit float: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// How JSON says that a series has ended; see [`STALE_NAN_BITS`].
+pub(super) const STALE: &str = "StaleNaN";
 
 /// Writes a sample as JSON with a newline behind it.
 ///
@@ -72,6 +75,9 @@ fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
 }
 
 fn write_number(out: &mut impl Write, value: f64) -> io::Result<()> {
+    if value.to_bits() == STALE_NAN_BITS {
+        return write!(out, "\"{STALE}\"");
+    }
     // JSON has no infinity; these are the texts of Prometheus' own JSON.
     if value == f64::INFINITY {
         return out.write_all(b"\"+Inf\"");

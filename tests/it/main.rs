@@ -19,6 +19,7 @@ mod restored;
 mod savepoints;
 mod servers;
 mod signed;
+mod staleness;
 mod state;
 mod state_formats;
 mod support;

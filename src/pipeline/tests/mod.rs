@@ -13,6 +13,7 @@ mod restore;
 mod service;
 mod setting;
 mod simulation;
+mod staleness;
 mod supervisor;
 mod watermarks;
 

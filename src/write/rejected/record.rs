@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::model::{NativeHistogram, Sample, SampleValue, Series, TimestampMs};
-use crate::write::line::write_sample;
+use crate::model::{NativeHistogram, STALE_NAN_BITS, Sample, SampleValue, Series, TimestampMs};
+use crate::write::line::{STALE, write_sample};
 
 /// A sample that a receiver does not take.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +127,7 @@ impl Value {
             Self::Text(text) => match text.as_str() {
                 "+Inf" => Ok(f64::INFINITY),
                 "-Inf" => Ok(f64::NEG_INFINITY),
+                STALE => Ok(f64::from_bits(STALE_NAN_BITS)),
                 _ => Err(format!(
                     "'{text}' is no number; use +Inf or -Inf, or a number"
                 )),
@@ -201,6 +202,21 @@ mod tests {
             };
             let line = written(&record);
             assert_eq!(RejectedSample::read(&line), Ok(record), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_says_that_a_series_has_ended_comes_back() {
+        let markers = [
+            SampleValue::staleness_marker(),
+            SampleValue::histogram_staleness_marker(),
+        ];
+        for marker in markers {
+            let line = written(&of(sample("up", &[], 15, marker.clone())));
+            assert!(line.contains("\"StaleNaN\""), "{line}");
+            let read = RejectedSample::read(&line).unwrap().sample.value;
+            assert!(read.is_staleness_marker(), "{line}");
+            assert_eq!(read.histogram().is_some(), marker.histogram().is_some());
         }
     }
 
