@@ -17,10 +17,10 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// How a source ends that was asked to stop. Where it keeps its positions elsewhere, as Kafka does, it
-    /// goes on later and has said so before.
-    pub(super) fn by_stop(is_replayable: bool, has_state: bool) -> Self {
-        match (is_replayable, has_state) {
+    /// How a source ends that was asked to stop. `goes_on`: somebody keeps its positions, the pipeline's
+    /// state or the source.
+    pub(super) fn by_stop(is_replayable: bool, goes_on: bool) -> Self {
+        match (is_replayable, goes_on) {
             (false, _) => Self::Complete,
             (true, true) => Self::Interrupted,
             (true, false) => Self::Stopped,
@@ -53,13 +53,13 @@ mod tests {
 
     #[test]
     fn series_end_only_where_nothing_goes_on() {
-        // Files without state, MQTT without, and both with state.
-        for (is_replayable, has_state, closes_windows, ends_series) in [
+        // Files without state, MQTT without, and both with state, or Kafka.
+        for (is_replayable, goes_on, closes_windows, ends_series) in [
             (true, false, false, true),
             (false, false, true, true),
             (true, true, false, false),
         ] {
-            let ending = Ending::by_stop(is_replayable, has_state);
+            let ending = Ending::by_stop(is_replayable, goes_on);
             let is = (ending.closes_windows(), ending.ends_series());
             assert_eq!(is, (closes_windows, ends_series), "{ending:?}");
         }

@@ -140,6 +140,8 @@ pub struct Running {
     remote: bool,
     /// Whether what was read can be read again.
     replayable: bool,
+    /// How the input ends where it is stopped.
+    stopped: Ending,
     outcomes: Receiver<Outcome>,
     writer: Writer,
     dead_letters: Option<DeadLetters>,
@@ -314,7 +316,8 @@ impl Running {
         }
         let mut threads = assembly::start(built, &outcome, &stop)?;
         let replayable = source.is_replayable();
-        let stopped = Ending::by_stop(replayable, checkpointer.is_some());
+        let goes_on = checkpointer.is_some() || source.keeps_positions();
+        let stopped = Ending::by_stop(replayable, goes_on);
         let source = start_source(source, router.clone(), stop.clone(), outcome, stopped)?;
         threads.push((source, "source"));
         Ok(Self {
@@ -326,6 +329,7 @@ impl Running {
             workers,
             remote: pipeline.write.remote_write.is_some(),
             replayable,
+            stopped,
             outcomes,
             writer,
             dead_letters,
@@ -413,6 +417,13 @@ impl Running {
                 && let Some(checkpointer) = &self.checkpointer
             {
                 checkpointer.last();
+            }
+            // Nor is a source waited for whose pipe is silent: it sees no signal. What it may still
+            // send is not counted.
+            if deadline.is_some_and(|end| Instant::now() + drain * 3 / 4 >= end)
+                && self.stopped == Ending::Stopped
+            {
+                self.router.close_without_source(Ending::Stopped);
             }
             // Half of the time is for answers, the other half for what is made of them.
             if deadline.is_some_and(|end| Instant::now() + drain / 2 >= end) {
