@@ -294,7 +294,7 @@ fn heard(messages: impl IntoIterator<Item = (usize, Message)>) -> Vec<String> {
             }));
         }
     }
-    assert_eq!(owner.is_done(), heard.len() > 0);
+    assert_eq!(owner.is_done(), !heard.is_empty());
     heard
 }
 
