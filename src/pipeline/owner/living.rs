@@ -202,3 +202,57 @@ impl HoldsSymbols for Living {
         self.memory.renumber(numbers);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::tests::remote_pipeline;
+
+    fn living() -> Living {
+        let metric = "\n  m: { window: { tumbling: 5s, stale_after: 10s }, by: [vehicle, region], value: \
+                      count(*) }";
+        Living::new(&remote_pipeline("[]", metric).metrics[0]).unwrap()
+    }
+
+    #[test]
+    fn a_series_takes_few_bytes_and_gives_them_back() {
+        let mut living = living();
+        let mut interner = Interner::new();
+        let keys: Vec<_> = (0..100_000)
+            .map(|number| [interner.intern(&format!("V{number}")), Symbol::NULL])
+            .collect();
+        for key in &keys {
+            living.saw(key, 5_000);
+        }
+        let bytes = living.byte_len() / keys.len();
+        assert!((20..=56).contains(&bytes), "{bytes} bytes a series");
+        living.saw(&keys[7], 10_000);
+        assert_eq!(living.take_ended(10_000, &interner), Vec::<Key>::new());
+        assert_eq!(living.take_ended(15_000, &interner).len(), 99_999);
+        assert_eq!((living.len(), living.ended), (1, 0));
+        assert!(living.byte_len() < 1_000, "{}", living.byte_len());
+        assert_eq!(living.take_some(9), [(keys[7].into(), 10_000)]);
+        assert!(living.is_empty());
+    }
+
+    #[test]
+    fn a_series_that_has_ended_may_live_again() {
+        let mut living = living();
+        let mut interner = Interner::new();
+        let keys = ["V1", "V2", "V3"].map(|text| [interner.intern(text), Symbol::NULL]);
+        for key in &keys {
+            living.saw(key, 5_000);
+        }
+        living.saw(&keys[1], 10_000);
+        living.saw(&keys[2], 10_000);
+        let ended = living.take_ended(15_000, &interner);
+        assert_eq!(ended, [Key::from(keys[0])]);
+        living.saw(&keys[0], 20_000);
+        assert_eq!((living.len(), living.ended), (3, 0));
+        let ended = living.take_ended(20_000, &interner);
+        assert_eq!(ended, [Key::from(keys[1]), Key::from(keys[2])]);
+        let restored = living.freeze();
+        let error = living.restore(&restored).unwrap_err();
+        assert_eq!(error.reason, "a series lives twice");
+    }
+}

@@ -17,4 +17,4 @@ mod staleness;
 mod supervisor;
 mod watermarks;
 
-pub(super) use bench::pipeline;
+pub(super) use bench::{pipeline, remote_pipeline};
