@@ -27,7 +27,7 @@ pub use duration::Duration;
 pub use histogram::NativeHistogram;
 pub use live::{HoldsSymbols, LiveSymbols, Renumbering};
 pub use record::{Envelope, RecordBatch, Split, SplitId};
-pub use sample::{Sample, SampleValue, Series};
+pub use sample::{STALE_NAN_BITS, Sample, SampleValue, Series};
 pub use secret::Secret;
 pub use similar::suggest;
 pub use symbol::{Interner, Symbol, TextPlace, Texts};

@@ -83,6 +83,13 @@ impl fmt::Display for Series {
     }
 }
 
+/// The bits of the value that says that a series has ended: a NaN that no computation gives
+/// (Prometheus Remote-Write specification 1.0, "Stale Markers",
+/// <https://prometheus.io/docs/specs/prw/remote_write_spec/#stale-markers>).
+///
+/// To be compared as bits: it is a NaN, and so equal to nothing.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
 /// One value of a series at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -104,6 +111,35 @@ pub enum SampleValue {
 }
 
 impl SampleValue {
+    /// What says that a series of numbers has ended; see [`STALE_NAN_BITS`].
+    pub fn staleness_marker() -> Self {
+        Self::Number(f64::from_bits(STALE_NAN_BITS))
+    }
+
+    /// What says that a series of distributions has ended: an empty one, whose sum is that of
+    /// [`STALE_NAN_BITS`].
+    pub fn histogram_staleness_marker() -> Self {
+        let marker = NativeHistogram {
+            schema: 0,
+            zero_threshold: 0.0,
+            zero_count: 0,
+            count: 0,
+            sum: f64::from_bits(STALE_NAN_BITS),
+            positive: Vec::new(),
+            negative: Vec::new(),
+        };
+        Self::Histogram(Arc::new(marker))
+    }
+
+    /// Whether it says that its series has ended.
+    pub fn is_staleness_marker(&self) -> bool {
+        let value = match self {
+            Self::Number(value) => *value,
+            Self::Histogram(histogram) => histogram.sum,
+        };
+        value.to_bits() == STALE_NAN_BITS
+    }
+
     /// The number, where it is one.
     pub fn number(&self) -> Option<f64> {
         match self {

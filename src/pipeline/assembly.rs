@@ -136,7 +136,7 @@ impl Parts<'_> {
             interner: Interner::new(),
             own_partials: OwnPartials::default(),
             flushed: TimestampMs::MIN,
-            ending: false,
+            ending: None,
             input_ended: false,
             pending: Pending::default(),
             answers,

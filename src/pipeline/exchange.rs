@@ -32,6 +32,12 @@ pub(super) enum Message {
         /// is the end of time, and this is when the last event was.
         reached: TimestampMs,
     },
+    /// The input is over for good. Once all windows are formed that are to be, all series have ended.
+    SeriesEnd {
+        /// The highest event time of the worker's own splits, where all windows are formed, ms since the
+        /// epoch.
+        last_event: TimestampMs,
+    },
     /// What comes before belongs to this checkpoint, what comes after does not.
     Barrier(u64),
     /// The worker sends nothing more.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use prometheus::IntGauge;
 
+use super::ending::Ending;
 use crate::model::{Split, SplitId};
 use crate::pipeline::worker::split_state::SplitStates;
 use crate::source::{self, SourceEvent, SourceOutput};
@@ -20,12 +21,8 @@ const WAITING_BATCHES: usize = 4;
 pub enum Input {
     /// Something from the source about one of the worker's splits.
     Source(SourceEvent),
-    /// There is no more input. `complete`: all windows close; otherwise open windows are left, to
-    /// be formed again when their events are read again.
-    End {
-        /// Whether all windows close.
-        complete: bool,
-    },
+    /// There is no more input.
+    End(Ending),
 }
 
 /// The receiving side.
@@ -47,21 +44,25 @@ impl Inbox {
 pub(super) struct InputEnd(Arc<AtomicU8>);
 
 impl InputEnd {
-    const INCOMPLETE: u8 = 1;
-    const COMPLETE: u8 = 2;
+    const WINDOWS_OPEN: u8 = 1;
+    const WINDOWS_CLOSED: u8 = 2;
 
     /// Whether it has ended while there was more to read.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::INCOMPLETE
+        self.0.load(Ordering::Acquire) == Self::WINDOWS_OPEN
     }
 
-    fn set(&self, complete: bool) {
-        let end = if complete {
-            Self::COMPLETE
+    /// Whether this is how it ends: nobody has said so before.
+    fn claim(&self, ending: Ending) -> bool {
+        let end = if ending.closes_windows() {
+            Self::WINDOWS_CLOSED
         } else {
-            Self::INCOMPLETE
+            Self::WINDOWS_OPEN
         };
-        self.0.store(end, Ordering::Release);
+        let claimed = self
+            .0
+            .compare_exchange(0, end, Ordering::AcqRel, Ordering::Acquire);
+        claimed.is_ok()
     }
 }
 
@@ -77,6 +78,8 @@ pub(super) struct Router {
     stopped: Arc<AtomicBool>,
     ended: bool,
     end: InputEnd,
+    /// How many workers are to be told of the end in the place of the source.
+    untold: usize,
 }
 
 /// A router and the inboxes behind it, one for each gauge of waiting bytes.
@@ -105,6 +108,7 @@ pub(super) fn inboxes(
             stopped: Arc::default(),
             ended: false,
             end: InputEnd::default(),
+            untold: 0,
         },
         inboxes,
     )
@@ -122,16 +126,34 @@ impl Router {
     }
 
     /// Tells all workers that the input has ended, unless they know already.
-    pub(super) fn close(&mut self, complete: bool) {
+    pub(super) fn close(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.let_go();
-        self.end.set(complete);
+        if !self.end.claim(ending) {
+            return;
+        }
         for (sender, _) in &self.workers {
-            if sender.send(Input::End { complete }).is_err() {
+            if sender.send(Input::End(ending)).is_err() {
                 tracing::debug!("a worker has ended already");
             }
+        }
+    }
+
+    /// The same in the place of a source that does not say it, as far as workers have room in their
+    /// inboxes; to be called again for the others.
+    pub(super) fn close_without_source(&mut self, ending: Ending) {
+        if !std::mem::replace(&mut self.ended, true) && self.end.claim(ending) {
+            self.untold = self.workers.len();
+        }
+        while let Some(worker) = self.untold.checked_sub(1)
+            && let Some((sender, _)) = self.workers.get(worker)
+        {
+            if let Err(TrySendError::Full(_)) = sender.try_send(Input::End(ending)) {
+                return;
+            }
+            self.untold = worker;
         }
     }
 
@@ -177,7 +199,7 @@ impl SourceOutput for Router {
     }
 
     fn end(&mut self) {
-        self.close(false);
+        self.close(Ending::Interrupted);
     }
 }
 
@@ -236,5 +258,39 @@ mod tests {
         let records = RecordBatch::new(split(0, "a"), 0);
         router.send(SourceEvent::Records(records)).unwrap();
         assert_eq!(watermark(), 6_000, "that of b");
+    }
+
+    #[test]
+    fn the_first_end_is_the_one_that_workers_are_told_of() {
+        let gauge = || IntGauge::new("bytes", "Bytes.").unwrap();
+        let watermarks = || Arc::new(std::sync::Mutex::new(Watermarks::new(0)));
+        let ends = |inboxes: &[Inbox]| -> Vec<Vec<Ending>> {
+            let all = inboxes.iter().map(|inbox| {
+                let told = inbox.receiver.try_iter().filter_map(|input| match input {
+                    Input::End(ending) => Some(ending),
+                    Input::Source(_) => None,
+                });
+                told.collect()
+            });
+            all.collect()
+        };
+        let gauges = || vec![gauge(), gauge()];
+        let (mut router, inboxes_of) = inboxes(gauges(), watermarks(), Arc::default());
+        let mut other = router.clone();
+        router.close(Ending::Complete);
+        other.close_without_source(Ending::Stopped);
+        assert_eq!(ends(&inboxes_of), [[Ending::Complete]; 2]);
+
+        let (mut router, inboxes_of) = inboxes(gauges(), watermarks(), Arc::default());
+        let mut other = router.clone();
+        for _ in 0..WAITING_BATCHES {
+            router.send(SourceEvent::Idle(SplitId(0))).unwrap();
+        }
+        other.close_without_source(Ending::Stopped);
+        assert_eq!(ends(&inboxes_of[1..]), [[Ending::Stopped]], "it has room");
+        assert_eq!(ends(&inboxes_of[..1]), [[]], "it had none");
+        other.close_without_source(Ending::Stopped);
+        router.close(Ending::Complete);
+        assert_eq!(ends(&inboxes_of), [vec![Ending::Stopped], vec![]]);
     }
 }

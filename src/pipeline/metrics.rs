@@ -14,6 +14,7 @@ pub struct PipelineMetrics {
     over: IntGaugeVec,
     label_values: IntGaugeVec,
     samples: IntCounterVec,
+    markers: IntCounterVec,
     queue_bytes: IntGaugeVec,
     open_windows: IntGaugeVec,
     window_groups: IntGaugeVec,
@@ -45,6 +46,8 @@ pub(super) struct MetricCounters {
     pub(super) held_refused: IntCounter,
     pub(super) budget: BudgetMetrics,
     pub(super) samples: IntCounter,
+    /// How many of the samples say that a series has ended.
+    pub(super) markers: IntCounter,
 }
 
 /// What the budget of a metric's series counts.
@@ -153,6 +156,11 @@ impl PipelineMetrics {
                 "Samples formed, by metric.",
                 &["metric"],
             ),
+            markers: registry.counters(
+                "weir_staleness_markers_total",
+                "Samples that say that a series has ended, by metric.",
+                &["metric"],
+            ),
             queue_bytes: registry.int_gauges(
                 "weir_inbox_bytes",
                 "Bytes of records waiting for a worker.",
@@ -238,6 +246,7 @@ impl PipelineMetrics {
                 label_values: self.label_values.clone(),
             },
             samples: self.samples.with_label_values(&[metric]),
+            markers: self.markers.with_label_values(&[metric]),
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod assembly;
 mod checkpoint;
+mod ending;
 mod exchange;
 mod inbox;
 mod kinds;
@@ -31,6 +32,7 @@ mod tests;
 mod worker;
 
 pub use checkpoint::{CheckpointError, HasCheckpoint};
+pub use ending::Ending;
 pub use inbox::Input;
 pub use metrics::PipelineMetrics;
 pub use options::{InvalidName, Options, Restore, check_savepoint_name};

@@ -9,6 +9,8 @@ mod forming;
 mod held;
 mod held_memory;
 pub(in crate::pipeline) mod keyed;
+pub(in crate::pipeline) mod living;
+pub(in crate::pipeline) mod living_memory;
 pub(in crate::pipeline) mod owned;
 mod pane;
 mod placed;
@@ -26,6 +28,7 @@ use crate::config::Metric;
 use crate::enrich::SharedTable;
 use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, TimestampMs};
 use crate::state::StoreError;
+use crate::window::END_OF_TIME;
 use crate::window::aggregate::SymbolMap;
 use barrier_alignment::{Aligned, BarrierAlignment};
 use keyed::KeyedState;
@@ -44,6 +47,16 @@ pub(super) struct Owner {
     formed: TimestampMs,
     /// How many workers are still sending.
     sending: usize,
+    series: Series,
+}
+
+/// How far it is known that all series have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Series {
+    /// So many workers have not said so.
+    Live { unsaid: usize },
+    /// Receivers have been told.
+    Ended,
 }
 
 /// Samples of the windows up to a watermark.
@@ -73,6 +86,7 @@ impl Owner {
             reached: TimestampMs::MIN,
             formed: TimestampMs::MIN,
             sending: workers,
+            series: Series::Live { unsaid: workers },
         }
     }
 
@@ -107,6 +121,14 @@ impl Owner {
         };
         match message {
             Message::Partials(partials) => self.merge(*partials, interner)?,
+            Message::SeriesEnd { last_event } => {
+                if let Series::Live { unsaid } = &mut self.series {
+                    *unsaid = unsaid.saturating_sub(1);
+                }
+                for metric in &mut self.metrics {
+                    metric.ends_behind(last_event);
+                }
+            }
             Message::Done => self.sending = self.sending.saturating_sub(1),
             Message::Flushed { watermark, reached } => {
                 self.reached = self.reached.max(reached);
@@ -138,9 +160,15 @@ impl Owner {
         metrics.map(|metric| metric.due_groups(until)).sum()
     }
 
-    /// Whether windows are to be formed.
+    /// Whether windows are to be formed, or series have ended of which nobody was told.
     pub(super) fn is_due(&self) -> bool {
-        self.flushed() > self.formed
+        self.flushed() > self.formed || self.ends_series()
+    }
+
+    /// Whether all series end behind the windows that are formed: no worker closes any more.
+    fn ends_series(&self) -> bool {
+        let is_last = self.flushed() == END_OF_TIME || self.sending == 0;
+        is_last && self.series == Series::Live { unsaid: 0 }
     }
 
     fn merge(&mut self, partials: Partials, interner: &mut Interner) -> Result<(), StoreError> {
@@ -172,6 +200,19 @@ impl Owner {
             }
             complete_until = complete_until.min(metric.complete_until(watermark));
         }
+        if self.ends_series() {
+            let closed = match watermark {
+                END_OF_TIME => self.formed,
+                _ => watermark,
+            };
+            for metric in &mut self.metrics {
+                if !metric.end_series(closed, interner, &mut samples) {
+                    let watermark = None;
+                    return Ok(Formed { samples, watermark });
+                }
+            }
+            self.series = Series::Ended;
+        }
         self.formed = watermark;
         Ok(Formed {
             samples,
@@ -194,6 +235,9 @@ impl Owner {
         self.flushed.fill(flushed);
         self.formed = flushed;
         self.reached = reached;
+        for metric in &mut self.metrics {
+            metric.go_on_behind(flushed);
+        }
     }
 
     /// A metric by its number.

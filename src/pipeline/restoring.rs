@@ -121,6 +121,12 @@ impl<'t> Restoration<'t> {
                 }
                 parts
             }
+            OwnedPart::Living(living) => {
+                let routed = living.route(owners, owner_of).into_iter();
+                routed
+                    .map(|(owner, living)| (owner, OwnedPart::Living(living)))
+                    .collect()
+            }
         }
     }
 }
@@ -145,6 +151,9 @@ fn distribute_ended(
 
 /// A part with the owner's symbols.
 fn translated(part: OwnedPart, from: &Interner, to: &mut Interner, layout: &Layout) -> OwnedPart {
+    if let OwnedPart::Living(living) = part {
+        return OwnedPart::Living(living.translated(from, to));
+    }
     let mut groups = |groups: Groups| {
         let texts = texts_of(&groups, from);
         let length = texts.iter().map(|(symbol, _)| symbol.index() + 1).max();
@@ -159,7 +168,7 @@ fn translated(part: OwnedPart, from: &Interner, to: &mut Interner, layout: &Layo
         translated
     };
     match part {
-        OwnedPart::Forming(forming) => OwnedPart::Forming(forming),
+        OwnedPart::Forming(_) | OwnedPart::Living(_) => part,
         OwnedPart::Pane(key, pane) => OwnedPart::Pane(key, groups(pane)),
         OwnedPart::Sliding(start, pane) => OwnedPart::Sliding(start, groups(pane)),
         OwnedPart::Sessions(open) => OwnedPart::Sessions(groups(open)),

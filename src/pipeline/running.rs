@@ -14,6 +14,7 @@ use super::checkpoint::{
     self, CheckpointError, CheckpointMetrics, CheckpointerThread, HasCheckpoint, OpenState,
     Restored, RunningSavepoints, Saving, WorkerPort,
 };
+use super::ending::Ending;
 use super::inbox::{Router, inboxes};
 use super::metrics::{MetricCounters, PipelineMetrics};
 use super::options::Options;
@@ -139,6 +140,8 @@ pub struct Running {
     remote: bool,
     /// Whether what was read can be read again.
     replayable: bool,
+    /// How the input ends where it is stopped.
+    stopped: Ending,
     outcomes: Receiver<Outcome>,
     writer: Writer,
     dead_letters: Option<DeadLetters>,
@@ -313,7 +316,9 @@ impl Running {
         }
         let mut threads = assembly::start(built, &outcome, &stop)?;
         let replayable = source.is_replayable();
-        let source = start_source(source, router.clone(), stop.clone(), outcome)?;
+        let goes_on = checkpointer.is_some() || source.keeps_positions();
+        let stopped = Ending::by_stop(replayable, goes_on);
+        let source = start_source(source, router.clone(), stop.clone(), outcome, stopped)?;
         threads.push((source, "source"));
         Ok(Self {
             name: pipeline.name.clone(),
@@ -324,6 +329,7 @@ impl Running {
             workers,
             remote: pipeline.write.remote_write.is_some(),
             replayable,
+            stopped,
             outcomes,
             writer,
             dead_letters,
@@ -411,6 +417,13 @@ impl Running {
                 && let Some(checkpointer) = &self.checkpointer
             {
                 checkpointer.last();
+            }
+            // Nor is a source waited for whose pipe is silent: it sees no signal. What it may still
+            // send is not counted.
+            if deadline.is_some_and(|end| Instant::now() + drain * 3 / 4 >= end)
+                && self.stopped == Ending::Stopped
+            {
+                self.router.close_without_source(Ending::Stopped);
             }
             // Half of the time is for answers, the other half for what is made of them.
             if deadline.is_some_and(|end| Instant::now() + drain / 2 >= end) {
@@ -539,6 +552,7 @@ fn start_source(
     mut router: Router,
     stop: StopSignal,
     outcome: Sender<Outcome>,
+    stopped: Ending,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("source".to_owned())
@@ -548,14 +562,17 @@ fn start_source(
             if let Ok(Err(error)) = &ended {
                 tracing::error!(%error, "the source has failed");
             }
-            // What cannot be read again is written as far as it goes.
-            let complete = !replayable || (matches!(ended, Ok(Ok(()))) && !stop.is_stopped());
+            let ending = match ended {
+                Ok(Ok(())) if !stop.is_stopped() => Ending::Complete,
+                Ok(Ok(())) => stopped,
+                Ok(Err(_)) | Err(_) => Ending::by_failure(replayable),
+            };
             // Before the workers can end, so that nobody takes a failure for an end.
             report(
                 &outcome,
                 ended.map_or(Outcome::SourcePanicked, Outcome::Source),
             );
-            router.close(complete);
+            router.close(ending);
         })
 }
 

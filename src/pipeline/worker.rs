@@ -30,6 +30,7 @@ use crossbeam_channel::{Receiver, select_biased};
 use prometheus::IntGauge;
 
 use super::checkpoint::{Barrier, WorkerPort};
+use super::ending::Ending;
 use super::exchange::{Exchange, OwnPartials, Sent};
 use super::inbox::{Inbox, Input};
 use super::metrics::{PipelineMetrics, StateGauges};
@@ -113,8 +114,8 @@ pub(super) struct Worker {
     pub(super) flushed: TimestampMs,
     /// Whether input is taken: not any more, where only the last checkpoint is waited for.
     pub(super) takes_input: bool,
-    /// Whether all windows close once nothing waits any more.
-    pub(super) ending: bool,
+    /// How the input has ended, until nothing of it waits any more.
+    pub(super) ending: Option<Ending>,
     pub(super) input_ended: bool,
     /// The way to the checkpoints.
     pub(super) checkpoints: WorkerPort,
@@ -199,7 +200,7 @@ impl Worker {
             recv(room) -> _ => Event::Room,
             recv(self.answers) -> _ => Event::Answers,
             // The senders live as long as the pipeline; without them there is no input.
-            recv(input) -> input => Event::Input(input.unwrap_or(Input::End { complete: false })),
+            recv(input) -> input => Event::Input(input.unwrap_or(Input::End(Ending::Interrupted))),
             default(patience) => Event::Tick,
         }
     }
@@ -231,6 +232,11 @@ impl Worker {
 
     pub(super) fn is_done(&self) -> bool {
         self.input_ended && self.owner.is_done() && !self.owner.is_due() && !self.is_blocked()
+    }
+
+    /// Whether all windows close once nothing waits any more.
+    fn is_closing(&self) -> bool {
+        self.ending.is_some_and(Ending::closes_windows)
     }
 
     fn watermarks<T>(&self, change: impl FnOnce(&mut Watermarks) -> T) -> T {

@@ -68,6 +68,10 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
+    fn keeps_positions(&self) -> bool {
+        true
+    }
+
     fn run(
         self: Box<Self>,
         output: &mut dyn SourceOutput,

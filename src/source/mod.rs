@@ -171,6 +171,12 @@ pub trait Source: Send {
         true
     }
 
+    /// Whether it keeps its positions elsewhere, so that a later start goes on from there also where the
+    /// pipeline keeps no state.
+    fn keeps_positions(&self) -> bool {
+        false
+    }
+
     /// Reads until the input ends, the signal is set or the output has stopped. A lost connection
     /// is not an end: the source reconnects.
     ///

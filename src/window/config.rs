@@ -100,6 +100,9 @@ pub struct WindowConfig {
     /// For how long behind its end a window takes in events that would be late. Its sample is
     /// written that much later, once.
     pub allowed_lateness: Option<Duration>,
+    /// With `tumbling` and `sliding`: a series that has had no sample for so long, by event time, has
+    /// ended, and receivers are told by a staleness marker. Without it none ends.
+    pub stale_after: Option<Duration>,
 }
 
 /// What is wrong with a window: at a key, or with the window as a whole.
@@ -141,6 +144,7 @@ impl WindowConfig {
             ("slide", self.slide),
             ("every", self.every),
             ("allowed_lateness", self.allowed_lateness),
+            ("stale_after", self.stale_after),
         ] {
             match duration.map(Duration::as_signed_millis) {
                 Some(0) if key != "allowed_lateness" => {
@@ -151,6 +155,9 @@ impl WindowConfig {
                 }
                 _ => {}
             }
+        }
+        if problems.is_empty() {
+            problems.extend(self.too_soon());
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -164,8 +171,10 @@ impl WindowConfig {
             )),
         };
         let lateness = self.allowed_lateness.unwrap_or(Duration::from_millis(0));
+        let stale_after_ms = self.stale_after.map(Duration::as_signed_millis);
         windows
             .map(|windows| windows.with_allowed_lateness(lateness.as_signed_millis()))
+            .map(|windows| windows.with_stale_after(stale_after_ms))
             .map_err(|problem| vec![problem])
     }
 
@@ -183,6 +192,12 @@ impl WindowConfig {
                 "'tumbling' or 'sliding'",
             ),
             ("timezone", self.timezone.is_some(), tumbling, "'tumbling'"),
+            (
+                "stale_after",
+                self.stale_after.is_some(),
+                tumbling || sliding,
+                "'tumbling' or 'sliding'",
+            ),
         ];
         needs
             .into_iter()
@@ -194,6 +209,20 @@ impl WindowConfig {
                 )
             })
             .collect()
+    }
+
+    /// A series that would have ended before its next sample can be there.
+    fn too_soon(&self) -> Option<WindowProblem> {
+        let (what, step) = match (self.tumbling, self.slide) {
+            (Some(size), _) => ("the window", size),
+            (None, slide) => ("the slide", slide?),
+        };
+        if self.stale_after? >= step {
+            return None;
+        }
+        let message =
+            format!("must be at least {what}, {step}: no series has samples more often than that");
+        Some((Some("stale_after"), message))
     }
 
     fn tumbling_windows(&self, size: Duration) -> Result<Windows, WindowProblem> {
@@ -418,5 +447,27 @@ mod tests {
             ..tumbling("5s")
         };
         assert_eq!(keys(&late), [Some("allowed_lateness")]);
+        let stale = |after, config| WindowConfig {
+            stale_after: duration(after),
+            ..config
+        };
+        assert_eq!(keys(&stale("4s", tumbling("5s"))), [Some("stale_after")]);
+        assert_eq!(
+            keys(&stale("1s", sliding("9s", "2s"))),
+            [Some("stale_after")]
+        );
+        assert_eq!(
+            keys(&stale("36501d", tumbling("5s"))),
+            [Some("stale_after")]
+        );
+        let sessions = stale("1h", session("5s"));
+        assert_eq!(keys(&sessions), [Some("stale_after")]);
+        for config in [
+            stale("5s", tumbling("5s")),
+            stale("2s", sliding("9s", "2s")),
+        ] {
+            let after_ms = config.stale_after.map(Duration::as_signed_millis);
+            assert_eq!(built(&config).stale_after_ms(), after_ms);
+        }
     }
 }

@@ -20,6 +20,7 @@ pub struct Windows {
     panes: Panes,
     kind: WindowKind,
     lateness_ms: i64,
+    stale_after_ms: Option<i64>,
 }
 
 /// How panes become windows.
@@ -74,6 +75,7 @@ impl Windows {
             panes,
             kind: WindowKind::Tumbling,
             lateness_ms: 0,
+            stale_after_ms: None,
         }
     }
 
@@ -90,6 +92,7 @@ impl Windows {
                 offset_ms,
             },
             lateness_ms: 0,
+            stale_after_ms: None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Windows {
             },
             kind: WindowKind::Session { gap_ms, every_ms },
             lateness_ms: 0,
+            stale_after_ms: None,
         }
     }
 
@@ -112,6 +116,13 @@ impl Windows {
     #[must_use]
     pub fn with_allowed_lateness(mut self, lateness_ms: i64) -> Self {
         self.lateness_ms = lateness_ms;
+        self
+    }
+
+    /// A series that has had no sample for so long has ended; none ends where that is not said.
+    #[must_use]
+    pub fn with_stale_after(mut self, stale_after_ms: Option<i64>) -> Self {
+        self.stale_after_ms = stale_after_ms;
         self
     }
 
@@ -145,6 +156,11 @@ impl Windows {
     /// For how long behind its end a window stays open, ms.
     pub fn lateness_ms(&self) -> i64 {
         self.lateness_ms
+    }
+
+    /// How long after its last sample a series has ended, ms, where series end.
+    pub fn stale_after_ms(&self) -> Option<i64> {
+        self.stale_after_ms
     }
 
     /// The pane that a time belongs to.

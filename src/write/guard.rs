@@ -50,6 +50,7 @@ impl Guard {
 
     fn reason_against(&self, sample: &Sample) -> Option<DropReason> {
         match &sample.value {
+            value if value.is_staleness_marker() => {}
             SampleValue::Number(value) if value.is_nan() => return Some(DropReason::NotANumber),
             SampleValue::Number(_) => {}
             SampleValue::Histogram(histogram) if histogram.sum.is_nan() => {
@@ -126,6 +127,8 @@ mod tests {
             sample("up", &[], 2, f64::INFINITY),
             sample("up", &[], 3, f64::NEG_INFINITY),
             sample("up", &[], 4, histogram()),
+            sample("up", &[], 6, SampleValue::staleness_marker()),
+            sample("up", &[], 6, SampleValue::histogram_staleness_marker()),
             sample(
                 "up",
                 &[],

@@ -2,17 +2,13 @@
 
 use std::io::{self, Write};
 
-use crate::model::{NativeHistogram, Sample, SampleValue};
+use crate::model::{NativeHistogram, STALE_NAN_BITS, Sample, SampleValue};
 
 /// Whole numbers below this are exact in a 64-bit float: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The bits of the NaN with which a series ends
-/// (<https://prometheus.io/docs/specs/prw/remote_write_spec/#stale-markers>).
-pub(super) const STALE_MARKER: u64 = 0x7ff0_0000_0000_0002;
-
-/// How it is written.
-pub(super) const STALE_TEXT: &str = "stale";
+/// How JSON says that a series has ended; see [`STALE_NAN_BITS`].
+pub(super) const STALE: &str = "StaleNaN";
 
 /// Writes a sample as JSON with a newline behind it.
 ///
@@ -79,8 +75,8 @@ fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
 }
 
 fn write_number(out: &mut impl Write, value: f64) -> io::Result<()> {
-    if value.to_bits() == STALE_MARKER {
-        return write_text(out, STALE_TEXT);
+    if value.to_bits() == STALE_NAN_BITS {
+        return write!(out, "\"{STALE}\"");
     }
     // JSON has no infinity; these are the texts of Prometheus' own JSON.
     if value == f64::INFINITY {

@@ -261,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn what_says_that_a_series_has_ended_keeps_its_bits() {
+        let markers = [
+            sample("up", &[], 1, SampleValue::staleness_marker()),
+            sample("load", &[], 1, SampleValue::histogram_staleness_marker()),
+        ];
+        let bytes = encoded(&markers);
+        let read = read_samples(&mut Decoder::new(&bytes)).unwrap();
+        assert_eq!(read.len(), 2);
+        assert!(read.iter().all(|sample| sample.value.is_staleness_marker()));
+        assert!(read.iter().any(|sample| sample.value.histogram().is_some()));
+    }
+
+    #[test]
     fn reads_what_was_written() {
         for samples in [some(), Vec::new()] {
             let bytes = encoded(&samples);

@@ -20,6 +20,7 @@ mod savepoints;
 mod servers;
 mod several_receivers;
 mod signed;
+mod staleness;
 mod state;
 mod state_formats;
 mod support;

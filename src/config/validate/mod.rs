@@ -60,7 +60,13 @@ pub(super) fn validate(
     validator.lookups = validator.lookups(&file.enrich);
     let derived = validator.derive(file);
     let clocks = validator.clocks(file, device);
-    let metrics = validator.metrics(file);
+    let mut metrics = validator.metrics(file);
+    if file.write.file.is_some() {
+        // A file has no series that could be taken for living ones.
+        for metric in &mut metrics {
+            metric.windows = metric.windows.clone().with_stale_after(None);
+        }
+    }
     let Validator {
         schema,
         needs_envelope,

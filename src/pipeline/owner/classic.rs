@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::series::SeriesCache;
 use crate::model::{
-    HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SampleValue, Symbol, TimestampMs,
+    HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SampleValue, Series, Symbol,
+    TimestampMs,
 };
 use crate::window::aggregate::ClassicHistogram;
 
@@ -51,23 +52,46 @@ impl ClassicSeries {
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
     ) {
-        let sample = |series, value: f64| Sample {
+        let counts = histogram.cumulative.iter().chain([&histogram.count]);
+        let values = counts.map(|count| *count as f64);
+        let values = values.chain([histogram.sum, histogram.count as f64]);
+        let series = self.all(key, interner).into_iter().zip(values);
+        samples.extend(series.map(|(series, value)| Sample {
             series,
             timestamp_ms: end,
-            value: SampleValue::Number(value),
-        };
+            value: value.into(),
+        }));
+    }
+
+    /// Appends what says that the series of a group have ended.
+    pub(in crate::pipeline) fn end(
+        &mut self,
+        timestamp_ms: TimestampMs,
+        key: &[Symbol],
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        let series = self.all(key, interner).into_iter();
+        samples.extend(series.map(|series| Sample {
+            series,
+            timestamp_ms,
+            value: SampleValue::staleness_marker(),
+        }));
+    }
+
+    /// The series of a group: of its buckets in the order of their bounds, of the sum and of the count.
+    fn all(&mut self, key: &[Symbol], interner: &mut Interner) -> Vec<Arc<Series>> {
         let bounds = self.bounds.iter().map(String::as_str).chain(["+Inf"]);
-        let counts = histogram.cumulative.iter().chain([&histogram.count]);
+        let mut series = Vec::with_capacity(self.bounds.len() + 3);
         let mut bucket_key = key.to_vec();
-        for (bound, count) in bounds.zip(counts) {
+        for bound in bounds {
             bucket_key.push(interner.intern(bound));
-            let series = self.bucket.get(&bucket_key, interner);
-            samples.push(sample(series, *count as f64));
+            series.push(self.bucket.get(&bucket_key, interner));
             bucket_key.pop();
         }
-        samples.push(sample(self.sum.get(key, interner), histogram.sum));
-        let count = histogram.count as f64;
-        samples.push(sample(self.count.get(key, interner), count));
+        series.push(self.sum.get(key, interner));
+        series.push(self.count.get(key, interner));
+        series
     }
 }
 

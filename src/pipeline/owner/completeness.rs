@@ -7,10 +7,13 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
+use super::living::Living;
 use super::series::SeriesCache;
 use crate::config::{Completeness, Metric, Shape};
 use crate::enrich::{SharedTable, Table};
-use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, Symbol, TimestampMs};
+use crate::model::{
+    HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SampleValue, Symbol, TimestampMs,
+};
 use crate::window::{Bounds, Groups};
 
 /// What is told of each group, in this order.
@@ -89,6 +92,7 @@ impl Fleet {
         &mut self,
         window: Bounds,
         groups: &Groups,
+        mut living: Option<&mut Living>,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
     ) {
@@ -116,6 +120,9 @@ impl Fleet {
                 continue;
             }
             let offline = expected.saturating_sub(reporting + late);
+            if let Some(living) = &mut living {
+                living.saw(&key, window.end);
+            }
             let values = [expected, reporting, late, offline];
             for (series, value) in self.series.iter_mut().zip(values) {
                 samples.push(Sample {
@@ -124,6 +131,23 @@ impl Fleet {
                     value: (value as f64).into(),
                 });
             }
+        }
+    }
+
+    /// Appends what says that the series of a group have ended.
+    pub(in crate::pipeline) fn end(
+        &mut self,
+        key: &[Symbol],
+        timestamp_ms: TimestampMs,
+        interner: &Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        for series in &mut self.series {
+            samples.push(Sample {
+                series: series.get(key, interner),
+                timestamp_ms,
+                value: SampleValue::staleness_marker(),
+            });
         }
     }
 

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::classic::ClassicSeries;
 use super::forming::Part;
+use super::living::Living;
 use super::series::SeriesCache;
 use super::top::keep_top;
 use crate::config::{Metric, Top};
-use crate::model::{HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample};
+use crate::model::{
+    HoldsSymbols, Interner, LiveSymbols, Renumbering, Sample, SampleValue, Symbol, TimestampMs,
+};
 use crate::window::Bounds;
 use crate::window::aggregate::Output;
 
@@ -18,6 +21,8 @@ pub(in crate::pipeline) struct Emitter {
     form: Form,
     /// Where only some groups have samples.
     pub(in crate::pipeline) top: Option<Top>,
+    /// Where series end.
+    pub(in crate::pipeline) living: Option<Living>,
 }
 
 /// What a sample is.
@@ -42,6 +47,7 @@ impl Emitter {
             series: SeriesCache::new(metric.name.clone(), labels),
             form,
             top: metric.top,
+            living: Living::new(metric),
         }
     }
 
@@ -66,6 +72,7 @@ impl Emitter {
             keep_top(top, &mut values, &part.groups, interner);
         }
         for (slot, value) in values.into_iter().enumerate() {
+            let before = samples.len();
             let key = part.groups.key(slot);
             let timestamp_ms = part.timestamp(slot, window);
             let aggregate = part.groups.aggregates().first();
@@ -90,13 +97,37 @@ impl Emitter {
                     }
                 }
             }
+            if let Some(living) = self.living.as_mut().filter(|_| samples.len() > before) {
+                living.saw(key, timestamp_ms);
+            }
         }
+    }
+
+    /// Appends what says that the series of a group have ended.
+    pub(in crate::pipeline) fn end(
+        &mut self,
+        key: &[Symbol],
+        timestamp_ms: TimestampMs,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        let value = match &mut self.form {
+            Form::Number => SampleValue::staleness_marker(),
+            Form::Histogram => SampleValue::histogram_staleness_marker(),
+            Form::Buckets(series) => return series.end(timestamp_ms, key, interner, samples),
+        };
+        samples.push(Sample {
+            series: self.series.get(key, interner),
+            timestamp_ms,
+            value,
+        });
     }
 }
 
 impl HoldsSymbols for Emitter {
     fn mark_live(&self, live: &mut LiveSymbols) {
         self.series.mark_live(live);
+        self.living.mark_live(live);
         if let Form::Buckets(series) = &self.form {
             series.mark_live(live);
         }
@@ -104,6 +135,7 @@ impl HoldsSymbols for Emitter {
 
     fn renumber(&mut self, numbers: &Renumbering) {
         self.series.renumber(numbers);
+        self.living.renumber(numbers);
         if let Form::Buckets(series) = &mut self.form {
             series.renumber(numbers);
         }

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::vec::IntoIter;
 
+use prometheus::IntCounter;
+
 use super::budget::Budget;
 use super::completeness::Fleet;
 use super::emitter::Emitter;
 use super::held::Held;
 use super::keyed::StoredPane;
+use super::living::Living;
+use super::living_memory::LivingMemory;
 use super::series::SeriesCache;
 use super::snapshot::Forming;
 use super::top::keep_top;
@@ -22,7 +26,7 @@ use crate::pipeline::kinds::{kind_of, kinds_of};
 use crate::pipeline::metrics::MetricCounters;
 use crate::state::StoreError;
 use crate::window::aggregate::{AggregateKind, Input, Origin, SymbolMap};
-use crate::window::{Bounds, Ended, Extent, Groups};
+use crate::window::{Bounds, Ended, Extent, Groups, Windows};
 
 /// Groups that samples are formed of, no key twice.
 #[derive(Debug)]
@@ -160,6 +164,8 @@ pub(in crate::pipeline) struct Former {
     fleet: Option<Fleet>,
     kinds: Vec<AggregateKind>,
     emitter: Emitter,
+    /// How many series have ended.
+    markers: IntCounter,
 }
 
 impl Former {
@@ -177,6 +183,7 @@ impl Former {
             fleet: Fleet::new(metric, tables),
             kinds: kinds_of(metric),
             emitter: Emitter::new(metric, labels),
+            markers: counters.markers.clone(),
         }
     }
 
@@ -219,23 +226,112 @@ impl Former {
         Ok(())
     }
 
-    /// How many bytes are held of silent keys, about.
-    pub(in crate::pipeline) fn byte_len(&self) -> usize {
-        self.held.as_ref().map_or(0, Held::byte_len)
+    /// Which series live, where series end.
+    pub(in crate::pipeline) fn living(&self) -> Option<&Living> {
+        self.emitter.living.as_ref()
     }
 
-    /// Appends the samples of a window, or of sessions.
+    /// Takes over the series that live, as far as series still end.
+    ///
+    /// # Errors
+    /// A series lives twice.
+    pub(in crate::pipeline) fn restore_living(
+        &mut self,
+        memory: &LivingMemory,
+    ) -> Result<(), Corrupt> {
+        match &mut self.emitter.living {
+            Some(living) => living.restore(memory),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything up to a time is formed, by the run before: no series ends at or before it.
+    pub(in crate::pipeline) fn go_on_behind(&mut self, formed: TimestampMs) {
+        if let Some(living) = &mut self.emitter.living {
+            living.go_on_behind(formed);
+        }
+    }
+
+    /// The end of the next window in which a series may end that has no sample in it.
+    pub(in crate::pipeline) fn next_end(&self, windows: &Windows) -> Option<TimestampMs> {
+        self.living()?.next_end(windows)
+    }
+
+    /// How many bytes are held of silent keys and of series that live, about.
+    pub(in crate::pipeline) fn byte_len(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::byte_len) + self.living().map_or(0, Living::byte_len)
+    }
+
+    /// Appends what says that series have ended, by the end of a window and behind its samples.
+    pub(in crate::pipeline) fn end_silent(
+        &mut self,
+        end: TimestampMs,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        let living = self.emitter.living.as_mut();
+        let ended = living.map(|living| living.take_ended(end, interner));
+        for key in ended.unwrap_or_default() {
+            self.end(&key, end, interner, samples);
+        }
+    }
+
+    /// Appends what says that all series have ended, of so many groups at most; `end_of` gives the time by
+    /// that of a series' last sample. Says whether none is left.
+    pub(in crate::pipeline) fn end_all(
+        &mut self,
+        count: usize,
+        end_of: impl Fn(TimestampMs) -> TimestampMs,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) -> bool {
+        let living = self.emitter.living.as_mut();
+        let ended = living.map(|living| living.take_some(count));
+        for (key, last) in ended.unwrap_or_default() {
+            self.end(&key, end_of(last), interner, samples);
+        }
+        self.living().is_none_or(Living::is_empty)
+    }
+
+    fn end(
+        &mut self,
+        key: &[Symbol],
+        time: TimestampMs,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) {
+        let before = samples.len();
+        match &mut self.fleet {
+            Some(fleet) => fleet.end(key, time, interner, samples),
+            None => self.emitter.end(key, time, interner, samples),
+        }
+        self.markers.inc_by((samples.len() - before) as u64);
+    }
+
+    /// Appends the samples of a window, or of sessions, and what says which series have ended.
     ///
     /// # Errors
     /// Groups cannot be read from their store.
     pub(in crate::pipeline) fn form(
         &mut self,
         window: Bounds,
-        mut parts: Parts,
+        parts: Parts,
         interner: &mut Interner,
         samples: &mut Vec<Sample>,
     ) -> Result<(), StoreError> {
         self.emitter.next_window();
+        self.form_values(window, parts, interner, samples)?;
+        self.end_silent(window.end, interner, samples);
+        Ok(())
+    }
+
+    fn form_values(
+        &mut self,
+        window: Bounds,
+        mut parts: Parts,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) -> Result<(), StoreError> {
         match &mut self.shape {
             Shape::Raw { .. } => {
                 while let Some(part) = parts.next(interner)? {
@@ -245,7 +341,8 @@ impl Former {
             Shape::Completeness(_) => {
                 while let Some(part) = parts.next(interner)? {
                     if let Some(fleet) = &mut self.fleet {
-                        fleet.form(window, &part.groups, interner, samples);
+                        let living = self.emitter.living.as_mut();
+                        fleet.form(window, &part.groups, living, interner, samples);
                     }
                 }
             }

@@ -8,6 +8,7 @@ use prometheus::IntCounter;
 
 use super::forming::{Former, Part, Parts};
 use super::keyed::{KeyedState, StoredPane};
+use super::living::Living;
 use super::pane::Pane;
 use super::snapshot::{Forming, Layout, OwnedPart, OwnedSnapshot};
 use crate::config::{Metric, Shape};
@@ -33,6 +34,8 @@ pub(in crate::pipeline) struct OwnedMetric {
     windows: Windows,
     kinds: Vec<AggregateKind>,
     key_width: usize,
+    /// How many symbols of a key are labels.
+    labels: usize,
     /// Whether samples have the times of events.
     is_raw: bool,
     /// Panes that some workers may still have partials for.
@@ -43,6 +46,8 @@ pub(in crate::pipeline) struct OwnedMetric {
     former: Former,
     /// The end of the last window that was formed.
     formed: TimestampMs,
+    /// Once all series are known to end: the time of the input's last event, as far as it is known.
+    last_event: Option<TimestampMs>,
     samples: IntCounter,
 }
 
@@ -86,11 +91,13 @@ impl OwnedMetric {
             former: Former::new(metric, counters, tables),
             kinds,
             key_width,
+            labels: metric.by.len(),
             is_raw: matches!(metric.shape, Shape::Raw { .. }),
             pending: BTreeMap::new(),
             keyed: None,
             assembly,
             formed: TimestampMs::MIN,
+            last_event: None,
             samples: counters.samples.clone(),
         }
     }
@@ -153,6 +160,7 @@ impl OwnedMetric {
             forming,
             pending: pending.collect(),
             stored,
+            living: self.former.living().map(Living::freeze),
             sliding: Vec::new(),
             sessions: None,
             gathered: Vec::new(),
@@ -176,6 +184,7 @@ impl OwnedMetric {
     pub(in crate::pipeline) fn layout(&self) -> Layout {
         Layout {
             key_width: self.key_width,
+            labels: self.labels,
             kinds: self.kinds.clone(),
             forming: self.forming(),
         }
@@ -200,6 +209,7 @@ impl OwnedMetric {
                 self.formed = self.formed.max(forming.formed);
                 return self.former.restore(forming);
             }
+            (OwnedPart::Living(memory), _) => return self.former.restore_living(&memory),
             (OwnedPart::Pane(key, groups), _) => {
                 let pane = self.pending.entry(key).or_default();
                 pane.merge(groups, &SymbolMap::Same, width, kinds);
@@ -261,6 +271,17 @@ impl OwnedMetric {
         }
     }
 
+    /// Everything up to a watermark is formed, by the run before.
+    pub(in crate::pipeline) fn go_on_behind(&mut self, watermark: TimestampMs) {
+        let closed = self.windows.closed_until(watermark);
+        self.former.go_on_behind(closed);
+    }
+
+    /// All series end, behind the last window that is formed: one that `last_event` may belong to.
+    pub(in crate::pipeline) fn ends_behind(&mut self, last_event: TimestampMs) {
+        self.last_event = self.last_event.max(Some(last_event));
+    }
+
     /// No sample at or before this comes once everything up to the watermark is formed.
     pub(in crate::pipeline) fn complete_until(&self, watermark: TimestampMs) -> TimestampMs {
         let closed = self.windows.closed_until(watermark);
@@ -296,11 +317,26 @@ impl OwnedMetric {
                 END_OF_TIME => self.windows.closed_until(reached),
                 _ => until,
             };
-            while let Some(end) = self.next_window(until, silent_until) {
-                let bounds = self.windows.window(end);
-                let parts = self.assemble(bounds, interner)?;
-                self.former.form(bounds, parts, interner, samples)?;
-                self.formed = end;
+            let ends_until = match watermark {
+                END_OF_TIME => silent_until.max(self.last_window()),
+                _ => until,
+            };
+            loop {
+                let window = self.next_window(until, silent_until);
+                let in_time = |end: &TimestampMs| {
+                    *end <= ends_until || window.is_some_and(|window| *end < window)
+                };
+                let silence = self.former.next_end(&self.windows).filter(in_time);
+                match (window, silence) {
+                    (Some(end), silence) if silence.is_none_or(|silence| end <= silence) => {
+                        let bounds = self.windows.window(end);
+                        let parts = self.assemble(bounds, interner)?;
+                        self.former.form(bounds, parts, interner, samples)?;
+                        self.formed = end;
+                    }
+                    (_, Some(end)) => self.former.end_silent(end, interner, samples),
+                    (_, None) => break,
+                }
                 if samples.len() >= MANY_SAMPLES {
                     is_complete = false;
                     break;
@@ -309,6 +345,39 @@ impl OwnedMetric {
         }
         self.samples.inc_by((samples.len() - before) as u64);
         Ok(is_complete)
+    }
+
+    /// The end of the last window that events belong to, as far as all workers have said which was the
+    /// last event.
+    fn last_window(&self) -> TimestampMs {
+        match self.last_event {
+            None | Some(TimestampMs::MIN) => TimestampMs::MIN,
+            Some(last_event) => self.windows.last_end(last_event),
+        }
+    }
+
+    /// Says of all series that they have ended, at the end of the first window that is not formed: none is
+    /// formed at or before the watermark `closed`, or that events belong to. Says whether these are all:
+    /// after many samples it stops, and is to be called again.
+    pub(in crate::pipeline) fn end_series(
+        &mut self,
+        closed: TimestampMs,
+        interner: &mut Interner,
+        samples: &mut Vec<Sample>,
+    ) -> bool {
+        let before = samples.len();
+        let formed = match closed {
+            // The run before this one has formed them all.
+            END_OF_TIME => TimestampMs::MIN,
+            closed => self.windows.closed_until(closed),
+        };
+        let formed = formed.max(self.last_window());
+        let windows = &self.windows;
+        let end_of = |last: TimestampMs| windows.next_end(formed.max(last));
+        let count = MANY_SAMPLES.saturating_sub(samples.len());
+        let is_complete = self.former.end_all(count, end_of, interner, samples);
+        self.samples.inc_by((samples.len() - before) as u64);
+        is_complete
     }
 
     /// How many bytes of panes are in the store.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::held_memory::HeldMemory;
 use super::keyed::Block;
+use super::living_memory::LivingMemory;
 use super::placed::Placed;
 use crate::model::{
     Corrupt, Decoder, Encoder, Interner, SymbolReader, SymbolWriter, Texts, TimestampMs,
@@ -24,6 +25,7 @@ const PANE: u8 = 1;
 const SLIDING: u8 = 2;
 const SESSIONS: u8 = 3;
 const GATHERED: u8 = 4;
+const LIVING: u8 = 5;
 
 /// A part of a checkpoint, to be encoded on another thread.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ enum Content {
     Sliding(TimestampMs, Arc<Groups>),
     Sessions(Arc<Groups>),
     Gathered(TimestampMs, Vec<Arc<Ended>>),
+    Living(Arc<LivingMemory>),
 }
 
 /// What decides a metric's next samples beside the events.
@@ -67,6 +70,8 @@ pub(in crate::pipeline) struct OwnedSnapshot {
     pub(in crate::pipeline) pending: Vec<(PaneKey, Vec<Piece>)>,
     /// What is not in memory of them.
     pub(in crate::pipeline) stored: Vec<Arc<Block>>,
+    /// Which series live, where series end.
+    pub(in crate::pipeline) living: Option<Arc<LivingMemory>>,
     /// The panes of sliding windows by their beginnings.
     pub(in crate::pipeline) sliding: Vec<(TimestampMs, Piece)>,
     /// Sessions that have not ended.
@@ -89,6 +94,13 @@ impl OwnedSnapshot {
                 part: format!("{from}/blocks/{}", block.id),
                 piece: Some(block.id),
                 content: Content::Stored(block),
+            });
+        }
+        if let Some(living) = self.living {
+            parts.push(SnapshotPart {
+                part: format!("{from}/living"),
+                piece: None,
+                content: Content::Living(living),
             });
         }
         for (start, piece) in self.sliding {
@@ -165,6 +177,10 @@ impl SnapshotPart {
                     ended.encode(&mut out, &mut symbols);
                 }
             }
+            Content::Living(living) => {
+                out.u8(LIVING);
+                living.encode(&mut out, &mut symbols);
+            }
         }
         Ok(symbols.finish(&out))
     }
@@ -193,6 +209,7 @@ pub(in crate::pipeline) fn decode_pane(
 ) -> Result<Groups, Corrupt> {
     let layout = Layout {
         key_width: width,
+        labels: 0,
         kinds: kinds.to_vec(),
         forming: Forming::default(),
     };
@@ -260,6 +277,8 @@ fn unlike(what: &str, there: bool, from: &Decoder<'_>) -> Corrupt {
 pub(in crate::pipeline) struct Layout {
     /// How many symbols a key has.
     pub(in crate::pipeline) key_width: usize,
+    /// How many of them are labels.
+    pub(in crate::pipeline) labels: usize,
     /// The aggregates of each group.
     pub(in crate::pipeline) kinds: Vec<AggregateKind>,
     /// What is kept beside groups.
@@ -279,6 +298,8 @@ pub(in crate::pipeline) enum OwnedPart {
     Sessions(Groups),
     /// Sessions that have ended, by the end of their gathering.
     Gathered(TimestampMs, Vec<Ended>),
+    /// Series that live.
+    Living(LivingMemory),
 }
 
 /// What the head of a part tells to one who does not know the metric.
@@ -315,7 +336,7 @@ impl PartHead {
             PANE => HeadPane::Due(PaneKey::decode(&mut from)?),
             SLIDING => HeadPane::Sliding(from.i64()?),
             SESSIONS => HeadPane::Sessions,
-            FORMING | GATHERED => {
+            FORMING | GATHERED | LIVING => {
                 let (pane, groups) = (None, 0);
                 return Ok(Self { pane, groups });
             }
@@ -368,6 +389,7 @@ impl OwnedPart {
                 let ended = (0..count).map(|_| Ended::decode(&mut from, &symbols, width, kinds));
                 Self::Gathered(end, ended.collect::<Result<_, _>>()?)
             }
+            LIVING => Self::Living(LivingMemory::decode(&mut from, &symbols, layout.labels)?),
             other => return Err(no_kind(other, &from)),
         };
         from.end()?;

@@ -157,6 +157,12 @@ pub(in crate::pipeline) fn pipeline(enrich: &str, metrics: &str) -> Pipeline {
     pipeline_of(&pipeline_text(TIME, enrich, metrics, write))
 }
 
+/// The same with a receiver, which is never asked.
+pub(in crate::pipeline) fn remote_pipeline(enrich: &str, metrics: &str) -> Pipeline {
+    let write = "remote_write: { url: 'http://localhost:1/write' }";
+    pipeline_of(&pipeline_text(TIME, enrich, metrics, write))
+}
+
 impl Bench {
     /// Makes the source say something; a source that has ended says nothing.
     pub(super) fn say(&self, event: SourceEvent) {

@@ -13,7 +13,8 @@ mod restore;
 mod service;
 mod setting;
 mod simulation;
+mod staleness;
 mod supervisor;
 mod watermarks;
 
-pub(super) use bench::pipeline;
+pub(super) use bench::{pipeline, remote_pipeline};

@@ -248,9 +248,34 @@ impl<'s> Run<'s> {
 
     /// The samples, in an order that does not depend on the owners.
     pub(super) fn end(mut self) -> Vec<String> {
-        self.flush(END_OF_TIME, || true);
+        self.ends_here();
         let samples = std::mem::take(&mut self.samples);
         described(&samples)
+    }
+
+    /// The input is over.
+    pub(super) fn ends_here(&mut self) {
+        let last = self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.splits.highest());
+        let last = last.max().unwrap_or(TimestampMs::MIN);
+        for owned in self.workers.iter_mut().flat_map(|worker| &mut worker.owned) {
+            owned.ends_behind(last);
+        }
+        let closed = self.workers.iter().map(|worker| worker.flushed).min();
+        self.flush(END_OF_TIME, || true);
+        self.end_series(closed.unwrap());
+    }
+
+    /// All series end, of which windows were formed up to `closed`.
+    pub(super) fn end_series(&mut self, closed: TimestampMs) {
+        for worker in &mut self.workers {
+            for owned in &mut worker.owned {
+                let (interner, samples) = (&mut worker.interner, &mut self.samples);
+                while !owned.end_series(closed, interner, samples) {}
+            }
+        }
     }
 
     pub(super) fn freeze(&mut self) -> Saved {
@@ -342,7 +367,11 @@ fn described(samples: &[Sample]) -> Vec<String> {
                 timestamp_ms,
                 value,
             } = sample;
-            format!("{series:?} @{} = {value:?}", timestamp_ms - START_MS)
+            let at = timestamp_ms - START_MS;
+            match value.is_staleness_marker() {
+                true => format!("{series:?} ends @{at}"),
+                false => format!("{series:?} @{at} = {value:?}"),
+            }
         })
         .collect();
     all.sort_unstable();
@@ -468,7 +497,7 @@ fn parts_that_are_cut_off_or_of_another_metric_are_refused() {
                 OwnedPart::Pane(key, groups) => (Some(HeadPane::Due(key)), groups.len()),
                 OwnedPart::Sliding(start, groups) => (Some(HeadPane::Sliding(start)), groups.len()),
                 OwnedPart::Sessions(groups) => (Some(HeadPane::Sessions), groups.len()),
-                OwnedPart::Forming(_) | OwnedPart::Gathered(..) => (None, 0),
+                OwnedPart::Forming(_) | OwnedPart::Gathered(..) | OwnedPart::Living(_) => (None, 0),
             };
             let groups = groups as u64;
             assert_eq!(PartHead::decode(&bytes), Ok(PartHead { pane, groups }));

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::super::references::References;
-use super::bench::{START_MS, pipeline};
+use super::bench::{START_MS, remote_pipeline};
 use crate::config::Pipeline;
 use crate::enrich::{LookupMetrics, SharedTable};
 use crate::model::Clock;
@@ -18,8 +18,8 @@ use crate::telemetry::Registry;
 const METRICS: &str = "
   mean: { window: { tumbling: 1s }, by: [region], value: avg(x) + median(x) }
   span: { window: { tumbling: 3s, offset: 1s, allowed_lateness: 2s }, value: max(x) - min(x) }
-  devices: { window: { tumbling: 2s }, by: [region], value: count(DISTINCT vehicle) }
-  moving: { window: { sliding: 4s, slide: 1s }, by: [vehicle], value: sum(x) }
+  devices: { window: { tumbling: 2s, stale_after: 2s }, by: [region], value: count(DISTINCT vehicle) }
+  moving: { window: { sliding: 4s, slide: 1s, stale_after: 2s }, by: [vehicle], value: sum(x) }
   widest: { window: { sliding: 5s, slide: 2s }, value: count(DISTINCT vehicle) + stddev(x) }
   trips: { window: { session: 900ms }, by: [vehicle], value: count(*) + session_duration }
   gathered:
@@ -38,16 +38,16 @@ const METRICS: &str = "
     by: [region]
     value: sum(last) + count(*) FILTER (WHERE fast) + count(DISTINCT where)
   held_few:
-    window: { sliding: 2s, slide: 1s }
+    window: { sliding: 2s, slide: 1s, stale_after: 2500ms }
     per: { key: vehicle, let: { last: last(x) }, hold: 5s }
     by: [vehicle]
     max_series: 4
     value: sum(last)
-  best: { window: { tumbling: 1s }, by: [vehicle], topk: 2, value: sum(x) }
-  few: { window: { tumbling: 2s }, by: [vehicle, region], max_series: 6, value: count(*) }
-  spread: { window: { tumbling: 2s }, by: [region], value: histogram(x) }
-  classic: { window: { tumbling: 2s }, by: [region], value: 'buckets(x, 1, 2, 5)' }
-  fleet: { window: { tumbling: 1s }, by: [model], completeness: fleet, value: count(*) }
+  best: { window: { tumbling: 1s, stale_after: 1s }, by: [vehicle], topk: 2, value: sum(x) }
+  few: { window: { tumbling: 2s, stale_after: 1h }, by: [vehicle, region], max_series: 6, value: count(*) }
+  spread: { window: { tumbling: 2s, stale_after: 3s }, by: [region], value: histogram(x) }
+  classic: { window: { tumbling: 2s, stale_after: 5s }, by: [region], value: 'buckets(x, 1, 2, 5)' }
+  fleet: { window: { tumbling: 1s, stale_after: 2s }, by: [model], completeness: fleet, value: count(*) }
   latest: { labels: [region, vehicle], value: x }";
 
 const TABLE: &str = "id,model\nV0,kia\nV1,kia\nV2,ford\nV3,ford\nV77,lada\n";
@@ -65,6 +65,11 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn new() -> Self {
+        Self::with(METRICS)
+    }
+
+    /// Other metrics.
+    pub(super) fn with(metrics: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let table = folder.path().join("fleet.csv");
         fs::write(&table, TABLE).unwrap();
@@ -73,7 +78,7 @@ impl Setting {
              otherwise: {{ model: none }} }}]",
             table.display()
         );
-        let pipeline = pipeline(&enrich, METRICS);
+        let pipeline = remote_pipeline(&enrich, metrics);
         let runtime = Runtime::new().unwrap();
         let metrics = LookupMetrics::new(&Registry::new("test"));
         let clock = Clock::Fixed(START_MS);

@@ -20,7 +20,7 @@ impl Worker {
             return;
         };
         self.freeze(number);
-        if is_last && !self.ending && !self.input_ended {
+        if is_last && !self.is_closing() && !self.input_ended {
             self.end();
         }
     }

@@ -4,7 +4,8 @@ use super::Worker;
 use super::batch::{Prepared, Undelivered};
 use super::pending::Item;
 use super::stage::BatchProgress;
-use crate::model::{RecordBatch, SplitId};
+use crate::model::{RecordBatch, SplitId, TimestampMs};
+use crate::pipeline::ending::Ending;
 use crate::pipeline::exchange::Message;
 use crate::pipeline::inbox::Input;
 use crate::source::SourceEvent;
@@ -17,9 +18,9 @@ impl Worker {
     pub(super) fn receive_input(&mut self, input: Input) {
         let event = match input {
             Input::Source(event) => event,
-            Input::End { complete } => {
-                self.ending = complete;
-                if complete || !self.checkpoints.is_open() {
+            Input::End(ending) => {
+                self.ending = Some(ending);
+                if ending.closes_windows() || !self.checkpoints.is_open() {
                     return self.end();
                 }
                 // What is in the windows goes into the last checkpoint, which is on its way.
@@ -56,7 +57,7 @@ impl Worker {
             return false;
         };
         self.handle(event);
-        if self.ending {
+        if self.is_closing() {
             self.end();
         }
         true
@@ -65,8 +66,10 @@ impl Worker {
     /// There is no more input. Where windows are to close, what waits for other splits or for answers
     /// is processed first, and still in step with the others; what would be read again is left.
     pub(super) fn end(&mut self) {
-        if !self.ending {
-            // It is read again.
+        let ending = self.ending.unwrap_or(Ending::Interrupted);
+        let mut last_event = TimestampMs::MIN;
+        if !ending.closes_windows() {
+            // It is read again, or not counted.
             self.pending.drop_all();
         } else {
             let owners = self.exchange.owners();
@@ -81,7 +84,15 @@ impl Worker {
                 self.advance();
                 return;
             }
-            self.ending = false;
+            last_event = self.splits.highest().unwrap_or(TimestampMs::MIN);
+        }
+        self.ending = None;
+        // In this order: with its last windows an owner knows whether their series have ended.
+        if ending.ends_series() {
+            self.exchange
+                .broadcast(|| Message::SeriesEnd { last_event });
+        }
+        if ending.closes_windows() {
             self.flush(END_OF_TIME);
         }
         // Nothing waits any more, so the watermark is not held for this worker.
@@ -187,7 +198,7 @@ impl Worker {
             self.pending.put_back(split, lane);
         }
         self.advance();
-        if self.ending {
+        if self.is_closing() {
             self.end();
         }
     }

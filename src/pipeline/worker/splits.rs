@@ -171,10 +171,14 @@ impl Splits {
 
     /// The highest watermark of all splits, ms since the epoch.
     pub(in crate::pipeline) fn furthest_watermark(&self) -> TimestampMs {
-        let highest = self.splits.values().filter_map(|split| split.highest).max();
-        highest.map_or(TimestampMs::MIN, |highest| {
+        self.highest().map_or(TimestampMs::MIN, |highest| {
             highest.saturating_sub(self.out_of_order_ms)
         })
+    }
+
+    /// The highest event time of all splits, ms since the epoch.
+    pub(in crate::pipeline) fn highest(&self) -> Option<TimestampMs> {
+        self.splits.values().filter_map(|split| split.highest).max()
     }
 
     /// A batch of positions `first..next` was processed; its latest window ends at `end`, where it

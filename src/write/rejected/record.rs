@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::model::{NativeHistogram, Sample, SampleValue, Series, TimestampMs};
-use crate::write::line::{STALE_MARKER, STALE_TEXT, write_sample};
+use crate::model::{NativeHistogram, STALE_NAN_BITS, Sample, SampleValue, Series, TimestampMs};
+use crate::write::line::{STALE, write_sample};
 
 /// A sample that a receiver does not take.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,9 +127,9 @@ impl Value {
             Self::Text(text) => match text.as_str() {
                 "+Inf" => Ok(f64::INFINITY),
                 "-Inf" => Ok(f64::NEG_INFINITY),
-                STALE_TEXT => Ok(f64::from_bits(STALE_MARKER)),
+                STALE => Ok(f64::from_bits(STALE_NAN_BITS)),
                 _ => Err(format!(
-                    "'{text}' is no number; use +Inf, -Inf or {STALE_TEXT}, or a number"
+                    "'{text}' is no number; use +Inf, -Inf or {STALE}, or a number"
                 )),
             },
         }
@@ -206,12 +206,18 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_series_comes_back_to_the_bit() {
-        let stale = f64::from_bits(STALE_MARKER);
-        let line = written(&of(sample("up", &[], 15, stale)));
-        assert!(line.contains("\"value\":\"stale\""), "{line}");
-        let value = RejectedSample::read(&line).unwrap().sample.value;
-        assert_eq!(value.number().map(f64::to_bits), Some(STALE_MARKER));
+    fn what_says_that_a_series_has_ended_comes_back() {
+        let markers = [
+            SampleValue::staleness_marker(),
+            SampleValue::histogram_staleness_marker(),
+        ];
+        for marker in markers {
+            let line = written(&of(sample("up", &[], 15, marker.clone())));
+            assert!(line.contains("\"StaleNaN\""), "{line}");
+            let read = RejectedSample::read(&line).unwrap().sample.value;
+            assert!(read.is_staleness_marker(), "{line}");
+            assert_eq!(read.histogram().is_some(), marker.histogram().is_some());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::model::RecordBatch;
+use crate::model::{RecordBatch, TimestampMs};
 use crate::pipeline::tests::bench::{START_MS, event, split};
 use crate::source::{Resume, SourceEvent};
 
@@ -37,6 +37,16 @@ impl Events {
                 .collect()
         };
         Self((0..splits).map(|_| records()).collect())
+    }
+
+    /// The highest time of all; nothing where there are none.
+    pub(super) fn last_time(&self) -> Option<TimestampMs> {
+        let records = self.0.iter().flatten();
+        let time = |record: &str| -> TimestampMs {
+            let event: serde_json::Value = serde_json::from_str(record).unwrap();
+            event["t"].as_i64().unwrap()
+        };
+        records.map(|(_, record)| time(record)).max()
     }
 
     pub(super) fn splits(&self) -> usize {

@@ -17,6 +17,7 @@ use crate::pipeline::checkpoint::{
     self, CheckpointMetrics, Checkpointer, HasCheckpoint, OpenState, Request, Restored, Saving,
     WorkerPort,
 };
+use crate::pipeline::ending::Ending;
 use crate::pipeline::exchange::{Exchange, Sent};
 use crate::pipeline::inbox::{Router, inboxes};
 use crate::pipeline::metrics::PipelineMetrics;
@@ -38,6 +39,8 @@ const INBOX: usize = 4;
 /// How a life is led.
 pub(super) struct Plan {
     pub(super) workers: usize,
+    /// Whether series end.
+    pub(super) series_end: bool,
     pub(super) receiver: Script,
     /// How many of 256 times each link gives nothing though there is something, by owner and worker.
     pub(super) slow: Vec<Vec<u8>>,
@@ -96,11 +99,7 @@ impl Life {
         mut state: Option<OpenState>,
         random: &mut Rng,
     ) -> Self {
-        let Setting {
-            pipeline,
-            references,
-            ..
-        } = setting;
+        let (pipeline, references) = (setting.pipeline(plan.series_end), &setting.references);
         let registry = Registry::new("test");
         let metrics = PipelineMetrics::new(&registry);
         let resume = state.as_mut().map(OpenState::resume).unwrap_or_default();
@@ -209,7 +208,7 @@ impl Life {
             return;
         }
         if self.reader.is_at_end() {
-            self.close(true);
+            self.close(Ending::Complete);
             return;
         }
         let split = random.usize(0..self.events.splits());
@@ -222,12 +221,12 @@ impl Life {
     }
 
     /// The source ends, where it can say so at once; says whether that was done.
-    pub(super) fn close(&mut self, complete: bool) -> bool {
+    pub(super) fn close(&mut self, ending: Ending) -> bool {
         let is_room = |worker: &Worker| worker.inbox.receiver.len() < INBOX;
         if self.is_closed || !self.workers.iter().all(is_room) {
             return false;
         }
-        self.router.close(complete);
+        self.router.close(ending);
         self.is_closed = true;
         true
     }
@@ -338,7 +337,7 @@ impl Life {
             } = worker;
             let (inbox, unsent) = (worker.inbox.receiver.len(), worker.unsent.len());
             format!(
-                "takes_input {takes_input}, ending {ending}, input_ended {input_ended}, flushed \
+                "takes_input {takes_input}, ending {ending:?}, input_ended {input_ended}, flushed \
                  {flushed}, {inbox} events and {unsent} samples wait, done: {}, owner {:?}",
                 worker.is_done(),
                 worker.owner.is_due()

@@ -3,10 +3,12 @@
 //! The real workers, owners, coordinator and writer run in one thread. A seed decides which of them
 //! does its next step, in which order the messages of different links arrive, what fails, and when
 //! everything is gone but the store and the journal. Whatever happens, the receiver has in the end
-//! what one worker without checkpoints and without failures gives it, and has refused nothing.
+//! what one worker without checkpoints and without failures gives it, and has refused nothing. With every
+//! other seed series end: to that come the staleness markers that a naive computation finds in it.
 
 mod events;
 mod life;
+mod markers;
 mod setting;
 mod world;
 

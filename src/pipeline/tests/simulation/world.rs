@@ -10,10 +10,12 @@ use tokio::time::{Instant, sleep};
 
 use super::events::{Events, name_of};
 use super::life::{Answer, Life, Plan};
+use super::markers::add_markers;
 use super::setting::Setting;
 use crate::config::CheckpointSettings;
 use crate::model::{self, Clock, TimestampMs};
 use crate::pipeline::checkpoint::{OpenState, Restored};
+use crate::pipeline::ending::Ending;
 use crate::pipeline::owner::keyed::KeyedState;
 use crate::pipeline::tests::bench::START_MS;
 use crate::pipeline::{Options, Restore};
@@ -27,7 +29,7 @@ use crate::write::remote_write::scripted::Script;
 const MAX_STEPS: usize = 300_000;
 
 /// The samples of each series.
-type Received = BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>;
+pub(super) type Received = BTreeMap<SeriesName, Vec<(TimestampMs, u64)>>;
 
 /// How often what has happened.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,6 +51,8 @@ const KINDS: &[&str] = &[
     "starts from the checkpoint before",
     "starts that fail",
     "faults of the store",
+    "series that end",
+    "series that end with the input",
     "texts that are let go of",
     "texts that are let go of with a checkpoint under way",
     "steps",
@@ -80,6 +84,8 @@ impl Seen {
 /// What outlives a crash.
 pub(super) struct World<'s> {
     setting: &'s Setting,
+    /// Whether series end.
+    series_end: bool,
     random: Rng,
     events: Arc<Events>,
     oracle: Arc<Mutex<Oracle>>,
@@ -108,6 +114,7 @@ impl<'s> World<'s> {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         Self {
             setting,
+            series_end: seed % 2 == 1,
             events,
             oracle: Arc::default(),
             faulty: Arc::new(Faulty::new(Arc::clone(&store))),
@@ -133,7 +140,13 @@ impl<'s> World<'s> {
             let refused = &self.oracle.lock().unwrap().refused;
             assert!(refused.is_empty(), "refused in life {life}: {refused:?}");
         }
-        let expected = undisturbed(self.setting, &self.events);
+        let mut expected = undisturbed(self.setting, &self.events);
+        if self.series_end {
+            let markers = add_markers(&mut expected, self.events.last_time());
+            self.seen.count("series that end", markers.at_a_window);
+            self.seen
+                .count("series that end with the input", markers.with_the_input);
+        }
         compare(&self.oracle.lock().unwrap().samples, &expected);
         self.seen
     }
@@ -207,7 +220,7 @@ impl<'s> World<'s> {
         let mut is_stopping = false;
         for step in 0..steps {
             if step >= stops_at && !is_last && !is_stopping {
-                is_stopping = life.close(false);
+                is_stopping = life.close(Ending::Interrupted);
             }
             match self.random.u8(0..64) {
                 0..14 => life.read(&mut self.random),
@@ -290,7 +303,7 @@ impl<'s> World<'s> {
             restore,
             allow_dropped_state: false,
         };
-        let pipeline = &self.setting.pipeline;
+        let pipeline = self.setting.pipeline(self.series_end);
         let settings = pipeline.state.clone().unwrap();
         let store: Arc<dyn Store> = Arc::<Faulty>::clone(&self.faulty);
         let opened = OpenState::open_with(settings, pipeline, &options, |_| Ok(store));
@@ -308,7 +321,7 @@ impl<'s> World<'s> {
     /// The whole checkpoints that there are.
     fn numbers(&self) -> Vec<u64> {
         let identity = Identity {
-            pipeline: self.setting.pipeline.name.clone(),
+            pipeline: self.setting.pipeline(self.series_end).name.clone(),
             writer: "the world".to_owned(),
             epoch: 0,
         };
@@ -392,6 +405,7 @@ impl<'s> World<'s> {
         let compacts = Some([0, 3, 40][random.usize(0..3)]);
         Plan {
             workers,
+            series_end: self.series_end,
             receiver,
             slow,
             keyed,
@@ -409,7 +423,7 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// What one worker without checkpoints and a receiver without faults give.
+/// What one worker without checkpoints and a receiver without faults give, where no series ends.
 fn undisturbed(setting: &Setting, events: &Arc<Events>) -> Received {
     let oracle: Arc<Mutex<Oracle>> = Arc::default();
     let runtime = runtime();
@@ -417,6 +431,7 @@ fn undisturbed(setting: &Setting, events: &Arc<Events>) -> Received {
         let mut random = Rng::with_seed(0);
         let plan = Plan {
             workers: 1,
+            series_end: false,
             receiver: Script::plain(),
             slow: vec![vec![0]],
             keyed: None,
