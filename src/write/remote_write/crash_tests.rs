@@ -25,7 +25,7 @@ use crate::telemetry::Registry;
 use crate::write::guard::Guard;
 use crate::write::snapshot::WriterSnapshot;
 use crate::write::testing::sample;
-use crate::write::{Context, Destination, Writer, WriterHandle};
+use crate::write::{Context, Destination, Way, Writer, WriterHandle};
 
 /// How many lives each seed has.
 const LIVES: u32 = 4;
@@ -151,8 +151,9 @@ impl World {
 
     fn writer(&mut self, from: Option<&Checkpoint>, is_down: bool, runtime: Handle) -> Writer {
         let config = RemoteWriteConfig {
-            shards: self.random.usize(1..=4),
-            queue_bytes: if self.random.bool() { 200 } else { 1 << 20 },
+            min_shards: 1,
+            max_shards: self.random.usize(1..=4),
+            queue_bytes: if self.random.bool() { 800 } else { 1 << 20 },
             journal_sync: false,
             batch: BatchConfig {
                 samples: self.random.usize(1..=6),
@@ -276,6 +277,7 @@ impl World {
                     self.hand_over(number, &mut owners[number], &handle);
                 }
                 5..8 => self.checkpoint(&mut begun, &owners, &writer),
+                8 if self.random.bool() => run_shards(&handle, self.random.usize(1..=4)),
                 _ => sleep(Duration::from_millis(self.random.u64(0..60))).await,
             }
             let all = |owner: &Owner| owner.windows == WINDOWS && owner.outbox.is_empty();
@@ -348,6 +350,13 @@ fn tear_last(
     let file = fs::File::options().write(true).open(path).unwrap();
     file.set_len(end.records.saturating_sub(cut).max(keep))
         .unwrap();
+}
+
+/// Gives the partitions to so many shards, or to as many as there may be.
+fn run_shards(handle: &WriterHandle, shards: usize) {
+    if let Way::RemoteWrite(queues) = &handle.way {
+        queues.partitions.assignment().run(shards);
+    }
 }
 
 fn end_of(window: usize) -> TimestampMs {

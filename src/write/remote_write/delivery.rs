@@ -22,7 +22,7 @@ use super::config::OnRejected;
 use super::protocol::Protocol;
 use super::protocol::encode::{Body, RequestEncoder};
 use super::protocol::negotiation::Verdict;
-use super::queue::Queue;
+use super::request_size::Size;
 use super::shard::{LOG_INTERVAL, Shared, Transport, on_disk};
 use failure::{Course, Failure};
 use isolation::{Isolation, Refusal};
@@ -45,9 +45,10 @@ pub(super) struct Ends;
 #[derive(Debug)]
 pub(super) struct Delivery<T> {
     shard: usize,
-    queue: Arc<Queue>,
     shared: Arc<Shared<T>>,
     backoff: Backoff,
+    /// The extent of the request that is sent, also while pieces of it are.
+    size: Size,
     encoder: RequestEncoder,
     isolation_requests: usize,
     retry_log: LogLimit,
@@ -63,15 +64,13 @@ struct Guilty {
 }
 
 impl<T: Transport> Delivery<T> {
-    pub(super) fn new(
-        shard: usize,
-        queue: Arc<Queue>,
-        shared: Arc<Shared<T>>,
-        backoff: Backoff,
-    ) -> Self {
+    pub(super) fn new(shard: usize, shared: Arc<Shared<T>>, backoff: Backoff) -> Self {
         Self {
             shard,
-            queue,
+            size: Size {
+                samples: 0,
+                bytes: 0,
+            },
             encoder: RequestEncoder::new(Arc::clone(&shared.metadata)),
             shared,
             backoff,
@@ -87,14 +86,23 @@ impl<T: Transport> Delivery<T> {
     /// # Errors
     /// It was refused, and the pipeline is to fail then.
     pub(super) async fn deliver(&mut self, sealed: &Sealed) -> Result<(), Ends> {
+        self.size = sealed.size;
         let result = self.deliver_or_fail(sealed).await;
-        self.queue.set_stuck(false);
+        self.shared.partitions.set_stuck(self.shard, false);
         result
     }
 
     async fn deliver_or_fail(&mut self, sealed: &Sealed) -> Result<(), Ends> {
-        let Err(failure) = self.send(&sealed.groups).await else {
-            return Ok(());
+        let started = Instant::now();
+        let failure = match self.send(&sealed.groups).await {
+            Ok(0) => {
+                if let Some(limit) = sealed.full {
+                    self.shared.request_size.taken(limit, started.elapsed());
+                }
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(failure) => failure,
         };
         match (failure.course(), self.shared.on_rejected) {
             (Course::Split, _) | (_, OnRejected::Isolate) => self.isolate(sealed, failure).await,
@@ -102,8 +110,9 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Sends groups until they have gone through, or until that makes no sense.
-    async fn send(&mut self, groups: &[Group]) -> Result<(), Failure> {
+    /// Sends groups until they have gone through, or until that makes no sense. Gives how many attempts have
+    /// failed before.
+    async fn send(&mut self, groups: &[Group]) -> Result<u32, Failure> {
         let shared = Arc::clone(&self.shared);
         let mut body = self.encoder.encode(groups, shared.negotiation.next())?;
         let (samples, highest) = extent(groups);
@@ -117,7 +126,7 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Answered(Ok(_)) => {
                     shared.metrics.write(samples);
                     shared.requests.acknowledge(highest);
-                    return Ok(());
+                    return Ok(attempt);
                 }
                 Verdict::Answered(Err(failure)) => failure,
                 Verdict::InV1 => {
@@ -140,8 +149,12 @@ impl<T: Transport> Delivery<T> {
             {
                 return Err(failure);
             }
+            if failure.is_too_slow() {
+                shared.request_size.refused(self.size);
+            }
             attempt += 1;
-            self.queue.set_stuck(true);
+            shared.partitions.flow().repeat();
+            shared.partitions.set_stuck(self.shard, true);
             let wait = self.backoff.wait(attempt, failure.retry_after());
             shared.requests.retry(samples);
             self.tell_of_wait(samples, attempt, wait, &failure);
@@ -204,7 +217,13 @@ impl<T: Transport> Delivery<T> {
                 "a request is refused; its samples are sent again in pieces"
             );
         }
-        for Guilty { samples, failure } in self.search(sealed, refusal).await {
+        let guilty = self.search(sealed, refusal).await;
+        // Where single samples are too large, smaller requests help nobody.
+        let is_too_large = |guilty: &Guilty| guilty.failure.course() == Course::Split;
+        if refusal == Refusal::Size && !guilty.iter().any(is_too_large) {
+            self.shared.request_size.refused(sealed.size);
+        }
+        for Guilty { samples, failure } in guilty {
             self.reject(&cut(&sealed.groups, samples), &failure).await?;
         }
         Ok(())

@@ -76,7 +76,7 @@ fn disorder_within_a_request_is_put_right() -> Result<()> {
         fastrand::Rng::with_seed(7).shuffle(&mut all);
         let settings = json!({
             "batch": { "deadline": "60s", "samples_per_series": 0 },
-            "shards": 3,
+            "min_shards": 3, "max_shards": 3,
         });
         let sender = Sender::start(&receiver.url(), &settings)?;
         // Closing sends what waits, long before the deadline.
