@@ -87,7 +87,8 @@ pub struct RemoteWriteConfig {
     /// When a request is full.
     #[serde(default)]
     pub batch: BatchConfig,
-    /// How many bytes of samples may wait before the pipeline is held up. The series share them evenly.
+    /// How many bytes of samples may wait before the pipeline is held up. Each part of the series has an
+    /// equal share.
     #[serde(default = "default_queue_bytes")]
     pub queue_bytes: usize,
     /// How long a request may take.
