@@ -116,7 +116,7 @@ metrics:
 write:
   remote_write:
     url: \"http://{}/api/v1/write\"
-    shards: 1
+    max_shards: 1
     batch: {{ samples: 100 }}
     journal_sync: {}
 {state}",

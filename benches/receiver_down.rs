@@ -76,7 +76,7 @@ fn run(inputs: &Inputs, receiver: SocketAddr) -> Result<Run> {
     let dir = folder.path().join("state");
     // Room for all samples: without it the pipeline would wait, and its event time with it.
     let write = format!(
-        "remote_write: {{ url: \"http://{receiver}/api/v1/write\", queue_bytes: 1000000000 }}"
+        "remote_write: {{ url: \"http://{receiver}/api/v1/write\", queue_bytes: 4000000000 }}"
     );
     let state = State {
         dir: &dir,

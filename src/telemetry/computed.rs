@@ -10,21 +10,30 @@ use prometheus::{GaugeVec, Opts};
 
 type Value = Box<dyn Fn() -> f64 + Send + Sync>;
 
-/// A gauge by one label. What grows by itself, such as an age, is true at every scrape.
+/// A gauge by one label, or without. What grows by itself, such as an age, is true at every scrape.
 #[derive(Clone)]
 pub struct ComputedGauges {
     descriptor: Desc,
-    label: String,
+    label: Option<String>,
     values: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
 impl ComputedGauges {
     /// A gauge without values.
     pub(super) fn new(name: &str, help: &str, label: &str) -> prometheus::Result<Self> {
-        let labels = vec![label.to_owned()];
+        Self::of(name, help, Some(label.to_owned()))
+    }
+
+    /// A gauge without a label, whose one value is that of an empty text.
+    pub(super) fn without_label(name: &str, help: &str) -> prometheus::Result<Self> {
+        Self::of(name, help, None)
+    }
+
+    fn of(name: &str, help: &str, label: Option<String>) -> prometheus::Result<Self> {
+        let labels = label.iter().cloned().collect();
         Ok(Self {
             descriptor: Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())?,
-            label: label.to_owned(),
+            label,
             values: Arc::default(),
         })
     }
@@ -45,12 +54,15 @@ impl Collector for ComputedGauges {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let options = Opts::new(&self.descriptor.fq_name, &self.descriptor.help);
-        let Ok(gauges) = GaugeVec::new(options, &[&self.label]) else {
+        let labels: Vec<&str> = self.label.as_deref().into_iter().collect();
+        let Ok(gauges) = GaugeVec::new(options, &labels) else {
             return Vec::new();
         };
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         for (label_value, value) in &*values {
-            gauges.with_label_values(&[label_value]).set(value());
+            let label_values = self.label.as_ref().map(|_| label_value.as_str());
+            let label_values: Vec<&str> = label_values.into_iter().collect();
+            gauges.with_label_values(&label_values).set(value());
         }
         gauges.collect()
     }
@@ -69,6 +81,17 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use crate::telemetry::Registry;
+
+    #[test]
+    fn needs_no_label() {
+        let registry = Registry::new("test");
+        registry.computed_gauge("weir_age", "Age.", || 1.5);
+        let text = Registry::text([&registry]);
+        assert!(
+            text.ends_with("weir_age{pipeline=\"test\"} 1.5\n"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn computes_its_values_at_every_scrape() {

@@ -110,6 +110,17 @@ impl Registry {
         self.register(ComputedGauges::new(name, help, label))
     }
 
+    /// A gauge without labels whose value is computed when it is asked for.
+    pub fn computed_gauge(
+        &self,
+        name: &str,
+        help: &str,
+        value: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        self.register(ComputedGauges::without_label(name, help))
+            .set("", value);
+    }
+
     /// A histogram of seconds with upper bounds `buckets`.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());

@@ -70,6 +70,15 @@ impl Intake {
         &self.metrics
     }
 
+    /// The way into the shards, where there are any.
+    #[cfg(test)]
+    pub(super) fn queues(&self) -> Option<&Arc<remote_write::Queues>> {
+        match &self.way {
+            Way::RemoteWrite(queues) => Some(queues),
+            Way::File(_) => None,
+        }
+    }
+
     /// Takes all samples, and holds those that there is no room for.
     ///
     /// # Errors

@@ -188,6 +188,13 @@ impl Metrics {
     }
 }
 
+/// What waits in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extent {
+    pub(super) samples: usize,
+    pub(super) bytes: usize,
+}
+
 /// How full a queue is.
 #[derive(Debug, Clone)]
 pub(super) struct QueueGauges {
@@ -200,5 +207,15 @@ impl QueueGauges {
     pub(super) fn set(&self, bytes: usize, samples: usize) {
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.samples.set(i64::try_from(samples).unwrap_or(i64::MAX));
+    }
+
+    /// A part of what both count has changed.
+    pub(super) fn change(&self, before: Extent, after: Extent) {
+        let change = |before: usize, after: usize| {
+            let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+            number(after) - number(before)
+        };
+        self.bytes.add(change(before.bytes, after.bytes));
+        self.samples.add(change(before.samples, after.samples));
     }
 }

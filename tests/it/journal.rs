@@ -71,7 +71,7 @@ fn an_old_savepoint_is_gone_back_to_without_a_refusal() -> Result<()> {
 
     let prometheus = Prometheus::start()?;
     let write = format!(
-        "write={{remote_write: {{url: \"{}\", shards: {SHARDS}, journal_sync: false}}}}",
+        "write={{remote_write: {{url: \"{}\", max_shards: {SHARDS}, journal_sync: false}}}}",
         prometheus.remote_write_url()
     );
     let write = ["--set", &write];

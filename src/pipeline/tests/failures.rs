@@ -10,7 +10,7 @@ use crate::write::WriteError;
 
 /// A receiver that nobody runs: the port of the discard service.
 const NO_RECEIVER: &str = "remote_write: {
-  url: 'http://127.0.0.1:9/api/v1/write', shards: 1, queue_bytes: 4096, batch: { samples: 5 } }";
+  url: 'http://127.0.0.1:9/api/v1/write', max_shards: 1, queue_bytes: 4096, batch: { samples: 5 } }";
 
 /// Whether the pipeline ends, or asks to be ended, by itself.
 fn gives_up(bench: &Bench) -> bool {

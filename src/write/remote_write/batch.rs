@@ -12,19 +12,47 @@ use super::config::BatchConfig;
 use super::last_sent::LastSent;
 use super::limits::ReceiverLimits;
 use super::protocol::Protocol;
+use super::request_size::Size;
 
 /// Samples by series in the order of their arrival, up to the limits of a request.
 #[derive(Debug)]
 pub(super) struct Batch {
     limits: BatchConfig,
+    /// What it may have of them now.
+    limit: Size,
     /// The protocol whose requests may be the larger ones, of those that it may be written in.
     largest: Protocol,
+    /// What all of its samples are.
+    origin: Option<Origin>,
+    /// Whether something had no room.
+    is_full: bool,
     groups: Vec<Group>,
     /// Indices into `groups` by series.
     index: HashTable<usize>,
     samples: usize,
     /// An upper bound for the encoded request.
     bytes: usize,
+}
+
+/// What samples are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// News.
+    Formed,
+    /// Of an earlier run. The receiver may have this request, so it goes out as it was: only with samples of
+    /// the same number, and whatever the limit is at the moment.
+    Restored(u64),
+}
+
+/// Whether a batch takes a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is room for it.
+    Free,
+    /// It goes into another request, which others need not.
+    Later,
+    /// The request has what it may have.
+    Full,
 }
 
 /// The samples of one series in a request.
@@ -41,6 +69,10 @@ pub struct Group {
 pub(super) struct Sealed {
     /// How many samples are in the request.
     pub(super) samples: usize,
+    /// Its extent, with what was left out: an upper bound.
+    pub(super) size: Size,
+    /// The limit that it was made under, where it is as large as that allows.
+    pub(super) full: Option<Size>,
     /// The latest timestamp in the request, ms since the epoch.
     pub(super) highest: TimestampMs,
     /// How many samples gave way to a later one of the same series and time.
@@ -56,7 +88,13 @@ impl Batch {
     pub(super) fn new(limits: BatchConfig, largest: Protocol) -> Self {
         Self {
             limits,
+            limit: Size {
+                samples: limits.samples,
+                bytes: limits.bytes,
+            },
             largest,
+            origin: None,
+            is_full: false,
             groups: Vec::new(),
             index: HashTable::new(),
             samples: 0,
@@ -64,26 +102,43 @@ impl Batch {
         }
     }
 
+    /// The same with no more than `limit`, unless it is of an earlier run.
+    pub(super) fn within(self, limit: Size) -> Self {
+        Self { limit, ..self }
+    }
+
     /// Whether there are no samples.
     pub(super) fn is_empty(&self) -> bool {
         self.samples == 0
     }
 
+    /// How many samples there are.
+    pub(super) fn samples(&self) -> usize {
+        self.samples
+    }
+
     /// Whether the limits leave room for a sample. The first one always fits: it must go out,
     /// however large it is.
-    pub(super) fn has_room_for(&self, sample: &Sample) -> bool {
+    pub(super) fn room_for(&mut self, sample: &Sample, origin: Origin) -> Room {
         if self.is_empty() {
-            return true;
+            return Room::Free;
+        }
+        if self.origin != Some(origin) {
+            return Room::Later;
         }
         let known = self.find(&sample.series);
         let series = match known.and_then(|group| self.groups.get(group)) {
-            Some(group) if !self.takes_one_more(group, sample) => return false,
+            Some(group) if !self.takes_one_more(group, sample) => return Room::Later,
             Some(_) => 0,
             None => self.largest.series_bytes(&sample.series),
         };
         let point = self.largest.point_bytes(sample.timestamp_ms, &sample.value);
         let bytes = self.bytes + series + point;
-        self.samples < self.limits.samples && bytes <= self.limits.bytes
+        self.is_full = self.samples >= self.limit.samples || bytes > self.limit.bytes;
+        match self.is_full {
+            true => Room::Full,
+            false => Room::Free,
+        }
     }
 
     /// Whether a series may have one more sample. One of equal time replaces the other. A series has
@@ -101,13 +156,23 @@ impl Batch {
             || group.points.iter().any(|(known, _)| *known == timestamp)
     }
 
-    /// Whether it has as many samples as it may have.
+    /// Whether it has what it may have.
     pub(super) fn is_full(&self) -> bool {
-        self.samples >= self.limits.samples
+        self.is_full || self.samples >= self.limit.samples
+    }
+
+    /// Whether it is of an earlier run.
+    pub(super) fn is_restored(&self) -> bool {
+        matches!(self.origin, Some(Origin::Restored(_)))
     }
 
     /// Adds a sample.
-    pub(super) fn push(&mut self, sample: Sample) {
+    pub(super) fn push(&mut self, sample: Sample, origin: Origin) {
+        if self.is_empty() && matches!(origin, Origin::Restored(_)) {
+            let BatchConfig { samples, bytes, .. } = self.limits;
+            self.limit = Size { samples, bytes };
+        }
+        self.origin = Some(origin);
         self.samples += 1;
         self.bytes += self.largest.point_bytes(sample.timestamp_ms, &sample.value);
         let point = (sample.timestamp_ms, sample.value);
@@ -162,9 +227,15 @@ impl Batch {
     }
 
     /// Puts the samples into order and notes them as sent.
-    pub(super) fn seal(self, last_sent: &mut LastSent) -> Sealed {
+    pub(super) fn seal(self, last_sent: &LastSent) -> Sealed {
+        let is_full = self.is_full();
         let mut sealed = Sealed {
             samples: 0,
+            size: Size {
+                samples: self.samples,
+                bytes: self.bytes,
+            },
+            full: is_full.then_some(self.limit),
             highest: TimestampMs::MIN,
             duplicates: 0,
             out_of_order: 0,
@@ -292,17 +363,21 @@ mod tests {
         }
     }
 
+    fn has_room(batch: &mut Batch, sample: &Sample) -> bool {
+        batch.room_for(sample, Origin::Formed) == Room::Free
+    }
+
     fn batch_of(samples: &[Sample]) -> Batch {
         let mut batch = Batch::new(BatchConfig::default(), Protocol::V1);
         for sample in samples {
-            batch.push(sample.clone());
+            batch.push(sample.clone(), Origin::Formed);
         }
         batch
     }
 
     fn plain_bytes(batch: Batch) -> usize {
         let protocol = batch.largest;
-        let sealed = batch.seal(&mut LastSent::new());
+        let sealed = batch.seal(&LastSent::new(1));
         let mut encoder = RequestEncoder::new(Arc::default());
         encoder.plain(&sealed.groups, protocol).len()
     }
@@ -322,7 +397,7 @@ mod tests {
             sample("b", &[], 15, 9.0),
             sample("a", &[], 10, 1.0),
         ])
-        .seal(&mut LastSent::new());
+        .seal(&LastSent::new(1));
         assert_eq!(
             points(&sealed),
             [vec![(10, 1.0), (20, 2.0)], vec![(15, 9.0)]]
@@ -339,33 +414,33 @@ mod tests {
             sample("a", &[], 10, 1.0),
             sample("a", &[], 10, 2.0),
         ])
-        .seal(&mut LastSent::new());
+        .seal(&LastSent::new(1));
         assert_eq!(points(&sealed), [[(10, 2.0), (20, 5.0)]]);
         assert_eq!((sealed.samples, sealed.duplicates), (2, 2));
     }
 
     #[test]
     fn leaves_out_what_is_not_newer_than_the_batch_before() {
-        let mut last_sent = LastSent::new();
-        batch_of(&[sample("a", &[], 10, 1.0)]).seal(&mut last_sent);
+        let last_sent = LastSent::new(1);
+        batch_of(&[sample("a", &[], 10, 1.0)]).seal(&last_sent);
         let second = batch_of(&[
             sample("a", &[], 9, 1.0),
             sample("a", &[], 10, 1.0),
             sample("a", &[], 11, 1.0),
             sample("b", &[], 9, 1.0),
         ])
-        .seal(&mut last_sent);
+        .seal(&last_sent);
         assert_eq!(points(&second), [[(11, 1.0)], [(9, 1.0)]]);
         assert_eq!(second.out_of_order, 2);
 
-        let third = batch_of(&[sample("a", &[], 11, 1.0)]).seal(&mut last_sent);
+        let third = batch_of(&[sample("a", &[], 11, 1.0)]).seal(&last_sent);
         assert!(third.groups.is_empty());
         assert_eq!((third.samples, third.out_of_order), (0, 1));
     }
 
     #[test]
     fn histograms_go_by_the_same_rules_as_numbers() {
-        let mut last_sent = LastSent::new();
+        let last_sent = LastSent::new(1);
         let second = NativeHistogram {
             sum: -1.0,
             ..histogram()
@@ -376,7 +451,7 @@ mod tests {
             sample("a", &[], 20, second.clone()),
             sample("a", &[], 30, 3.0),
         ])
-        .seal(&mut last_sent);
+        .seal(&last_sent);
         assert_eq!(points(&sealed), [[(30, 3.0)]]);
         assert_eq!(
             sealed.groups[0].points[..2],
@@ -384,17 +459,63 @@ mod tests {
         );
         assert_eq!((sealed.samples, sealed.duplicates), (3, 1));
 
-        let again = batch_of(&[sample("a", &[], 30, histogram())]).seal(&mut last_sent);
+        let again = batch_of(&[sample("a", &[], 30, histogram())]).seal(&last_sent);
         assert_eq!((again.samples, again.out_of_order), (0, 1));
     }
 
     #[test]
     fn is_full_at_its_number_of_samples() {
         let mut batch = Batch::new(limits(2, 1 << 20), Protocol::V1);
-        batch.push(sample("a", &[], 1, 1.0));
-        assert!(!batch.is_full() && batch.has_room_for(&sample("a", &[], 2, 1.0)));
-        batch.push(sample("a", &[], 2, 1.0));
-        assert!(batch.is_full() && !batch.has_room_for(&sample("a", &[], 3, 1.0)));
+        batch.push(sample("a", &[], 1, 1.0), Origin::Formed);
+        assert!(!batch.is_full() && has_room(&mut batch, &sample("a", &[], 2, 1.0)));
+        batch.push(sample("a", &[], 2, 1.0), Origin::Formed);
+        assert!(batch.is_full() && !has_room(&mut batch, &sample("a", &[], 3, 1.0)));
+    }
+
+    #[test]
+    fn says_whether_it_is_as_large_as_it_may_be() {
+        let limit = |samples, bytes| Size { samples, bytes };
+        let of = |samples: i64, limit| {
+            let mut batch = Batch::new(limits(10, 1 << 20), Protocol::V1).within(limit);
+            for time in 0..samples {
+                let next = sample("a", &[], time, 1.0);
+                if !has_room(&mut batch, &next) {
+                    break;
+                }
+                batch.push(next, Origin::Formed);
+            }
+            let is_full = batch.is_full();
+            let sealed = batch.seal(&LastSent::new(1));
+            assert_eq!(sealed.full.is_some(), is_full);
+            assert_eq!(sealed.size.samples, sealed.samples);
+            (sealed.samples, sealed.full)
+        };
+        assert_eq!(of(2, limit(3, 1_000)), (2, None));
+        assert_eq!(of(3, limit(3, 1_000)), (3, Some(limit(3, 1_000))));
+        assert_eq!(of(5, limit(3, 1_000)), (3, Some(limit(3, 1_000))));
+        let (samples, full) = of(9, limit(9, 60));
+        assert!(samples < 5 && full == Some(limit(9, 60)), "{samples}");
+    }
+
+    #[test]
+    fn what_is_of_an_earlier_run_stays_together_and_alone() {
+        let limit = Size {
+            samples: 1,
+            bytes: 1,
+        };
+        let mut batch = Batch::new(limits(3, 1 << 20), Protocol::V1).within(limit);
+        let next = |time| sample("a", &[], time, 1.0);
+        assert_eq!(batch.room_for(&next(1), Origin::Restored(7)), Room::Free);
+        batch.push(next(1), Origin::Restored(7));
+        for other in [Origin::Formed, Origin::Restored(8)] {
+            assert_eq!(batch.room_for(&next(2), other), Room::Later);
+        }
+        for time in 2..=3 {
+            // The limit of the moment does not count.
+            assert_eq!(batch.room_for(&next(time), Origin::Restored(7)), Room::Free);
+            batch.push(next(time), Origin::Restored(7));
+        }
+        assert_eq!(batch.room_for(&next(4), Origin::Restored(7)), Room::Full);
     }
 
     #[test]
@@ -407,16 +528,16 @@ mod tests {
             let mut batch = Batch::new(limits, Protocol::V1);
             for time in 1..=limit {
                 let next = sample("a", &[], time as i64, 1.0);
-                assert!(batch.has_room_for(&next));
-                batch.push(next);
+                assert!(has_room(&mut batch, &next));
+                batch.push(next, Origin::Formed);
             }
-            assert!(!batch.has_room_for(&sample("a", &[], 3, 1.0)));
-            assert!(batch.has_room_for(&sample("b", &[], 3, 1.0)));
+            assert!(!has_room(&mut batch, &sample("a", &[], 3, 1.0)));
+            assert!(has_room(&mut batch, &sample("b", &[], 3, 1.0)));
             // It takes the place of one that is there.
             let again = sample("a", &[], limit as i64, 2.0);
-            assert!(batch.has_room_for(&again));
-            batch.push(again);
-            let sealed = batch.seal(&mut LastSent::new());
+            assert!(has_room(&mut batch, &again));
+            batch.push(again, Origin::Formed);
+            let sealed = batch.seal(&LastSent::new(1));
             assert_eq!((sealed.samples, sealed.duplicates), (limit, 1));
             assert_eq!(points(&sealed)[0].last(), Some(&(limit as i64, 2.0)));
         }
@@ -430,10 +551,10 @@ mod tests {
             loop {
                 let vehicle = (timestamp % 7).to_string();
                 let next = sample("speed", &[("vehicle", &vehicle)], timestamp, 0.5);
-                if !batch.has_room_for(&next) {
+                if !has_room(&mut batch, &next) {
                     break;
                 }
-                batch.push(next);
+                batch.push(next, Origin::Formed);
                 timestamp += 1;
             }
             let encoded = plain_bytes(batch);
@@ -449,11 +570,11 @@ mod tests {
         let mut batch = Batch::new(limits(10_000, 5_000), Protocol::V1);
         let next = |number| sample("speed", &[], number, histogram());
         let held = (0..).take_while(|number| {
-            let has_room = batch.has_room_for(&next(*number));
-            if has_room {
-                batch.push(next(*number));
+            let is_free = has_room(&mut batch, &next(*number));
+            if is_free {
+                batch.push(next(*number), Origin::Formed);
             }
-            has_room
+            is_free
         });
         let held = held.count();
         let encoded = plain_bytes(batch);
@@ -465,8 +586,8 @@ mod tests {
     fn takes_one_sample_however_large_it_is() {
         let mut batch = Batch::new(limits(10, 20), Protocol::V1);
         let large = sample("speed", &[("vehicle", "V0123456789")], 1, 1.0);
-        assert!(batch.has_room_for(&large));
-        batch.push(large.clone());
-        assert!(!batch.has_room_for(&large));
+        assert!(has_room(&mut batch, &large));
+        batch.push(large.clone(), Origin::Formed);
+        assert!(!has_room(&mut batch, &large));
     }
 }

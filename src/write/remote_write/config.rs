@@ -41,6 +41,10 @@ const MAX_BATCH_BYTES: usize = 32 << 20;
 /// More connections than this to one receiver is a slip of the pen.
 const MAX_SHARDS: usize = 1024;
 
+/// So many parts of the series for each shard that there may be. Where a number of shards does not divide
+/// them, some have one part more than others: a quarter more to do at worst.
+const PARTITIONS_PER_SHARD: usize = 4;
+
 /// Samples to a Prometheus Remote-Write receiver.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,13 +89,18 @@ pub struct RemoteWriteConfig {
     /// other.
     #[serde(default)]
     pub write_relabel_configs: Vec<RelabelConfig>,
-    /// How many requests may be in flight; a series always takes the same way. 1 to 1024.
-    #[serde(default = "default_shards")]
-    pub shards: usize,
+    /// How many requests may be in flight at least. 1 to 1024.
+    #[serde(default = "default_min_shards")]
+    pub min_shards: usize,
+    /// How many requests may be in flight at most. In between it is as many as the receiver's delay asks
+    /// for. 1 to 1024.
+    #[serde(default = "default_max_shards")]
+    pub max_shards: usize,
     /// When a request is full.
     #[serde(default)]
     pub batch: BatchConfig,
-    /// How many bytes of samples may wait in each shard before the pipeline is held up.
+    /// How many bytes of samples may wait before the pipeline is held up. Each part of the series has an
+    /// equal share.
     #[serde(default = "default_queue_bytes")]
     pub queue_bytes: usize,
     /// How long a request may take.
@@ -241,8 +250,12 @@ impl Default for BackoffConfig {
     }
 }
 
-fn default_shards() -> usize {
-    4
+fn default_min_shards() -> usize {
+    1
+}
+
+fn default_max_shards() -> usize {
+    8
 }
 
 fn default_metadata_interval() -> Duration {
@@ -250,7 +263,7 @@ fn default_metadata_interval() -> Duration {
 }
 
 fn default_queue_bytes() -> usize {
-    4 << 20
+    16 << 20
 }
 
 fn default_timeout() -> Duration {
@@ -328,6 +341,15 @@ impl RemoteWriteConfig {
         ReceiverLimits::new(self.receiver_kind(), &self.limits)
     }
 
+    /// Into how many parts the series are divided. With several for each shard, every number of shards has
+    /// about the same to do; where the number stays, one each is enough.
+    pub(super) fn partitions(&self) -> usize {
+        match self.min_shards == self.max_shards {
+            true => self.max_shards,
+            false => self.max_shards.saturating_mul(PARTITIONS_PER_SHARD),
+        }
+    }
+
     /// The address without credentials and query, for messages.
     pub fn receiver_name(&self) -> String {
         match Url::parse(&self.url) {
@@ -377,10 +399,21 @@ impl RemoteWriteConfig {
     }
 
     fn check_numbers(&self, found: &mut Problems) {
-        if self.shards == 0 || self.shards > MAX_SHARDS {
+        for (key, shards) in [
+            ("min_shards", self.min_shards),
+            ("max_shards", self.max_shards),
+        ] {
+            if shards == 0 || shards > MAX_SHARDS {
+                found.add(&[key], format!("is {shards}; use 1 to {MAX_SHARDS}"));
+            }
+        }
+        if self.min_shards > self.max_shards && (1..=MAX_SHARDS).contains(&self.max_shards) {
             found.add(
-                &["shards"],
-                format!("is {}; use 1 to {MAX_SHARDS}", self.shards),
+                &["min_shards"],
+                format!(
+                    "is {}, which is more than max_shards, {}; use at most max_shards",
+                    self.min_shards, self.max_shards
+                ),
             );
         }
         if self.batch.samples == 0 {
@@ -406,7 +439,7 @@ impl RemoteWriteConfig {
             );
         }
         if self.queue_bytes == 0 {
-            found.add(&["queue_bytes"], "is 0; use at least 1, such as 4194304");
+            found.add(&["queue_bytes"], "is 0; use at least 1, such as 16777216");
         }
         if self.timeout.as_millis() == 0 {
             found.add(&["timeout"], "is 0s; use at least 1ms, such as 30s");
@@ -490,7 +523,8 @@ mod tests {
         assert_eq!(config.validate(), []);
         assert_eq!(config.protocol, ProtocolChoice::V1);
         assert_eq!(config.metadata_interval, Duration::from_secs(60));
-        assert_eq!(config.shards, 4);
+        assert_eq!((config.min_shards, config.max_shards), (1, 8));
+        assert_eq!(config.queue_bytes, 16_777_216);
         assert_eq!(config.batch, BatchConfig::default());
         assert_eq!(config.batch.samples, 2_000);
         assert_eq!(config.batch.bytes, 524_288);
@@ -520,8 +554,16 @@ mod tests {
                 "url carries credentials; put them into basic_auth",
             ),
             (
-                r#"{"url": "http://db", "shards": 0}"#,
-                "shards is 0; use 1 to 1024",
+                r#"{"url": "http://db", "min_shards": 0}"#,
+                "min_shards is 0; use 1 to 1024",
+            ),
+            (
+                r#"{"url": "http://db", "max_shards": 1025}"#,
+                "max_shards is 1025; use 1 to 1024",
+            ),
+            (
+                r#"{"url": "http://db", "min_shards": 9}"#,
+                "min_shards is 9, which is more than max_shards, 8; use at most max_shards",
             ),
             (
                 r#"{"url": "http://db", "batch": {"bytes": 0}}"#,

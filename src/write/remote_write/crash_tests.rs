@@ -186,8 +186,9 @@ impl World {
         runtime: &Handle,
     ) -> (Destination, Intake) {
         let config = RemoteWriteConfig {
-            shards: self.random.usize(1..=4),
-            queue_bytes: if self.random.bool() { 200 } else { 1 << 20 },
+            min_shards: 1,
+            max_shards: self.random.usize(1..=4),
+            queue_bytes: if self.random.bool() { 800 } else { 1 << 20 },
             journal_sync: false,
             batch: BatchConfig {
                 samples: self.random.usize(1..=6),
@@ -313,6 +314,7 @@ impl World {
                     self.hand_over(number, &mut owners[number], &handle);
                 }
                 5..8 => self.checkpoint(&mut begun, &owners, &writer),
+                8 if self.random.bool() => run_shards(&handle, self.random.usize(1..=4)),
                 _ => sleep(Duration::from_millis(self.random.u64(0..60))).await,
             }
             let all = |owner: &Owner| owner.windows == WINDOWS && owner.outbox.is_empty();
@@ -391,6 +393,13 @@ fn tear_last(
     let file = fs::File::options().write(true).open(path).unwrap();
     file.set_len(end.records.saturating_sub(cut).max(keep))
         .unwrap();
+}
+
+/// Gives the partitions to so many shards, or to as many as there may be.
+fn run_shards(handle: &WriterHandle, shards: usize) {
+    for queues in handle.intakes.iter().filter_map(Intake::queues) {
+        queues.partitions.assignment().run(shards);
+    }
 }
 
 fn end_of(window: usize) -> TimestampMs {

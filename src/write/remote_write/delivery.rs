@@ -26,7 +26,7 @@ use super::config::OnRejected;
 use super::protocol::Protocol;
 use super::protocol::encode::{Body, RequestEncoder};
 use super::protocol::negotiation::Verdict;
-use super::queue::Queue;
+use super::request_size::Size;
 use super::shard::{LOG_INTERVAL, Shared, Transport, on_disk};
 use failure::{Course, Failure};
 use isolation::{Isolation, Refusal};
@@ -49,9 +49,10 @@ pub(super) struct Ends;
 #[derive(Debug)]
 pub(super) struct Delivery<T> {
     shard: usize,
-    queue: Arc<Queue>,
     shared: Arc<Shared<T>>,
     backoff: Backoff,
+    /// The extent of the request that is sent, also while pieces of it are.
+    size: Size,
     encoder: RequestEncoder,
     isolation_requests: usize,
     retry_log: LogLimit,
@@ -63,8 +64,8 @@ pub(super) struct Delivery<T> {
 /// Where a request has got to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
-    /// The receiver has taken it.
-    Taken,
+    /// The receiver has taken it, after so many attempts that failed.
+    Taken(u32),
     /// Something in it has become too old before the receiver could be asked for this attempt.
     Outdated(u32),
 }
@@ -77,15 +78,13 @@ struct Guilty {
 }
 
 impl<T: Transport> Delivery<T> {
-    pub(super) fn new(
-        shard: usize,
-        queue: Arc<Queue>,
-        shared: Arc<Shared<T>>,
-        backoff: Backoff,
-    ) -> Self {
+    pub(super) fn new(shard: usize, shared: Arc<Shared<T>>, backoff: Backoff) -> Self {
         Self {
             shard,
-            queue,
+            size: Size {
+                samples: 0,
+                bytes: 0,
+            },
             encoder: RequestEncoder::new(Arc::clone(&shared.metadata)),
             shared,
             backoff,
@@ -102,17 +101,23 @@ impl<T: Transport> Delivery<T> {
     /// # Errors
     /// It was refused, and the pipeline is to fail then.
     pub(super) async fn deliver(&mut self, sealed: &Sealed) -> Result<(), Ends> {
+        self.size = sealed.size;
         let result = self.deliver_or_fail(sealed).await;
-        self.queue.set_stuck(false);
+        self.shared.partitions.set_stuck(self.shard, false);
         result
     }
 
     async fn deliver_or_fail(&mut self, sealed: &Sealed) -> Result<(), Ends> {
         let mut groups = Cow::Borrowed(sealed.groups.as_slice());
-        let mut attempt = 0;
+        let (mut attempt, started) = (0, Instant::now());
         let failure = loop {
             match self.send_in_time(&groups, attempt, true).await {
-                Ok(Sent::Taken) => return Ok(()),
+                Ok(Sent::Taken(failed)) => {
+                    if let (0, Some(limit)) = (failed, sealed.full) {
+                        self.shared.request_size.taken(limit, started.elapsed());
+                    }
+                    return Ok(());
+                }
                 Ok(Sent::Outdated(at)) => attempt = at,
                 Err(failure) => break failure,
             }
@@ -163,7 +168,7 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Answered(Ok(_)) => {
                     shared.metrics.write(samples);
                     shared.requests.acknowledge(highest);
-                    return Ok(Sent::Taken);
+                    return Ok(Sent::Taken(attempt));
                 }
                 Verdict::Answered(Err(failure)) => failure,
                 Verdict::InV1 => {
@@ -186,8 +191,12 @@ impl<T: Transport> Delivery<T> {
             {
                 return Err(failure);
             }
+            if failure.is_too_slow() {
+                shared.request_size.refused(self.size);
+            }
             attempt += 1;
-            self.queue.set_stuck(true);
+            shared.partitions.flow().repeat();
+            shared.partitions.set_stuck(self.shard, true);
             let wait = self.backoff.wait(attempt, failure.retry_after());
             shared.requests.retry(samples);
             self.tell_of_wait(samples, attempt, wait, &failure);
@@ -251,7 +260,13 @@ impl<T: Transport> Delivery<T> {
                 "a request is refused; its samples are sent again in pieces"
             );
         }
-        for Guilty { samples, failure } in self.search(groups, samples, refusal).await {
+        let guilty = self.search(groups, samples, refusal).await;
+        // Where single samples are too large, smaller requests help nobody.
+        let is_too_large = |guilty: &Guilty| guilty.failure.course() == Course::Split;
+        if refusal == Refusal::Size && !guilty.iter().any(is_too_large) {
+            self.shared.request_size.refused(self.size);
+        }
+        for Guilty { samples, failure } in guilty {
             self.reject(&cut(groups, samples), &failure).await?;
         }
         Ok(())

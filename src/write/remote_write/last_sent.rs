@@ -1,21 +1,27 @@
 //! The last timestamp that went out for each series.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 
 use crate::model::{Series, TimestampMs};
 
-/// A series whose last sample lies this far behind the newest of the shard is forgotten, in ms.
+/// A series whose last sample lies this far behind the newest of its part is forgotten, in ms.
 /// Receivers refuse samples of that age anyway, so it cannot do harm that they would not report.
 const REMEMBERED_MS: TimestampMs = 3_600_000;
 
 /// Below so many series nothing is forgotten.
 const MIN_SWEEP: usize = 1_024;
 
-/// The last timestamp of each series of one shard.
+/// The last timestamp of each series, for all shards. Its parts follow from the series' hashes as the
+/// partitions do, so that shards do not wait for each other.
 #[derive(Debug)]
 pub(super) struct LastSent {
+    parts: Vec<Mutex<Part>>,
+}
+
+#[derive(Debug)]
+struct Part {
     table: HashTable<(Arc<Series>, TimestampMs)>,
     newest: TimestampMs,
     /// Old series are looked for when the table has grown to this size, so that the search costs
@@ -25,7 +31,33 @@ pub(super) struct LastSent {
 
 impl LastSent {
     /// Nothing was sent yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(parts: usize) -> Self {
+        Self {
+            parts: (0..parts).map(|_| Mutex::new(Part::new())).collect(),
+        }
+    }
+
+    /// When the last sample of the series was, ms since the epoch.
+    pub(super) fn get(&self, series: &Arc<Series>) -> Option<TimestampMs> {
+        self.part(series)?.get(series)
+    }
+
+    /// Remembers the last sample of a series, ms since the epoch.
+    pub(super) fn set(&self, series: &Arc<Series>, timestamp: TimestampMs) {
+        if let Some(mut part) = self.part(series) {
+            part.set(series, timestamp);
+        }
+    }
+
+    fn part(&self, series: &Arc<Series>) -> Option<MutexGuard<'_, Part>> {
+        let number = series.hash().checked_rem(self.parts.len() as u64)?;
+        let part = self.parts.get(number as usize)?;
+        Some(part.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Part {
+    fn new() -> Self {
         Self {
             table: HashTable::new(),
             newest: TimestampMs::MIN,
@@ -33,15 +65,13 @@ impl LastSent {
         }
     }
 
-    /// When the last sample of the series was, ms since the epoch.
-    pub(super) fn get(&self, series: &Arc<Series>) -> Option<TimestampMs> {
+    fn get(&self, series: &Arc<Series>) -> Option<TimestampMs> {
         self.table
             .find(series.hash(), |(known, _)| known == series)
             .map(|(_, last)| *last)
     }
 
-    /// Remembers the last sample of a series, ms since the epoch.
-    pub(super) fn set(&mut self, series: &Arc<Series>, timestamp: TimestampMs) {
+    fn set(&mut self, series: &Arc<Series>, timestamp: TimestampMs) {
         self.newest = self.newest.max(timestamp);
         let known = self
             .table
@@ -81,7 +111,7 @@ mod tests {
 
     #[test]
     fn remembers_each_series_by_its_labels() {
-        let mut last = LastSent::new();
+        let last = LastSent::new(3);
         last.set(&series(1), 10);
         last.set(&series(2), 20);
         last.set(&series(1), 15);
@@ -92,7 +122,7 @@ mod tests {
 
     #[test]
     fn forgets_series_that_have_ended() {
-        let mut last = LastSent::new();
+        let mut last = Part::new();
         // One new series a minute: 60 of them are younger than an hour at any time.
         for number in 0..10_000 {
             last.set(&series(number), number as i64 * 60_000);
@@ -104,7 +134,7 @@ mod tests {
 
     #[test]
     fn keeps_all_series_that_still_report() {
-        let mut last = LastSent::new();
+        let mut last = Part::new();
         for round in 0..3 {
             for number in 0..5_000 {
                 last.set(&series(number), round);

@@ -1,6 +1,6 @@
 //! What the remote-write sender counts besides samples.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
@@ -9,6 +9,7 @@ use crate::model::TimestampMs;
 use crate::telemetry::Registry;
 
 use super::delivery::failure::Failure;
+use super::partitions::Partitions;
 
 /// Upper bounds for the duration of a request, in seconds.
 const DURATION_BUCKETS: [f64; 12] = [
@@ -138,4 +139,52 @@ impl RequestMetrics {
             self.highest_seconds.set(timestamp as f64 / 1_000.0);
         }
     }
+}
+
+/// How many shards there are.
+#[derive(Debug)]
+pub(super) struct ShardGauges {
+    pub(super) wanted: Gauge,
+    pub(super) running: IntGauge,
+}
+
+impl ShardGauges {
+    /// Registers the gauges; at first as few run as may.
+    pub(super) fn new(registry: &Registry, min: usize, max: usize) -> Self {
+        let number = |shards: usize| i64::try_from(shards).unwrap_or(i64::MAX);
+        let bounds = [
+            ("weir_remote_write_shards_min", "min_shards", min),
+            ("weir_remote_write_shards_max", "max_shards", max),
+        ];
+        for (name, key, shards) in bounds {
+            let help = format!("{key} of the pipeline file");
+            registry.int_gauge(name, &help).set(number(shards));
+        }
+        let gauges = Self {
+            wanted: registry.gauge(
+                "weir_remote_write_shards_wanted",
+                "How many shards it would take to send what comes in, by the delay of the receiver",
+            ),
+            running: registry.int_gauge(
+                "weir_remote_write_shards_running",
+                "How many shards send, so how many requests may be in flight",
+            ),
+        };
+        gauges.wanted.set(min as f64);
+        gauges.running.set(number(min));
+        gauges
+    }
+}
+
+/// Registers the age of the oldest sample that is not acknowledged, which is computed at every scrape.
+pub(super) fn register_oldest(registry: &Registry, partitions: &Arc<Partitions>) {
+    let partitions = Arc::downgrade(partitions);
+    registry.computed_gauge(
+        "weir_remote_write_oldest_unsent_seconds",
+        "For how long the oldest sample has waited that the receiver has not acknowledged",
+        move || {
+            let partitions = partitions.upgrade();
+            partitions.map_or(0.0, |partitions| partitions.oldest().as_secs_f64())
+        },
+    );
 }

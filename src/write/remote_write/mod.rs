@@ -1,8 +1,10 @@
 //! Samples to a Prometheus Remote-Write receiver, in 1.0 or 2.0.
 //!
-//! A series belongs to one shard by its hash. Owners fill the shards' queues; each shard is a task
-//! that sends one request at a time.
+//! A series belongs to one partition by its hash. Owners fill the partitions; a shard is a task that sends
+//! what waits in some of them, one request at a time. How many shards there are follows the receiver's delay,
+//! and so does what a request may have.
 
+mod assignment;
 mod batch;
 mod checks;
 pub mod config;
@@ -11,6 +13,7 @@ mod connection;
 mod crash_tests;
 mod delivery;
 mod fatal;
+mod flow;
 mod journal;
 mod last_sent;
 pub mod limits;
@@ -18,15 +21,19 @@ mod metadata_sender;
 mod metrics;
 #[cfg(test)]
 pub(crate) mod oracle;
+mod partition;
+mod partitions;
 mod protocol;
-mod queue;
 #[cfg(test)]
 mod receiver;
+mod request_size;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod shard;
+mod sharding;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use batch::Group;
 pub use config::{BackoffConfig, BatchConfig, RemoteWriteConfig};
@@ -46,44 +53,50 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::model::{Backoff, Clock, Sample, TimestampMs};
+use crate::model::{Clock, Sample, TimestampMs};
 
 use super::acknowledge::Tracker;
 use super::already_sent::Marks;
 use super::metadata::MetricsMetadata;
-use super::metrics::Metrics;
 use super::rejected::RejectedSamples;
 use super::snapshot::DestinationSnapshot;
 use super::{Context, Stopped, WriteError};
+use assignment::Assignment;
 use connection::client::HttpTransport;
 use delivery::circuit::Circuit;
 use fatal::Fatal;
+use flow::Flow;
 use journal::recovery::{Recovered, recover};
 use journal::{JournalMetrics, Journals, Settings};
+use last_sent::LastSent;
 use metadata_sender::MetadataSender;
-use metrics::RequestMetrics;
+use metrics::{RequestMetrics, ShardGauges, register_oldest};
+use partition::Common;
+use partitions::Partitions;
 use protocol::negotiation::Negotiation;
 use protocol::size::metadata_bytes;
-use queue::{Mark, Queue};
+use request_size::{RequestSize, SharedRequestSize, Size};
 use shard::{Shard, Shared, Transport};
+use sharding::wanted::WantedShards;
 
 /// The running shards.
 #[derive(Debug)]
 pub struct RemoteWriter {
     queues: Arc<Queues>,
     tasks: Vec<JoinHandle<()>>,
+    /// Changes the number of shards, where it may change.
+    sharding: Option<JoinHandle<()>>,
     /// Set, or dropped, when the shards are to give up.
     abandon: watch::Sender<bool>,
     fatal: Arc<Fatal>,
     runtime: Handle,
 }
 
-/// The way into all shards.
+/// The way into all partitions.
 #[derive(Debug)]
 pub(super) struct Queues {
-    queues: Vec<Arc<Queue>>,
+    partitions: Arc<Partitions>,
     tracker: Arc<Tracker>,
-    metrics: Arc<Metrics>,
     journals: Option<Arc<Journals>>,
 }
 
@@ -149,7 +162,7 @@ impl RemoteWriter {
         let journals = past.journal.map(|folder| {
             let settings = Settings {
                 folder,
-                shards: config.shards,
+                shards: config.max_shards,
                 sync: config.journal_sync,
                 limits: past.limits,
             };
@@ -161,14 +174,37 @@ impl RemoteWriter {
             )
         });
         let journals = journals.transpose()?.map(Arc::new);
-        let tracker = Arc::new(Tracker::new(config.shards, context.owners));
+        let partitions = config.partitions();
+        let tracker = Arc::new(Tracker::new(partitions, context.owners));
         let metrics = &context.metrics;
         let fatal = Arc::<Fatal>::default();
         let requests = RequestMetrics::new(&context.registry);
         let rejected = config.rejected.dir.clone().or(past.rejected);
         let largest = config.protocol.largest();
         let (limits, metadata) = with_metadata(config.batch, largest, &context.metadata);
+        let request_size = RequestSize::new(
+            Size {
+                samples: limits.samples,
+                bytes: limits.bytes,
+            },
+            config.timeout.to_std(),
+        );
+        let common = Common {
+            capacity_bytes: (config.queue_bytes / partitions).max(1),
+            on_throttle_limit: config.on_throttle_limit(context.is_one_of_several),
+            rooms: Arc::clone(&context.rooms),
+            gauges: metrics.queue("remote_write"),
+            metrics: Arc::clone(metrics),
+            assignment: Assignment::new(config.max_shards, config.min_shards),
+            flow: Flow::default(),
+        };
+        let last_sent = LastSent::new(partitions);
+        let partitions = Arc::new(Partitions::new(partitions, common));
+        register_oldest(&context.registry, &partitions);
         let shared = Arc::new(Shared {
+            partitions: Arc::clone(&partitions),
+            last_sent,
+            request_size: SharedRequestSize::new(request_size, &context.registry),
             circuit: Circuit::new(requests.circuit_open()),
             on_rejected: config.on_rejected(),
             receiver_limits: config.receiver_limits(),
@@ -192,36 +228,34 @@ impl RemoteWriter {
             requests,
             journals: journals.clone(),
         });
-        let queue = |number: usize| {
-            let gauges = metrics.queue(&format!("shard-{number}"));
-            let rooms = Arc::clone(&context.rooms);
-            Arc::new(Queue::new(
-                config.queue_bytes,
-                config.on_throttle_limit(context.is_one_of_several),
-                rooms,
-                gauges,
-            ))
-        };
         let queues = Queues {
-            queues: (0..config.shards).map(queue).collect(),
+            partitions: Arc::clone(&partitions),
             tracker,
-            metrics: Arc::clone(metrics),
             journals,
         };
         journal_metrics.in_doubt.set(in_doubt_count(&recovered));
         let marks = queues.restore(recovered, past.state);
         let (abandon, abandoned) = watch::channel(false);
-        let seed = context.seed;
-        let shards = queues.queues.iter().enumerate();
-        let tasks = shards.map(|(number, queue)| {
-            let backoff = Backoff::new(config.backoff.limits(), seed.wrapping_add(number as u64));
-            let shard = Shard::new(number, Arc::clone(queue), Arc::clone(&shared), backoff);
-            runtime.spawn(run_until(shard, abandoned.clone(), Arc::clone(&fatal)))
+        let tasks = (0..config.max_shards).map(|number| {
+            let backoff = config.backoff.limits();
+            let shard = Shard::new(number, Arc::clone(&shared), backoff, context.seed);
+            runtime.spawn(run_until(
+                shard.run(),
+                abandoned.clone(),
+                Arc::clone(&fatal),
+            ))
         });
         let tasks = tasks.collect();
+        let gauges = ShardGauges::new(&context.registry, config.min_shards, config.max_shards);
+        let sharding = (config.min_shards < config.max_shards).then(|| {
+            let wanted = WantedShards::new(config.min_shards..=config.max_shards);
+            let adapt = sharding::adapt(wanted, partitions, gauges);
+            runtime.spawn(run_until(adapt, abandoned, Arc::clone(&fatal)))
+        });
         let writer = Self {
             queues: Arc::new(queues),
             tasks,
+            sharding,
             abandon,
             fatal,
             runtime,
@@ -236,7 +270,7 @@ impl RemoteWriter {
 
     /// Takes no more samples, and sends those that it has.
     pub(super) fn close(&self) {
-        self.queues.close();
+        self.queues.partitions.close();
     }
 
     /// Takes no more samples and waits until all are sent, or until the deadline. Gives what has ended
@@ -245,11 +279,15 @@ impl RemoteWriter {
         let Self {
             queues,
             tasks,
+            sharding,
             abandon,
             fatal,
             runtime,
         } = self;
-        queues.close();
+        queues.partitions.close();
+        if let Some(sharding) = sharding {
+            sharding.abort();
+        }
         let (finished, is_finished) = mpsc::channel::<()>();
         runtime.spawn(async move {
             let mut tasks = tasks;
@@ -315,8 +353,8 @@ fn in_doubt_count(recovered: &Recovered) -> i64 {
     i64::try_from(samples).unwrap_or(i64::MAX)
 }
 
-async fn run_until<T: Transport>(
-    shard: Shard<T>,
+async fn run_until(
+    task: impl Future<Output = ()>,
     mut abandoned: watch::Receiver<bool>,
     fatal: Arc<Fatal>,
 ) {
@@ -325,31 +363,14 @@ async fn run_until<T: Transport>(
         () = fatal.is_set() => {}
         // An error means that the writer was dropped, which abandons its shards too.
         _ = abandoned.wait_for(|abandoned| *abandoned) => {}
-        () = shard.run() => {}
+        () = task => {}
     }
 }
 
 impl Queues {
-    /// Hands samples to their shards, and gives back those for which there is no room.
+    /// See [`Partitions::offer`].
     pub(super) fn offer(&self, owner: usize, samples: Vec<Sample>) -> Result<Vec<Sample>, Stopped> {
-        let mut refused = Vec::new();
-        for (queue, samples) in self.queues.iter().zip(self.by_shard(samples)) {
-            if !samples.is_empty() {
-                refused.append(&mut queue.offer(owner, samples, &self.metrics)?);
-            }
-        }
-        Ok(refused)
-    }
-
-    fn by_shard(&self, samples: Vec<Sample>) -> Vec<Vec<Sample>> {
-        let mut by_shard: Vec<Vec<Sample>> = vec![Vec::new(); self.queues.len()];
-        for sample in samples {
-            let shard = sample.series.hash() % self.queues.len() as u64;
-            if let Some(samples) = by_shard.get_mut(shard as usize) {
-                samples.push(sample);
-            }
-        }
-        by_shard
+        self.partitions.offer(owner, samples)
     }
 
     /// Queues what is in doubt, each request for itself, and behind it what a checkpoint has kept and
@@ -367,10 +388,8 @@ impl Queues {
         for sample in &waiting {
             marks.lift(&sample.series, sample.timestamp_ms);
         }
-        for samples in in_doubt.into_iter().chain([waiting]) {
-            for (queue, samples) in self.queues.iter().zip(self.by_shard(samples)) {
-                queue.restore(samples, &self.metrics);
-            }
+        for (number, samples) in (0..).zip(in_doubt.into_iter().chain([waiting])) {
+            self.partitions.restore(number, samples);
         }
         marks
     }
@@ -383,16 +402,21 @@ impl Queues {
 
     /// From now on everything is journaled for this checkpoint.
     pub(super) fn begin_checkpoint(&self, checkpoint: u64) -> Result<(), WriteError> {
-        match &self.journals {
-            Some(journals) => journals.begin(checkpoint),
-            None => Ok(()),
-        }
+        let Some(journals) = &self.journals else {
+            return Ok(());
+        };
+        // The later request of a series must not stand in the file of an earlier checkpoint, as it would
+        // where a partition went from a shard that has begun the new one to a shard that has not.
+        let assignment = self.partitions.assignment();
+        assignment.hold();
+        let begun = journals.begin(checkpoint);
+        assignment.let_go();
+        begun
     }
 
     /// All samples that are not acknowledged, those of a series in their order.
     pub(super) fn unacknowledged(&self) -> Vec<Sample> {
-        let queues = self.queues.iter();
-        queues.flat_map(|queue| queue.unacknowledged()).collect()
+        self.partitions.unacknowledged()
     }
 
     /// See [`Journals::completed`].
@@ -402,11 +426,9 @@ impl Queues {
         }
     }
 
-    /// Puts the owner's mark behind its samples in every shard.
+    /// Puts the owner's mark behind its samples in every partition.
     pub(super) fn flushed(&self, owner: usize, watermark: TimestampMs) {
-        for queue in &self.queues {
-            queue.mark(Mark { owner, watermark });
-        }
+        self.partitions.mark(owner, watermark);
     }
 
     /// The watermark up to which everything is done.
@@ -414,14 +436,8 @@ impl Queues {
         self.tracker.acknowledged()
     }
 
-    /// How many bytes of samples wait in all shards.
+    /// How many bytes of samples wait.
     pub(super) fn bytes(&self) -> usize {
-        self.queues.iter().map(|queue| queue.bytes()).sum()
-    }
-
-    fn close(&self) {
-        for queue in &self.queues {
-            queue.close();
-        }
+        self.partitions.bytes()
     }
 }

@@ -71,7 +71,8 @@ impl Script {
         resume: &Resume,
     ) -> Writer {
         let config = RemoteWriteConfig {
-            shards: self.shards,
+            min_shards: self.shards,
+            max_shards: self.shards,
             queue_bytes: self.queue_bytes,
             journal_sync: false,
             batch: BatchConfig {

@@ -1,7 +1,7 @@
-//! One shard: a task that sends its series' samples, one request at a time.
+//! One shard: a task that sends what waits in its partitions, one request at a time.
 //!
-//! One request at a time is what keeps the order of a series: a later sample cannot overtake an
-//! earlier one whose request is being repeated.
+//! One request at a time, and no other shard at a partition meanwhile, is what keeps the order of a series:
+//! a later sample cannot overtake an earlier one whose request is being repeated.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::model::{Backoff, Clock, Encoder};
+use crate::model::{Backoff, BackoffLimits, Clock, Encoder};
 use crate::telemetry::LogLimit;
 use crate::write::acknowledge::Tracker;
 use crate::write::metadata::MetricsMetadata;
@@ -29,10 +29,12 @@ use super::last_sent::LastSent;
 use super::limits::ReceiverLimits;
 use super::metadata_sender::MetadataSender;
 use super::metrics::RequestMetrics;
+use super::partition::{Collected, Mark};
+use super::partitions::{Filled, Partitions};
 use super::protocol::Protocol;
 use super::protocol::encode::Body;
 use super::protocol::negotiation::Negotiation;
-use super::queue::{Drained, Mark, Queue};
+use super::request_size::SharedRequestSize;
 
 /// How often a shard logs the same kind of failure.
 pub(super) const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
@@ -47,7 +49,12 @@ pub(super) trait Transport: Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct Shared<T> {
     pub(super) transport: T,
+    pub(super) partitions: Arc<Partitions>,
+    pub(super) last_sent: LastSent,
+    /// What a request may have at most.
     pub(super) limits: BatchConfig,
+    /// What it may have now.
+    pub(super) request_size: SharedRequestSize,
     /// The protocol whose requests may be the larger ones, of those that may be spoken.
     pub(super) largest: Protocol,
     /// What goes into each series of 2.0.
@@ -76,77 +83,92 @@ pub(super) struct Shared<T> {
 #[derive(Debug)]
 pub(super) struct Shard<T> {
     number: usize,
-    queue: Arc<Queue>,
+    /// The partition that the next batch begins with.
+    first: usize,
     /// Where there are checkpoints.
     journal: Option<Arc<Journal>>,
     shared: Arc<Shared<T>>,
+    /// For the journal.
     backoff: Backoff,
-    last_sent: LastSent,
     delivery: Delivery<T>,
     journal_log: LogLimit,
 }
 
-/// Closes the queue when the task ends in whatever way, so that no owner waits for it for ever.
-struct CloseAtEnd(Arc<Queue>);
+/// Closes the partitions when the task ends in whatever way, so that nobody waits for it for ever.
+struct CloseAtEnd {
+    partitions: Arc<Partitions>,
+    shard: usize,
+}
 
 impl Drop for CloseAtEnd {
     fn drop(&mut self) {
-        self.0.close();
+        self.partitions.ended(self.shard);
     }
 }
 
 impl<T: Transport> Shard<T> {
-    /// A shard that has sent nothing.
+    /// A shard that has sent nothing. Its waits follow from the writer's seed.
     pub(super) fn new(
         number: usize,
-        queue: Arc<Queue>,
         shared: Arc<Shared<T>>,
-        backoff: Backoff,
+        backoff: BackoffLimits,
+        seed: u64,
     ) -> Self {
-        let delivery = Delivery::new(
-            number,
-            Arc::clone(&queue),
-            Arc::clone(&shared),
-            backoff.clone(),
-        );
+        // What waits for the disk and what waits for the receiver must not wait for the same times.
+        let seed = seed.wrapping_add(2 * number as u64);
+        let [backoff, of_delivery] =
+            [seed, seed.wrapping_add(1)].map(|seed| Backoff::new(backoff, seed));
+        let delivery = Delivery::new(number, Arc::clone(&shared), of_delivery);
         let journals = shared.journals.as_ref();
         let journal = journals.and_then(|journals| journals.shard(number));
         Self {
             number,
-            queue,
+            first: 0,
             journal,
             shared,
             backoff,
-            last_sent: LastSent::new(),
             delivery,
             journal_log: LogLimit::every(LOG_INTERVAL),
         }
     }
 
-    /// Sends until the queue is closed and empty. The task may be dropped at any moment: what was
+    /// Sends until the partitions are closed and empty. The task may be dropped at any moment: what was
     /// not acknowledged then stays counted as waiting.
     pub(super) async fn run(mut self) {
-        let _close = CloseAtEnd(Arc::clone(&self.queue));
-        while let Some((mut batch, marks)) = self.next_batch().await {
-            let now_ms = self.shared.clock.now_ms();
-            let refused = batch.refuse(&self.shared.receiver_limits, &self.last_sent, now_ms);
+        let _close = CloseAtEnd {
+            partitions: Arc::clone(&self.shared.partitions),
+            shard: self.number,
+        };
+        while let Some(Collected {
+            mut batch,
+            marks,
+            partitions,
+        }) = self.next_batch().await
+        {
+            let shared = &self.shared;
+            let samples = batch.samples();
+            let now_ms = shared.clock.now_ms();
+            let refused = batch.refuse(&shared.receiver_limits, &shared.last_sent, now_ms);
             if self.delivery.refuse(&refused).await.is_err() {
                 return;
             }
-            let sealed = batch.seal(&mut self.last_sent);
+            let sealed = batch.seal(&self.shared.last_sent);
             self.shared
                 .metrics
                 .drop_samples(DropReason::Duplicate, sealed.duplicates);
             self.shared
                 .metrics
                 .drop_samples(DropReason::OutOfOrder, sealed.out_of_order);
-            if sealed.samples == 0 {
-                self.queue.done();
-            } else if self.send(&sealed).await.is_err() {
+            let started = Instant::now();
+            if sealed.samples > 0 && self.send(&sealed).await.is_err() {
                 return;
             }
+            let flow = self.shared.partitions.flow();
+            flow.done(samples);
+            flow.busy(started.elapsed());
+            self.shared.partitions.done(self.number, &partitions);
             for mark in marks {
-                self.reach(mark);
+                reach(&self.shared.tracker, mark);
             }
             if self.shared.negotiation.is_v1() {
                 let sender = &self.shared.metadata_sender;
@@ -155,45 +177,41 @@ impl<T: Transport> Shard<T> {
         }
     }
 
-    fn reach(&self, mark: Mark) {
-        self.shared
-            .tracker
-            .reach(self.number, mark.owner, mark.watermark);
-    }
-
-    /// Collects until the batch is full, its first sample has waited long enough, or the queue is
+    /// Collects until the batch is full, its first sample has waited long enough, or the partitions are
     /// closed. `None` when there will be no more.
-    async fn next_batch(&self) -> Option<(Batch, Vec<Mark>)> {
-        let mut batch = Batch::new(self.shared.limits, self.shared.largest);
-        let mut marks = Vec::new();
+    async fn next_batch(&mut self) -> Option<Collected> {
+        let shared = Arc::clone(&self.shared);
+        let limit = shared.request_size.now();
+        let batch = Batch::new(shared.limits, shared.largest).within(limit);
+        let mut collected = Collected::into(batch);
         let mut cut_at = None;
+        let partitions = &shared.partitions;
         loop {
-            match self.queue.drain(&mut batch, &mut marks) {
-                Drained::Reached(mark) => {
-                    self.reach(mark);
-                    continue;
-                }
-                Drained::Closed if batch.is_empty() => return None,
-                Drained::Full | Drained::Closed => return Some((batch, marks)),
-                Drained::Empty => {}
+            let reached = |mark| reach(&shared.tracker, mark);
+            match partitions.collect(self.number, &mut self.first, &mut collected, reached) {
+                Filled::Closed if collected.batch.is_empty() => return None,
+                Filled::Full | Filled::Behind | Filled::Closed => return Some(collected),
+                Filled::Waiting => {}
             }
-            if batch.is_empty() {
-                self.queue.changed().await;
+            let woken = partitions.assignment().woken(self.number);
+            if collected.batch.is_empty() {
+                woken.await;
                 continue;
             }
-            let cut_at = *cut_at
-                .get_or_insert_with(|| Instant::now() + self.shared.limits.deadline.to_std());
-            if timeout_at(cut_at, self.queue.changed()).await.is_err() {
-                return Some((batch, marks));
+            let cut_at =
+                *cut_at.get_or_insert_with(|| Instant::now() + shared.limits.deadline.to_std());
+            if timeout_at(cut_at, woken).await.is_err() {
+                return Some(collected);
             }
         }
     }
 
-    /// Sends a request until it goes through or is refused for good; first it is in the journal.
+    /// Sends a request until it goes through or is refused for good; first it is in the journal. Only when
+    /// the journal says that it is done may another shard send what is behind it: else a checkpoint that
+    /// begins now could take this one for the last of its series.
     async fn send(&mut self, sealed: &Sealed) -> Result<(), Ends> {
         let noted = self.note(sealed).await;
         self.delivery.deliver(sealed).await?;
-        self.queue.done();
         if let Some((journal, number)) = noted {
             self.settle(journal, number).await;
         }
@@ -247,6 +265,10 @@ impl<T: Transport> Shard<T> {
             tracing::warn!(shard, %error, held_back, "{what}");
         }
     }
+}
+
+fn reach(tracker: &Tracker, mark: Mark) {
+    tracker.reach(mark.partition, mark.owner, mark.watermark);
 }
 
 /// Does something that may wait for the disk, away from the tasks.

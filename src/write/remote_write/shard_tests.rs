@@ -7,15 +7,19 @@ use prost::Message;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::model::{Backoff, Sample, TimestampMs};
+use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
 use crate::write::remote_write::Limits;
+use crate::write::remote_write::assignment::Assignment;
 use crate::write::remote_write::config::{BackoffConfig, OnThrottleLimit};
 use crate::write::remote_write::delivery::failure::Failure;
+use crate::write::remote_write::flow::Flow;
 use crate::write::remote_write::journal::recovery::recover;
 use crate::write::remote_write::journal::{JournalMetrics, Settings};
+use crate::write::remote_write::partition::Common;
 use crate::write::remote_write::protocol::ProtocolChoice;
 use crate::write::remote_write::protocol::proto::WriteRequest;
+use crate::write::remote_write::request_size::{RequestSize, Size};
 use crate::write::rooms::Rooms;
 use crate::write::testing::sample;
 
@@ -91,7 +95,6 @@ fn samples_of(request: &WriteRequest) -> Vec<Sample> {
 }
 
 pub(in crate::write::remote_write) struct Bench {
-    pub(in crate::write::remote_write) queue: Arc<Queue>,
     pub(in crate::write::remote_write) shared: Arc<Shared<Scripted>>,
     pub(in crate::write::remote_write) registry: Registry,
     task: tokio::task::JoinHandle<()>,
@@ -106,6 +109,8 @@ pub(in crate::write::remote_write) fn limits(samples: usize, deadline_ms: u64) -
         ..BatchConfig::default()
     }
 }
+
+pub(in crate::write::remote_write) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running shard.
 fn bench(limits: BatchConfig, answers: Vec<Result<u16, Failure>>) -> Bench {
@@ -130,6 +135,8 @@ fn bench_with(
 /// How a shard is made.
 pub(in crate::write::remote_write) struct Setting {
     pub(in crate::write::remote_write) limits: BatchConfig,
+    /// Whether requests begin small.
+    pub(in crate::write::remote_write) is_adaptive: bool,
     pub(in crate::write::remote_write) answers: Vec<Result<u16, Failure>>,
     pub(in crate::write::remote_write) judge: Judge,
     pub(in crate::write::remote_write) journal: Option<PathBuf>,
@@ -145,6 +152,7 @@ impl Default for Setting {
     fn default() -> Self {
         Self {
             limits: limits(100, 1_000),
+            is_adaptive: false,
             answers: Vec::new(),
             judge: |_, _| Ok(204),
             journal: None,
@@ -167,6 +175,7 @@ impl Setting {
 fn start(setting: Setting) -> Bench {
     let Setting {
         limits,
+        is_adaptive,
         answers,
         judge,
         journal,
@@ -191,12 +200,23 @@ fn start(setting: Setting) -> Bench {
     });
     let metrics = Arc::new(Metrics::new(&registry));
     let rooms = Arc::new(Rooms::new(1));
-    let queue = Arc::new(Queue::new(
-        queue_bytes,
+    let common = Common {
+        capacity_bytes: queue_bytes,
         on_throttle_limit,
         rooms,
-        metrics.queue("shard-0"),
-    ));
+        gauges: metrics.queue("remote_write"),
+        metrics: Arc::clone(&metrics),
+        assignment: Assignment::new(1, 1),
+        flow: Flow::default(),
+    };
+    let most = Size {
+        samples: limits.samples,
+        bytes: limits.bytes,
+    };
+    let mut request_size = RequestSize::new(most, TIMEOUT);
+    while !is_adaptive && request_size.now() != most {
+        request_size.taken(request_size.now(), Duration::ZERO, Instant::now());
+    }
     let requests = RequestMetrics::new(&registry);
     let shared = Arc::new(Shared {
         transport: Scripted {
@@ -206,6 +226,9 @@ fn start(setting: Setting) -> Bench {
             judge,
             taken: Mutex::default(),
         },
+        partitions: Arc::new(Partitions::new(1, common)),
+        last_sent: LastSent::new(1),
+        request_size: SharedRequestSize::new(request_size, &registry),
         limits,
         largest: Protocol::V1,
         metadata: Arc::default(),
@@ -228,10 +251,9 @@ fn start(setting: Setting) -> Bench {
         clock,
         fatal: Arc::default(),
     });
-    let backoff = Backoff::new(BackoffConfig::default().limits(), 1);
-    let shard = Shard::new(0, Arc::clone(&queue), Arc::clone(&shared), backoff);
+    let backoff = BackoffConfig::default().limits();
+    let shard = Shard::new(0, Arc::clone(&shared), backoff, 1);
     Bench {
-        queue,
         shared,
         registry,
         task: tokio::spawn(shard.run()),
@@ -244,15 +266,20 @@ impl Bench {
             .into_iter()
             .map(|timestamp| sample("up", &[], timestamp, 1.0))
             .collect();
-        let left = self.queue.offer(0, samples, &self.shared.metrics);
-        assert_eq!(left, Ok(vec![]));
+        assert_eq!(self.offer(samples), []);
+    }
+
+    /// What there is no room for.
+    pub(in crate::write::remote_write) fn offer(&self, samples: Vec<Sample>) -> Vec<Sample> {
+        self.shared.partitions.offer(0, samples).unwrap()
+    }
+
+    pub(in crate::write::remote_write) fn unacknowledged(&self) -> Vec<Sample> {
+        self.shared.partitions.unacknowledged()
     }
 
     pub(in crate::write::remote_write) fn mark(&self, watermark: i64) {
-        self.queue.mark(Mark {
-            owner: 0,
-            watermark,
-        });
+        self.shared.partitions.mark(0, watermark);
     }
 
     pub(in crate::write::remote_write) fn acknowledged(&self) -> i64 {
@@ -265,7 +292,7 @@ impl Bench {
     }
 
     pub(in crate::write::remote_write) async fn finish(&mut self) {
-        self.queue.close();
+        self.shared.partitions.close();
         (&mut self.task).await.unwrap();
     }
 
@@ -285,7 +312,7 @@ async fn sends_nothing_that_is_not_in_the_journal() {
     bench.push([1]);
     pass(60_000).await;
     assert_eq!(bench.asked(), []);
-    assert_eq!(bench.queue.unacknowledged().len(), 1);
+    assert_eq!(bench.unacknowledged().len(), 1);
     let failures = r#"weir_journal_failures_total{pipeline="test"} "#;
     let text = Registry::text([&bench.registry]);
     let count = text.lines().find_map(|line| line.strip_prefix(failures));
@@ -298,7 +325,7 @@ async fn sends_nothing_that_is_not_in_the_journal() {
     };
     assert_eq!((request.attempt, &request.timestamps), (0, &vec![1]));
     bench.finish().await;
-    assert_eq!(bench.queue.unacknowledged(), []);
+    assert_eq!(bench.unacknowledged(), []);
     let recovered = recover(folder.path(), 0, TimestampMs::MIN).unwrap();
     assert_eq!(recovered.in_doubt, Vec::<Vec<Sample>>::new());
     assert_eq!((recovered.marks.len(), recovered.next), (1, 1));

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use super::Queues;
 use super::receiver::{Fault, Received, Receiver, Understands};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
+use crate::write::intake::Intake;
 use crate::write::metadata::MetricsMetadata;
 use crate::write::testing::sample;
 use crate::write::{Config, Resume, Stopped, WriteSummary, Writer};
@@ -199,7 +201,7 @@ fn drops_what_is_refused_and_holds_what_can_be_mended() {
     let mut faults = faults.to_vec();
     faults.push(Some(Fault::Redirect));
     let receiver = bench.receiver(faults);
-    let settings = serde_json::json!({"batch": {"samples": 1}, "shards": 1});
+    let settings = serde_json::json!({"batch": {"samples": 1}, "max_shards": 1});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer.handle().send(0, (1..=8).map(up).collect()).unwrap();
     assert_eq!(counts(&writer.finish(None)), (6, 2, 0));
@@ -216,8 +218,9 @@ fn holds_up_the_owner_while_the_receiver_is_busy() {
     let bench = Bench::new();
     let mut receiver = bench.closed_receiver();
     // A request takes 2 samples, the queue 2 more.
-    let two = 2 * super::queue::sample_bytes(&up(1));
-    let settings = serde_json::json!({"shards": 1, "batch": {"samples": 2}, "queue_bytes": two});
+    let two = 2 * super::partition::sample_bytes(&up(1));
+    let settings =
+        serde_json::json!({"max_shards": 1, "batch": {"samples": 2}, "queue_bytes": two});
     let writer = bench.writer(&receiver.url, 1, settings);
     let handle = writer.handle();
     let owner = {
@@ -250,7 +253,7 @@ fn holds_up_the_owner_while_the_receiver_is_busy() {
 fn reports_what_it_had_to_leave_at_the_deadline() {
     let bench = Bench::new();
     let mut receiver = bench.closed_receiver();
-    let settings = serde_json::json!({"shards": 1, "batch": {"samples": 2}});
+    let settings = serde_json::json!({"max_shards": 1, "batch": {"samples": 2}});
     let writer = bench.writer(&receiver.url, 1, settings);
     let handle = writer.handle();
     handle.send(0, (1..=5).map(up).collect()).unwrap();
@@ -265,7 +268,7 @@ fn reports_what_it_had_to_leave_at_the_deadline() {
 fn a_dropped_writer_releases_its_owners() {
     let bench = Bench::new();
     let mut receiver = bench.closed_receiver();
-    let settings = serde_json::json!({"shards": 1, "queue_bytes": 1, "batch": {"samples": 1}});
+    let settings = serde_json::json!({"max_shards": 1, "queue_bytes": 1, "batch": {"samples": 1}});
     let writer = bench.writer(&receiver.url, 1, settings);
     let handle = writer.handle();
     let owner = thread::spawn(move || handle.send(0, (1..=5).map(up).collect()));
@@ -319,6 +322,12 @@ fn key_of(sample: &Sample) -> SeriesKey {
     key
 }
 
+fn queues_of(writer: &Writer) -> Arc<Queues> {
+    let handle = writer.handle();
+    let mut queues = handle.intakes.iter().filter_map(Intake::queues);
+    Arc::clone(queues.next().unwrap())
+}
+
 fn run_with_faults(seed: u64, protocol: &str, understands: Understands) {
     let mut random = fastrand::Rng::with_seed(seed);
     let bench = Bench::new();
@@ -328,7 +337,7 @@ fn run_with_faults(seed: u64, protocol: &str, understands: Understands) {
     let owners = random.usize(1..4);
     let settings = serde_json::json!({
         "protocol": protocol,
-        "shards": random.usize(1..5),
+        "max_shards": random.usize(1..5),
         "timeout": "50ms",
         "queue_bytes": random.usize(200..5_000),
         "batch": {"deadline": "1ms", "samples": random.usize(1..50), "bytes": random.usize(200..5_000)},
@@ -336,6 +345,16 @@ fn run_with_faults(seed: u64, protocol: &str, understands: Understands) {
     let writer = bench.writer(&receiver.url, owners, settings);
     let by_owner = random_series(&mut random, owners);
     thread::scope(|scope| {
+        // The number of shards changes all the time.
+        let queues = queues_of(&writer);
+        let mut shards = random.fork();
+        scope.spawn(move || {
+            while queues.acknowledged() < 60_000 {
+                let running = shards.usize(1..5);
+                queues.partitions.assignment().run(running);
+                (0..shards.u32(0..20)).for_each(|_| thread::yield_now());
+            }
+        });
         for (owner, samples) in by_owner.iter().enumerate() {
             let handle = writer.handle();
             scope.spawn(move || {

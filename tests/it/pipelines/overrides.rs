@@ -136,8 +136,8 @@ fn bad_settings_are_reported_under_their_argument() {
             "--set metrics.rpm_max.value: unknown field 'rmp'; did you mean 'rpm'?",
         ),
         (
-            ("write.remote_write.shards", "0"),
-            "--set write.remote_write.shards: 'shards' is 0; use 1 to 1024",
+            ("write.remote_write.max_shards", "0"),
+            "--set write.remote_write.max_shards: 'max_shards' is 0; use 1 to 1024",
         ),
         (
             ("write.file.path", "samples.ndjson"),

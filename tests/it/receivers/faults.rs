@@ -13,7 +13,7 @@ use crate::support::samples::Sample;
 
 /// Small requests on several ways.
 pub(super) fn settings() -> Value {
-    json!({ "shards": 3, "batch": { "deadline": "2ms", "samples": 25 } })
+    json!({ "min_shards": 3, "max_shards": 3, "batch": { "deadline": "2ms", "samples": 25 } })
 }
 
 /// That what the receiver took of each series never goes back in time. A repeated request has the

@@ -52,7 +52,8 @@ fn run(receiver: &Receiver, seed: u64) -> Result<()> {
     let proxy = FaultProxy::start(&receiver.url(), faults)?;
     let mut settings = settings();
     let keys = settings.as_object_mut().context("no object")?;
-    keys.insert("shards".to_owned(), json!(random.usize(1..6)));
+    keys.insert("min_shards".to_owned(), json!(1));
+    keys.insert("max_shards".to_owned(), json!(random.usize(1..6)));
     keys.insert(
         "batch".to_owned(),
         json!({ "deadline": "2ms", "samples": random.usize(1..60) }),

@@ -14,7 +14,7 @@ const DROPPED: &str = "weir_samples_dropped_total{";
 /// One request for everything: nothing else is under way.
 fn one_request() -> Value {
     json!({
-        "shards": 1,
+        "min_shards": 1, "max_shards": 1,
         "batch": { "deadline": "50ms", "samples": 1_000 },
         "on_rejected": "isolate",
     })
@@ -194,7 +194,7 @@ fn what_is_misconfigured_is_held() -> Result<()> {
         let name = format!("held_{number}");
         let samples = fleet(&name, 12, 10)?;
         let script = vec![Some(fault), None, Some(fault), Some(fault), Some(fault)];
-        let settings = json!({ "shards": 3, "batch": { "deadline": "2ms", "samples": 25 } });
+        let settings = json!({ "min_shards": 3, "max_shards": 3, "batch": { "deadline": "2ms", "samples": 25 } });
         let outcome = send_through(&receiver, &settings, script, &samples)?;
         let counts = (outcome.written, outcome.dropped);
         ensure!(counts == (120, 0), "{fault:?}: {counts:?}");
@@ -209,7 +209,7 @@ fn what_is_misconfigured_is_held() -> Result<()> {
 fn what_is_too_large_is_split() -> Result<()> {
     let receiver = Receiver::start(Kind::Prometheus3)?;
     let samples = fleet("large", 40, 10)?;
-    let settings = json!({ "shards": 2, "batch": { "deadline": "50ms", "samples": 1_000 } });
+    let settings = json!({ "min_shards": 2, "max_shards": 2, "batch": { "deadline": "50ms", "samples": 1_000 } });
     let script = vec![Some(Fault::AtMost(7)); 1_000];
     let outcome = send_through(&receiver, &settings, script, &samples)?;
     let counts = (outcome.written, outcome.dropped);

@@ -178,7 +178,12 @@ async fn beginning_of(response: &mut Response) -> String {
 
 /// The URL is left out of the words, because its query may hold a token.
 fn network(error: reqwest::Error) -> Failure {
-    Failure::Network(with_causes(&error.without_url()))
+    let is_timeout = error.is_timeout();
+    let words = with_causes(&error.without_url());
+    match is_timeout {
+        true => Failure::TimedOut(words),
+        false => Failure::Network(words),
+    }
 }
 
 #[cfg(test)]

@@ -26,9 +26,12 @@ pub(in crate::write::remote_write) enum Failure {
         /// How long the receiver asks to wait.
         retry_after: Option<Duration>,
     },
-    /// No complete answer: refused, reset, timed out, not resolved.
+    /// No complete answer: refused, reset, not resolved.
     #[error("no answer: {0}")]
     Network(String),
+    /// No complete answer in time.
+    #[error("no answer: {0}")]
+    TimedOut(String),
     /// A password or token file cannot be read, so no request was made.
     #[error("cannot read {path}: {error}", path = path.display())]
     Credentials {
@@ -120,6 +123,9 @@ pub(in crate::write::remote_write) enum Course {
 /// The status of a receiver that fails at what it was given, or for itself: nobody knows which.
 const INTERNAL_ERROR: u16 = 500;
 
+/// Request Timeout and Gateway Timeout.
+const TIMEOUTS: [u16; 2] = [408, 504];
+
 impl Failure {
     /// What an answer that is no success means.
     pub(in crate::write::remote_write) fn of_answer(
@@ -152,6 +158,7 @@ impl Failure {
             Self::Throttled { .. }
             | Self::Unavailable { .. }
             | Self::Network(_)
+            | Self::TimedOut(_)
             | Self::Expired { .. } => Course::Repeat,
             Self::Credentials { .. }
             | Self::NoCredentials(_)
@@ -168,6 +175,15 @@ impl Failure {
     /// Prometheus before 2.50 answers samples that are too old so, and 2.42 labels that come twice.
     pub(in crate::write::remote_write) fn may_be_content(&self) -> bool {
         matches!(self, Self::Unavailable { status, .. } if *status == INTERNAL_ERROR)
+    }
+
+    /// Whether the request may have been too much for the time that it had.
+    pub(in crate::write::remote_write) fn is_too_slow(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Unavailable { status, .. } => TIMEOUTS.contains(status),
+            _ => false,
+        }
     }
 
     /// How long the receiver asks to wait.
@@ -193,6 +209,7 @@ impl Failure {
             | Self::Expired { status, .. }
             | Self::Unknown { status, .. } => Some(*status),
             Self::Network(_)
+            | Self::TimedOut(_)
             | Self::Credentials { .. }
             | Self::NoCredentials(_)
             | Self::Unencodable(_) => None,
@@ -216,7 +233,7 @@ impl Failure {
     /// The label `code` of the requests' metric; `None` where no request was made.
     pub(in crate::write::remote_write) fn code(&self) -> Option<String> {
         match self {
-            Self::Network(_) => Some("network".to_owned()),
+            Self::Network(_) | Self::TimedOut(_) => Some("network".to_owned()),
             other => other.status().map(|status| status.to_string()),
         }
     }
@@ -225,7 +242,7 @@ impl Failure {
     pub(in crate::write::remote_write) fn reason(&self) -> &'static str {
         match self {
             Self::Throttled { .. } => "throttled",
-            Self::Unavailable { .. } | Self::Network(_) => "unavailable",
+            Self::Unavailable { .. } | Self::Network(_) | Self::TimedOut(_) => "unavailable",
             Self::Credentials { .. }
             | Self::NoCredentials(_)
             | Self::Expired { .. }
@@ -307,6 +324,15 @@ mod tests {
         assert!(of(500).may_be_content());
         for status in [400, 429, 502, 503] {
             assert!(!of(status).may_be_content(), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_not_done_in_time_is_too_slow() {
+        assert!(Failure::TimedOut("30s".to_owned()).is_too_slow());
+        assert!(!Failure::Network("reset".to_owned()).is_too_slow());
+        for (status, expected) in [(408, true), (504, true), (429, false), (503, false)] {
+            assert_eq!(of(status).is_too_slow(), expected, "{status}");
         }
     }
 

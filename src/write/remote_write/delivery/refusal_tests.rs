@@ -38,10 +38,7 @@ fn bench(setting: Setting) -> (tempfile::TempDir, RejectedSamples, Bench) {
 }
 
 fn push(bench: &Bench, samples: Vec<Sample>) {
-    assert_eq!(
-        bench.queue.offer(0, samples, &bench.shared.metrics),
-        Ok(vec![])
-    );
+    assert_eq!(bench.offer(samples), []);
 }
 
 /// How many were dropped, by reason, without those of which there are none.
@@ -96,7 +93,7 @@ async fn they_are_kept_without_a_status_and_all_others_are_sent() {
     bench.mark(NOW);
     bench.finish().await;
     assert_eq!(bench.acknowledged(), NOW);
-    assert_eq!(bench.queue.unacknowledged(), []);
+    assert_eq!(bench.unacknowledged(), []);
     let expected = counts(&[
         ("label_value_too_long", 1),
         ("too_far_ahead", 1),
@@ -145,7 +142,7 @@ async fn a_request_of_nothing_else_is_not_made() {
     bench.finish().await;
     assert_eq!(bench.acknowledged(), 7);
     assert_eq!(bench.asked(), []);
-    assert_eq!(bench.queue.unacknowledged(), []);
+    assert_eq!(bench.unacknowledged(), []);
     assert_eq!(kept_samples(&kept).len(), 1);
 }
 
@@ -172,7 +169,7 @@ async fn fail_fails_for_them_too_and_drops_nothing() {
     );
     assert_eq!(dropped(&bench), counts(&[]));
     assert_eq!(bench.asked(), []);
-    assert_eq!(bench.queue.unacknowledged().len(), 2);
+    assert_eq!(bench.unacknowledged().len(), 2);
     assert_eq!(kept_samples(&kept), []);
 }
 

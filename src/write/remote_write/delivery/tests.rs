@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::super::config::{OnRejected, OnThrottleLimit};
-use super::super::queue::sample_bytes;
+use super::super::partition::sample_bytes;
 use super::super::shard::tests::{Bench, Judge, Setting, answer, limits, pass};
 use super::failure::Failure;
 use crate::model::Sample;
@@ -22,10 +22,7 @@ fn series(names: impl IntoIterator<Item = usize>) -> Vec<Sample> {
 }
 
 fn push(bench: &Bench, samples: Vec<Sample>) {
-    assert_eq!(
-        bench.queue.offer(0, samples, &bench.shared.metrics),
-        Ok(vec![])
-    );
+    assert_eq!(bench.offer(samples), []);
 }
 
 /// The names in the requests that were taken, in their order.
@@ -186,7 +183,7 @@ async fn fail_ends_the_writer_and_drops_nothing() {
         error.to_string(),
         "the receiver refused with 400: out of order sample of m0007"
     );
-    assert_eq!(bench.queue.unacknowledged().len(), 100);
+    assert_eq!(bench.unacknowledged().len(), 100);
     assert_eq!(dropped(&bench, "rejected"), 0);
 }
 
@@ -210,8 +207,87 @@ async fn fail_holds_for_a_piece_of_what_was_too_large() {
         bench.finish().await;
         assert!(bench.shared.fatal.take().is_some());
         assert_eq!(dropped(&bench, "rejected"), 0);
-        assert_eq!(bench.queue.unacknowledged().len(), 100);
+        assert_eq!(bench.unacknowledged().len(), 100);
     }
+}
+
+/// How many samples the limit is.
+fn limit(bench: &Bench) -> u64 {
+    value(
+        bench,
+        "weir_remote_write_batch_limit_samples{pipeline=\"test\"}",
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_requests_grow_while_they_are_taken_quickly() {
+    let mut bench = Setting {
+        limits: limits(700, 1_000),
+        is_adaptive: true,
+        ..Setting::default()
+    }
+    .start();
+    push(&bench, series(0..2_000));
+    push(&bench, series(2_000..2_010));
+    bench.finish().await;
+    let sizes: Vec<_> = names(&bench).iter().map(Vec::len).collect();
+    assert_eq!(sizes, [100, 200, 400, 700, 610]);
+    assert_eq!(limit(&bench), 700);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_413_requests_stay_below_it() {
+    let mut bench = Setting {
+        judge: |names, _| match names.len() {
+            0..=300 => Ok(204),
+            _ => answer(413, "too large"),
+        },
+        limits: limits(1_000, 1_000),
+        ..Setting::default()
+    }
+    .start();
+    push(&bench, series(0..2_600));
+    bench.finish().await;
+    let sizes: Vec<_> = names(&bench).iter().map(Vec::len).collect();
+    let first = [1_000, 500, 250, 250, 500, 250, 250];
+    let second = [500, 250, 250];
+    assert_eq!(sizes[..10], [&first[..], &second].concat());
+    assert_eq!(sizes[10..], [250, 250, 250, 250, 100]);
+    assert_eq!(limit(&bench), 250);
+    assert_eq!(bench.shared.metrics.written(), 2_600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_sample_that_is_too_large_does_not_make_requests_small() {
+    let mut bench = Setting {
+        judge: |names, _| match names.contains(&"m0007".to_owned()) {
+            true => answer(413, "too large"),
+            false => Ok(204),
+        },
+        ..Setting::default()
+    }
+    .start();
+    push(&bench, series(0..100));
+    bench.finish().await;
+    assert_eq!(limit(&bench), 100);
+    assert_eq!(dropped(&bench, "rejected"), 1);
+    assert_eq!(bench.shared.metrics.written(), 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_takes_too_long_makes_the_following_ones_smaller() {
+    let timed_out = || Err(Failure::TimedOut("30s".to_owned()));
+    let mut bench = Setting {
+        answers: vec![timed_out(), timed_out(), timed_out()],
+        ..Setting::default()
+    }
+    .start();
+    push(&bench, series(0..250));
+    bench.finish().await;
+    let sizes: Vec<_> = names(&bench).iter().map(Vec::len).collect();
+    // The request itself is repeated as it is: the receiver may have it.
+    assert_eq!(sizes, [100, 100, 100, 100, 50, 50, 50]);
+    assert_eq!(limit(&bench), 50);
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,10 +449,7 @@ async fn the_oldest_give_way_only_while_the_receiver_takes_nothing() {
     }
     .start();
     // The receiver has not been asked yet.
-    let left = bench
-        .queue
-        .offer(0, series(0..6), &bench.shared.metrics)
-        .unwrap();
+    let left = bench.offer(series(0..6));
     assert_eq!(left, series(4..6));
     pass(10).await;
     push(&bench, series(4..10));

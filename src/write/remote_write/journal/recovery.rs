@@ -2,8 +2,9 @@
 //!
 //! The newest journaled sample of a series decides. If its request was acknowledged, the receiver has
 //! everything up to it. If not, the request is in doubt: it is sent again, unchanged. Older samples
-//! of the series are never in doubt, because a shard notes a request only after the one before is
-//! done. So it does not matter in which order the files are read, and a request that an earlier
+//! of the series are never in doubt, because a request is noted only after the one before it of the same
+//! series is done, whichever shard sends them; and it never stands in the file of an earlier checkpoint than
+//! that one. So it does not matter in which order the files are read, and a request that an earlier
 //! restart has sent again is in doubt only if that was not acknowledged either.
 //!
 //! What was [folded](super::fold) says the same of older files: the marks hold whatever is restored, a

@@ -8,7 +8,7 @@ use prost::Message;
 use super::*;
 use crate::model::{NativeHistogram, Sample, TimestampMs};
 use crate::write::metadata::{MetricMetadata, MetricType};
-use crate::write::remote_write::batch::Batch;
+use crate::write::remote_write::batch::{Batch, Origin};
 use crate::write::remote_write::config::BatchConfig;
 use crate::write::remote_write::last_sent::LastSent;
 use crate::write::remote_write::metadata_sender;
@@ -27,9 +27,9 @@ fn groups_of(samples: &[Sample]) -> Vec<Group> {
     };
     let mut batch = Batch::new(limits, Protocol::V2);
     for sample in samples {
-        batch.push(sample.clone());
+        batch.push(sample.clone(), Origin::Formed);
     }
-    batch.seal(&mut LastSent::new()).groups
+    batch.seal(&LastSent::new(1)).groups
 }
 
 /// What each of the two protocols may take at most for these.

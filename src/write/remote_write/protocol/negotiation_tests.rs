@@ -32,7 +32,7 @@ fn send_three(
 ) -> ((u64, u64, u64), Vec<Received>) {
     let receiver = bench.receiver(faults);
     receiver.understand(understands);
-    let settings = json!({"protocol": protocol, "shards": 1, "batch": {"samples": 1}});
+    let settings = json!({"protocol": protocol, "max_shards": 1, "batch": {"samples": 1}});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer.handle().send(0, (1..=3).map(up).collect()).unwrap();
     (counts(&writer.finish(None)), receiver.received())
@@ -114,7 +114,7 @@ fn what_a_receiver_has_not_written_is_counted_and_not_repeated() {
 fn with_2_0_alone_nothing_is_given_to_a_receiver_that_would_lose_it() {
     let bench = Bench::new();
     let mut receiver = bench.receiver(vec![]);
-    let settings = json!({"protocol": "2.0", "shards": 1});
+    let settings = json!({"protocol": "2.0", "max_shards": 1});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer.handle().send(0, vec![up(1)]).unwrap();
     for _ in 0..3 {
@@ -180,7 +180,8 @@ fn metadata_goes_out_in_requests_of_its_own_by_1_0() {
             ..Bench::new()
         };
         let receiver = bench.receiver(vec![]);
-        let settings = json!({"protocol": protocol, "metadata_interval": interval, "shards": 1});
+        let settings =
+            json!({"protocol": protocol, "metadata_interval": interval, "max_shards": 1});
         let writer = bench.writer(&receiver.url, 1, settings);
         writer.handle().send(0, of_each_kind()).unwrap();
         assert_eq!(counts(&writer.finish(None)), (4, 0, 0));
@@ -206,7 +207,7 @@ fn metadata_comes_again_after_a_while() {
         ..Bench::new()
     };
     let receiver = bench.receiver(vec![]);
-    let settings = json!({"metadata_interval": "1ms", "shards": 1, "batch": {"samples": 1}});
+    let settings = json!({"metadata_interval": "1ms", "max_shards": 1, "batch": {"samples": 1}});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer
         .handle()
@@ -227,7 +228,7 @@ fn a_receiver_that_refuses_metadata_keeps_its_samples() {
         ..Bench::new()
     };
     let receiver = bench.receiver(vec![None, Some(Fault::Status(400))]);
-    let settings = json!({"shards": 1, "batch": {"samples": 1}});
+    let settings = json!({"max_shards": 1, "batch": {"samples": 1}});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer.handle().send(0, (1..=3).map(up).collect()).unwrap();
     assert_eq!(counts(&writer.finish(None)), (3, 0, 0));
@@ -249,7 +250,7 @@ fn metadata_is_in_every_series_by_2_0() {
     };
     let receiver = bench.receiver(vec![]);
     receiver.understand(BOTH);
-    let settings = json!({"protocol": "2.0", "shards": 1});
+    let settings = json!({"protocol": "2.0", "max_shards": 1});
     let writer = bench.writer(&receiver.url, 1, settings);
     writer.handle().send(0, of_each_kind()).unwrap();
     assert_eq!(counts(&writer.finish(None)), (4, 0, 0));
@@ -306,7 +307,7 @@ fn too_many_texts_are_left_out_of_requests_of_2_0() {
         receiver.understand(BOTH);
         let settings = json!({
             "protocol": "2.0",
-            "shards": 1,
+            "max_shards": 1,
             "batch": {"bytes": bytes, "deadline": "1h"},
         });
         let writer = bench.writer(&receiver.url, 1, settings);
