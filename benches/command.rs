@@ -135,6 +135,11 @@ impl Weir {
         Ok((seconds, cpu_seconds))
     }
 
+    /// The most memory that it has had until now, bytes.
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        peak::bytes(self.child.id()).context("no /proc/…/status")
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(self) -> Result<Ended> {
         let asked = Command::new("kill")
@@ -155,7 +160,7 @@ impl Weir {
         self.await_metric("weir_events_total", events as f64)?;
         let seconds = self.began.elapsed().as_secs_f64();
         let (_, cpu_seconds) = accounts(&self.stat()?)?;
-        let peak_bytes = peak::bytes(self.child.id()).context("no /proc/…/status")?;
+        let peak_bytes = self.peak_bytes()?;
         self.child.kill()?;
         self.child.wait()?;
         Ok(Ended {
@@ -181,13 +186,14 @@ impl Weir {
     }
 
     fn end(mut self, may_fail: bool) -> Result<Ended> {
+        let deadline = Instant::now() + LIMIT;
         // The kernel keeps the accounts of a process that has ended until it is waited for.
         let cpu_seconds = loop {
             let (has_ended, cpu_seconds) = accounts(&self.stat()?)?;
             if has_ended {
                 break cpu_seconds;
             }
-            ensure!(self.began.elapsed() < LIMIT, "weir does not end");
+            ensure!(Instant::now() < deadline, "weir does not end");
             thread::sleep(LOOK_EVERY);
         };
         let seconds = self.began.elapsed().as_secs_f64();

@@ -1,27 +1,39 @@
-//! What it takes to make requests of samples: encoded and compressed, samples a second on one core.
+//! What it takes to make requests of samples: encoded, compressed and signed, samples a second on one core;
+//! how fast they arrive at a real Prometheus beside a receiver that keeps nothing; and what memory weir has
+//! while a receiver is away.
 //!
 //! Requests have 2,000 samples. Beside them: the same bytes copied and compressed, which no sender can
 //! be faster than, and the same samples by way of protobuf's messages. What is compared takes turns. Rates
 //! are the best of their rounds, for the rest of the machine only ever makes them lower; shares are the
 //! median. Figures go to `target/bench/sender.jsonl` as well.
 //!
-//! `cargo bench --profile release --bench sender`
+//! `cargo bench --profile release --bench sender`, with the names of parts for some of them. The receiver
+//! is away for a minute, or for the seconds in `BENCH_AWAY_SECONDS`.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
+mod arrival;
+mod away;
+#[expect(dead_code, reason = "the bench of state has uses for the rest")]
+mod command;
 mod findings;
 mod machine;
+mod peak;
+#[expect(dead_code, reason = "the bench of state has uses for the rest")]
+mod receiver;
+mod signing;
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use prost::Message;
 use weir::model::Series;
 use weir::write::remote_write::{Group, Protocol, RequestEncoder};
 use weir::write::{MetricMetadata, MetricType, MetricsMetadata};
 
 use findings::{Finding, Findings, highest, median};
+use signing::Signer;
 
 /// How many samples a request has.
 const SAMPLES: usize = 2_000;
@@ -31,6 +43,9 @@ const ROUNDS: usize = 200;
 const REQUESTS: usize = 5;
 /// 5 million samples a second.
 const TARGET_NS: f64 = 200.0;
+
+/// The parts, as they are named on the command line.
+const PARTS: [&str; 3] = ["requests", "arrival", "away"];
 
 /// A label: its name, and the values that it has.
 type Label = (&'static str, &'static [&'static str]);
@@ -129,10 +144,27 @@ struct Point {
 }
 
 fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let unknown = arguments
+        .iter()
+        .find(|argument| !PARTS.contains(&argument.as_str()));
+    ensure!(unknown.is_none(), "no part {unknown:?}; use {PARTS:?}");
+    let wants = |part: &str| arguments.is_empty() || arguments.iter().any(|name| name == part);
     println!("{}", machine::description());
     let mut findings = Findings::create("sender")?;
-    for batch in BATCHES {
-        measure(&batch, &mut findings)?;
+    if wants("requests") {
+        for batch in BATCHES {
+            measure(&batch, &mut findings)?;
+        }
+    }
+    if wants("arrival") {
+        arrival::measure(&mut findings)?;
+    }
+    if wants("away") {
+        away::measure(&mut findings)?;
     }
     Ok(())
 }
@@ -145,14 +177,22 @@ fn measure(batch: &Batch, findings: &mut Findings) -> Result<()> {
         let plain = encoder.plain(&groups, protocol).to_vec();
         let body = encoder.encode(&groups, protocol)?.bytes.len();
         let mut bare = Bare::new();
-        let (mut ours, mut shares, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+        let signer = Signer::new()?;
+        let (mut ours, mut unsigned) = (Vec::new(), Vec::new());
+        let (mut shares, mut messages) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let taken = seconds(|| {
-                black_box(encoder.encode(black_box(&groups), protocol)?);
+                let body = encoder.encode(black_box(&groups), protocol)?;
+                black_box(signer.sign(body)?);
                 Ok(())
             })?;
             shares.push(seconds(|| bare.compress(black_box(&plain)))? / taken);
             ours.push(SAMPLES as f64 / taken);
+            let taken = seconds(|| {
+                black_box(encoder.encode(black_box(&groups), protocol)?);
+                Ok(())
+            })?;
+            unsigned.push(SAMPLES as f64 / taken);
             if protocol == Protocol::V1 {
                 let taken = seconds(|| {
                     let request = by_messages(black_box(&groups)).encode_to_vec();
@@ -163,11 +203,14 @@ fn measure(batch: &Batch, findings: &mut Findings) -> Result<()> {
         }
         let of = |what: &str| format!("{}, {}: {what}", protocol.name(), batch.name);
         let best = highest(ours.into_iter());
-        findings.add(&Finding::new(of("encoded, compressed"), best, "samples/s"))?;
+        let what = of("encoded, compressed, signed");
+        findings.add(&Finding::new(what, best, "samples/s"))?;
         let nanoseconds = Finding::new(of("the same"), 1e9 / best, "ns/sample");
         findings.add(&nanoseconds.decimals(1).at_most(TARGET_NS))?;
         let share = Finding::new(of("share of copying and compressing"), median(shares), "");
         findings.add(&share.decimals(2))?;
+        let best = highest(unsigned.into_iter());
+        findings.add(&Finding::new(of("encoded, compressed"), best, "samples/s"))?;
         if protocol == Protocol::V1 {
             let best = highest(messages.into_iter());
             findings.add(&Finding::new(of("by messages"), best, "samples/s"))?;

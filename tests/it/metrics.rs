@@ -67,7 +67,7 @@ fn documented() -> Result<BTreeMap<String, Metric>> {
             .filter(|label| !label.is_empty());
         let mut labels: BTreeSet<_> = labels.map(str::to_owned).collect();
         // The page says it once for all.
-        if (samples..checkpoints).contains(&row.line) && row.code(0) != "weir_samples_total" {
+        if (samples..checkpoints).contains(&row.line) && !labels.contains("metric") {
             labels.insert("receiver".to_owned());
         }
         let metric = Metric {

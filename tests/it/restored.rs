@@ -225,7 +225,7 @@ lookups                1       9 B
 metric/vehicles        2     545 B
 metric/speed           6     927 B
 metric/trips           5  2.61 KiB
-writer                 1     163 B
+writer                 1     183 B
 
 SPLIT          POSITION  HIGHEST TIME
 events.ndjson     57417  2024-11-03T08:16:34.411Z

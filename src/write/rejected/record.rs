@@ -233,7 +233,7 @@ mod tests {
         let text = line.replace("1.5", "\"NaN\"");
         assert_eq!(
             RejectedSample::read(&text),
-            Err("'NaN' is no number; use +Inf, -Inf or stale, or a number".to_owned())
+            Err("'NaN' is no number; use +Inf, -Inf or StaleNaN, or a number".to_owned())
         );
         for end in 0..line.len() - 2 {
             assert!(RejectedSample::read(&line[..end]).is_err(), "{end}");

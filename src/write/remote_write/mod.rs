@@ -52,6 +52,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use crate::model::{Clock, Sample, TimestampMs};
 
@@ -236,21 +237,20 @@ impl RemoteWriter {
         journal_metrics.in_doubt.set(in_doubt_count(&recovered));
         let marks = queues.restore(recovered, past.state);
         let (abandon, abandoned) = watch::channel(false);
+        let span = tracing::error_span!("remote_write", receiver = config.name());
         let tasks = (0..config.max_shards).map(|number| {
             let backoff = config.backoff.limits();
             let shard = Shard::new(number, Arc::clone(&shared), backoff, context.seed);
-            runtime.spawn(run_until(
-                shard.run(),
-                abandoned.clone(),
-                Arc::clone(&fatal),
-            ))
+            let run = run_until(shard.run(), abandoned.clone(), Arc::clone(&fatal));
+            runtime.spawn(run.instrument(span.clone()))
         });
         let tasks = tasks.collect();
         let gauges = ShardGauges::new(&context.registry, config.min_shards, config.max_shards);
         let sharding = (config.min_shards < config.max_shards).then(|| {
             let wanted = WantedShards::new(config.min_shards..=config.max_shards);
             let adapt = sharding::adapt(wanted, partitions, gauges);
-            runtime.spawn(run_until(adapt, abandoned, Arc::clone(&fatal)))
+            let adapt = run_until(adapt, abandoned, Arc::clone(&fatal));
+            runtime.spawn(adapt.instrument(span))
         });
         let writer = Self {
             queues: Arc::new(queues),

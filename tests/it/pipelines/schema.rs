@@ -43,8 +43,8 @@ impl<'s> Walk<'s> {
             let all = schema[alternatives].as_array();
             for alternative in all.into_iter().flatten() {
                 // One of something or a list of them: the keys are the same.
-                let item = &alternative["items"]["$ref"];
-                let is_item = |other: &Value| item.is_string() && other["$ref"] == *item;
+                let item = alternative.pointer("/items/$ref");
+                let is_item = |other: &Value| item.is_some() && other.get("$ref") == item;
                 if !all.is_some_and(|all| all.iter().any(is_item)) {
                     self.visit(alternative, path);
                 }
@@ -84,6 +84,7 @@ impl<'s> Walk<'s> {
 fn default_of(property: &Value) -> String {
     match &property["default"] {
         Value::Null | Value::Array(_) | Value::Object(_) => "–".to_owned(),
+        Value::String(text) if text.is_empty() => "–".to_owned(),
         Value::String(text) => format!("`{text}`"),
         other => format!("`{other}`"),
     }
