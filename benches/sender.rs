@@ -17,6 +17,7 @@ mod away;
 mod command;
 mod findings;
 mod machine;
+mod parts;
 mod peak;
 #[expect(dead_code, reason = "the bench of state has uses for the rest")]
 mod receiver;
@@ -26,13 +27,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use prost::Message;
 use weir::model::Series;
 use weir::write::remote_write::{Group, Protocol, RequestEncoder};
 use weir::write::{MetricMetadata, MetricType, MetricsMetadata};
 
 use findings::{Finding, Findings, highest, median};
+use parts::Parts;
 use signing::Signer;
 
 /// How many samples a request has.
@@ -144,15 +146,8 @@ struct Point {
 }
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let unknown = arguments
-        .iter()
-        .find(|argument| !PARTS.contains(&argument.as_str()));
-    ensure!(unknown.is_none(), "no part {unknown:?}; use {PARTS:?}");
-    let wants = |part: &str| arguments.is_empty() || arguments.iter().any(|name| name == part);
+    let parts = Parts::of_arguments(&PARTS)?;
+    let wants = |part: &str| parts.wants(part);
     println!("{}", machine::description());
     let mut findings = Findings::create("sender")?;
     if wants("requests") {

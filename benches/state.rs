@@ -16,6 +16,7 @@ mod fleet;
 mod journals;
 mod keyed;
 mod machine;
+mod parts;
 mod peak;
 mod receiver;
 mod receiver_down;
@@ -27,11 +28,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use findings::Findings;
 use fleet::{Inputs, Size};
 use keyed::Keyed;
+use parts::Parts;
 use restart::Restart;
 use steady::Steady;
 
@@ -70,15 +72,8 @@ const PARTS: [&str; 8] = [
 ];
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let unknown = arguments
-        .iter()
-        .find(|argument| !PARTS.contains(&argument.as_str()));
-    ensure!(unknown.is_none(), "no part {unknown:?}; use {PARTS:?}");
-    let wants = |part: &str| arguments.is_empty() || arguments.iter().any(|name| name == part);
+    let parts = Parts::of_arguments(&PARTS)?;
+    let wants = |part: &str| parts.wants(part);
     let began = Instant::now();
     println!("{}", machine::description());
     let mut findings = Findings::create("state")?;

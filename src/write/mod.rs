@@ -4,7 +4,7 @@
 //! [`WriterHandle`], waits while a queue is full, and says up to which watermark it has handed
 //! over everything; the writer says up to which watermark everything is written.
 //!
-//! Where there are several receivers, each has an [`Intake`] of its own, with its queues, its position and
+//! Where there are several receivers, each has an intake of its own, with its queues, its position and
 //! its failures: none waits for another, unless the pipeline file wants it so.
 //!
 //! A checkpoint begins here ([`WriterHandle::begin_checkpoint`]), passes through the pipeline, and
