@@ -19,7 +19,8 @@ use super::validate::settings;
 use crate::config::{self, Overrides, Pipeline};
 use crate::model::{Sample, SampleValue, Series, TimestampMs};
 use crate::telemetry::Registry;
-use crate::write::rejected::{Contents, RejectedSample, RejectedSamples, read_file};
+use crate::write::rejected::{Contents, RejectedSample, RejectedSamples, STALE, read_file};
+use crate::write::remote_write::config::OnThrottleLimit;
 use crate::write::{self, Receivers, RemoteWriteConfig, Resume, Writer};
 
 /// Looks at rejected samples, sends them again or removes them.
@@ -223,6 +224,7 @@ fn status(rejected: &RejectedSample) -> String {
 
 fn shown(value: &SampleValue) -> String {
     match value {
+        marker if marker.is_staleness_marker() => STALE.to_owned(),
         SampleValue::Number(value) => value.to_string(),
         SampleValue::Histogram(histogram) => format!("histogram of {}", histogram.count),
     }
@@ -259,6 +261,10 @@ fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     let registry = Registry::new(&found.pipeline.name);
     let mut receiver = found.remote_write;
     receiver.rejected.dir = Some(found.rejected.folder().to_owned());
+    // They were kept as they went out, and none may give way to another.
+    receiver.external_labels.clear();
+    receiver.write_relabel_configs.clear();
+    receiver.on_throttle_limit = Some(OnThrottleLimit::Wait);
     let write = write::Config {
         remote_write: Some(Receivers::One(Box::new(receiver))),
         ..found.pipeline.write

@@ -525,11 +525,12 @@ impl Running {
         }
     }
 
-    /// Waits until the receiver has taken everything, however long it is away, or until the stop
-    /// signal is set.
+    /// Waits until the receivers have taken everything, however long they are away, until one has failed
+    /// for good, or until the stop signal is set.
     fn await_acknowledgement(&self) {
         let writer = self.writer.handle();
-        while self.remote && writer.acknowledged() < END_OF_TIME && !self.stop.is_stopped() {
+        let is_done = || writer.acknowledged() == END_OF_TIME || writer.has_ended();
+        while self.remote && !is_done() && !self.stop.is_stopped() {
             thread::sleep(Duration::from_millis(20));
         }
     }

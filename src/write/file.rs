@@ -220,6 +220,11 @@ impl FileWriter {
 }
 
 impl Inbox {
+    /// Whether the thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.progress.has_ended.load(Ordering::SeqCst)
+    }
+
     /// Hands over samples, or gives them back while the thread is behind.
     pub(super) fn offer(&self, owner: usize, samples: Vec<Sample>) -> Result<Vec<Sample>, Stopped> {
         self.check_open()?;

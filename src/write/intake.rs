@@ -1,6 +1,7 @@
 //! The way into one destination.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Sample, TimestampMs};
@@ -22,6 +23,8 @@ pub(super) struct Intake {
     metrics: Arc<Metrics>,
     way: Way,
     owners: Vec<Mutex<Owner>>,
+    /// Samples have been lost because the destination takes no more.
+    has_stopped: AtomicBool,
 }
 
 /// What an owner has here.
@@ -62,12 +65,30 @@ impl Intake {
             already_sent: AlreadySent::new(marks, context.owners, gauge),
             metrics: Arc::clone(&context.metrics),
             way,
+            has_stopped: AtomicBool::new(false),
         }
     }
 
     /// What is counted of the samples here.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// How many samples are not done, those that are held as well.
+    pub(super) fn waiting(&self) -> u64 {
+        let held = self
+            .owners
+            .iter()
+            .map(|owner| lock(owner).held.len() as u64);
+        self.metrics.waiting() + held.sum::<u64>()
+    }
+
+    /// Whether the destination takes no more, for whatever reason.
+    pub(super) fn has_ended(&self) -> bool {
+        match &self.way {
+            Way::RemoteWrite(queues) => queues.has_ended(),
+            Way::File(inbox) => inbox.has_ended(),
+        }
     }
 
     /// The way into the shards, where there are any.
@@ -138,10 +159,13 @@ impl Intake {
             return Ok(());
         }
         let refused = match &self.way {
-            Way::RemoteWrite(queues) => queues.offer(owner, samples)?,
-            Way::File(inbox) => inbox.offer(owner, samples)?,
+            Way::RemoteWrite(queues) => queues.offer(owner, samples),
+            Way::File(inbox) => inbox.offer(owner, samples),
         };
-        held.extend(refused);
+        // While the owner is locked: a snapshot must not be made without what was held.
+        held.extend(
+            refused.inspect_err(|Stopped| self.has_stopped.store(true, Ordering::Release))?,
+        );
         Ok(())
     }
 
@@ -188,7 +212,10 @@ impl Intake {
             admission: Some(Arc::clone(&self.admission)),
         };
         snapshot.append(held);
-        Ok(snapshot)
+        match self.has_stopped.load(Ordering::Acquire) {
+            true => Err(Stopped),
+            false => Ok(snapshot),
+        }
     }
 
     pub(super) fn completed(&self, oldest_acknowledged: &impl Fn() -> TimestampMs) {

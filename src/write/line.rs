@@ -8,7 +8,7 @@ use crate::model::{NativeHistogram, STALE_NAN_BITS, Sample, SampleValue};
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// How JSON says that a series has ended; see [`STALE_NAN_BITS`].
-pub(super) const STALE: &str = "StaleNaN";
+pub const STALE: &str = "StaleNaN";
 
 /// Writes a sample as JSON with a newline behind it.
 ///

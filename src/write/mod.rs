@@ -25,6 +25,7 @@ mod intake;
 mod line;
 mod metadata;
 mod metrics;
+mod receiver_folders;
 pub mod rejected;
 pub mod relabel;
 pub mod remote_write;
@@ -269,6 +270,9 @@ impl Writer {
         runtime: &Handle,
     ) -> Result<Self, WriteError> {
         let Common { owners, resume, .. } = *common;
+        if let ([only], Some(folder)) = (receivers, &resume.folder) {
+            receiver_folders::adopt(folder, only.name())?;
+        }
         let rooms = Arc::new(Rooms::new(owners));
         let names: Vec<_> = receivers.iter().map(RemoteWriteConfig::name).collect();
         let states = state.take(&names);
@@ -371,7 +375,7 @@ impl Writer {
         WriteSummary {
             written: metrics().map(Metrics::written).sum(),
             dropped: metrics().map(Metrics::dropped).sum(),
-            unsent: metrics().map(Metrics::waiting).sum(),
+            unsent: self.handle.intakes.iter().map(Intake::waiting).sum(),
             error,
         }
     }
@@ -533,6 +537,11 @@ impl WriterHandle {
     pub fn acknowledged(&self) -> TimestampMs {
         let acknowledged = self.intakes.iter().map(Intake::acknowledged);
         acknowledged.min().unwrap_or(TimestampMs::MIN)
+    }
+
+    /// Whether a destination takes no more: it has failed, or the writer is finished.
+    pub fn has_ended(&self) -> bool {
+        self.intakes.iter().any(Intake::has_ended)
     }
 
     /// How many bytes of samples wait to be written, requests in flight not counted.

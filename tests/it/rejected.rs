@@ -171,3 +171,64 @@ fn they_are_removed_and_a_pipeline_without_a_place_says_so() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn what_was_relabelled_is_sent_again_as_it_is() -> Result<()> {
+    let (_prometheus, folder) = receiver_and_file()?;
+    let path = folder.path();
+    let steps = "write.remote_write.write_relabel_configs=[\
+        {source_labels: [__name__], regex: speed, action: keep}, \
+        {source_labels: [__name__], target_label: __name__, replacement: fleet_$1}]";
+    for at in [START_MS + 10_500, START_MS + 2_500] {
+        fs::write(path.join("events.ndjson"), events(|_| at))?;
+        run(
+            path,
+            &["run", "cars.yaml", "--listen", "none", "--set", steps],
+        )?;
+    }
+    let other = Prometheus::start()?;
+    let url = format!("write.remote_write.url={}", other.remote_write_url());
+    let set = ["--set", steps, "--set", &url];
+    let again = [&["rejected", "replay", "cars.yaml"][..], &set].concat();
+    assert_eq!(
+        run(path, &again)?,
+        "40 samples are sent again: 40 were taken, 0 were not\n"
+    );
+    let found = other.samples("{__name__=~\".+\"}", START_MS - 1_000, START_MS + 60_000)?;
+    ensure!(
+        found.iter().all(|sample| sample.name == "fleet_speed"),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), VEHICLES);
+    Ok(())
+}
+
+#[test]
+fn a_run_that_is_to_fail_at_a_refusal_ends_though_all_was_handed_over() -> Result<()> {
+    let (_prometheus, folder) = receiver_and_file()?;
+    let path = folder.path();
+    let long = events(|_| START_MS + 10_500).replace("V07", "V07-with-a-trailer");
+    fs::write(path.join("events.ndjson"), long)?;
+    let mut command: Command = weir([]);
+    let options = ["on_rejected=fail", "limits={label_value_bytes: 10}"];
+    let options = options.map(|option| format!("write.remote_write.{option}"));
+    command
+        .args([
+            "run",
+            "cars.yaml",
+            "--listen",
+            "none",
+            "--set",
+            &options[0],
+            "--set",
+            &options[1],
+        ])
+        .current_dir(path);
+    let output = files::run(&command, LIMIT)?;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    ensure!(
+        output.stderr.contains("nothing is sent any more"),
+        "{output:?}"
+    );
+    Ok(())
+}

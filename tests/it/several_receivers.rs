@@ -103,7 +103,7 @@ impl Scene {
         away.kill()?;
         let write = format!(
             "write={{remote_write: [{{name: main, url: \"{}\"}}, \
-                                    {{name: backup, url: \"{}\", queue_bytes: 2000{option}}}]}}",
+                                    {{name: backup, url: \"{}\", queue_bytes: 2000, min_shards: 8{option}}}]}}",
             main.remote_write_url(),
             away.remote_write_url()
         );

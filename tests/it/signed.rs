@@ -410,7 +410,7 @@ fn without_credentials_one_line_says_so() -> Result<()> {
     let first: Vec<&str> = log.lines().filter(first).collect();
     assert_eq!(first.len(), 1, "{log}");
     assert!(
-        first[0].contains("nothing is sent until this is mended; nothing is dropped"),
+        first[0].contains("nothing is sent until this is mended"),
         "{log}"
     );
     assert!(log.contains("dropped_samples=0 unsent_samples=1"), "{log}");

@@ -7,6 +7,7 @@ use super::Validator;
 use super::completeness::SUFFIX;
 use super::metadata::{BOUND, suffixes};
 use crate::window::aggregate::Output;
+use crate::write::RemoteWriteConfig;
 use crate::write::remote_write::limits::ReceiverLimits;
 
 impl Validator<'_> {
@@ -15,17 +16,14 @@ impl Validator<'_> {
     pub(super) fn receiver_limits(&mut self, file: &PipelineFile, metrics: &[Metric]) {
         let receivers = file.write.remote_write.iter();
         for receiver in receivers.flat_map(|receivers| receivers.all()) {
-            // With others, what is sent is known when the samples are.
-            if !receiver
-                .relabelling()
-                .is_ok_and(|relabelling| relabelling.is_identity())
-            {
+            // With steps of relabelling, what is sent is known when the samples are.
+            if !receiver.write_relabel_configs.is_empty() {
                 continue;
             }
             let limits = receiver.receiver_limits();
             for metric in metrics {
                 self.length_of_name(metric, &limits);
-                self.number_of_labels(metric, file, &limits);
+                self.number_of_labels(metric, file, receiver, &limits);
                 self.lengths_of_labels(metric, file, &limits);
             }
         }
@@ -44,13 +42,25 @@ impl Validator<'_> {
         }
     }
 
-    fn number_of_labels(&mut self, metric: &Metric, file: &PipelineFile, limits: &ReceiverLimits) {
+    fn number_of_labels(
+        &mut self,
+        metric: &Metric,
+        file: &PipelineFile,
+        receiver: &RemoteWriteConfig,
+        limits: &ReceiverLimits,
+    ) {
         // Its name is a label, and so is the bound of a bucket.
-        let (bound, counted) = match metric.output {
-            Output::Buckets { .. } => (1, "its name and 'le' counted"),
-            _ => (0, "its name counted"),
+        let (bound, mut counted) = match metric.output {
+            Output::Buckets { .. } => (1, "its name and 'le' counted".to_owned()),
+            _ => (0, "its name counted".to_owned()),
         };
-        let count = metric.by.len() + 1 + bound;
+        let names = receiver.external_labels.keys();
+        let added = names.filter(|name| metric.by.iter().all(|(own, _)| **own != ***name));
+        let added = added.count();
+        if added > 0 {
+            counted = format!("{counted}, {added} of external_labels");
+        }
+        let count = metric.by.len() + 1 + bound + added;
         if let Some(limit) = limits.label_names.filter(|limit| count > *limit) {
             let message = format!(
                 "a series of {} has {count} labels, {counted}, and the receiver takes {limit}; leave some \

@@ -9,6 +9,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+pub use super::line::STALE;
 pub use record::RejectedSample;
 
 use std::fs::{self, File};

@@ -136,6 +136,9 @@ impl Relabelling {
     pub fn rename(&self, metric: &Arc<str>) -> Arc<str> {
         let bare = Series::new(Arc::clone(metric), Vec::new());
         let mut labels = Labels::of(&bare, &self.name_label);
+        for (name, value) in &self.external {
+            labels.set(name, Arc::clone(value));
+        }
         for rule in &self.rules {
             // What is dropped here may be kept by another label.
             rule.apply(&mut labels);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::auth::prometheus_region;
 use crate::model::{BackoffLimits, Duration, Secret};
 use crate::write::config::{DEFAULT_RECEIVER, Problem};
+use crate::write::receiver_folders::folder_of;
 use crate::write::relabel::{self, RelabelConfig, Relabelling};
 
 use super::connection::authentication::config::{
@@ -312,10 +313,7 @@ impl RemoteWriteConfig {
 
     /// Where the receiver has its own below the folder of the state.
     pub(in crate::write) fn folder(&self, state: &Path) -> PathBuf {
-        match self.name() {
-            DEFAULT_RECEIVER => state.to_owned(),
-            name => state.join("receivers").join(name),
-        }
+        folder_of(state, self.name())
     }
 
     /// Where samples are kept that the receiver does not take, if anywhere; `state` is the folder of the

@@ -53,6 +53,8 @@ pub(super) struct Delivery<T> {
     backoff: Backoff,
     /// The extent of the request that is sent, also while pieces of it are.
     size: Size,
+    /// The limit of that request, where it is as large as it may be.
+    full: Option<Size>,
     encoder: RequestEncoder,
     isolation_requests: usize,
     retry_log: LogLimit,
@@ -81,6 +83,7 @@ impl<T: Transport> Delivery<T> {
     pub(super) fn new(shard: usize, shared: Arc<Shared<T>>, backoff: Backoff) -> Self {
         Self {
             shard,
+            full: None,
             size: Size {
                 samples: 0,
                 bytes: 0,
@@ -101,7 +104,7 @@ impl<T: Transport> Delivery<T> {
     /// # Errors
     /// It was refused, and the pipeline is to fail then.
     pub(super) async fn deliver(&mut self, sealed: &Sealed) -> Result<(), Ends> {
-        self.size = sealed.size;
+        (self.size, self.full) = (sealed.size, sealed.full);
         let result = self.deliver_or_fail(sealed).await;
         self.shared.partitions.set_stuck(self.shard, false);
         result
@@ -156,8 +159,11 @@ impl<T: Transport> Delivery<T> {
         let mut internal_errors = 0;
         let mut probe = None;
         loop {
-            if probe.is_none() {
+            if probe.is_none() && shared.circuit.is_open() {
+                // While another shard asks, the receiver takes nothing of this one either.
+                shared.partitions.set_stuck(self.shard, true);
                 probe = shared.circuit.enter().await;
+                shared.partitions.set_stuck(self.shard, probe.is_some());
             }
             let now_ms = shared.clock.now_ms();
             let age = |oldest| shared.receiver_limits.refuse_age(oldest, now_ms);
@@ -191,8 +197,8 @@ impl<T: Transport> Delivery<T> {
             {
                 return Err(failure);
             }
-            if failure.is_too_slow() {
-                shared.request_size.refused(self.size);
+            if let Some(limit) = self.full.filter(|_| failure.is_too_slow()) {
+                shared.request_size.slow(limit);
             }
             attempt += 1;
             shared.partitions.flow().repeat();
@@ -388,7 +394,8 @@ impl<T: Transport> Delivery<T> {
             if let Some(held_back) = self.hold_log.admit() {
                 tracing::error!(
                     shard, samples, attempt, ?wait, held_back, %failure,
-                    "nothing is sent until this is mended; nothing is dropped"
+                    if_full = self.shared.partitions.when_full(),
+                    "nothing is sent until this is mended"
                 );
             }
         } else if let Some(held_back) = self.retry_log.admit() {

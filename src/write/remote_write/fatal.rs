@@ -25,6 +25,7 @@ impl Default for Fatal {
 impl Fatal {
     /// Ends all shards. Of several errors the first one counts.
     pub(super) fn set(&self, error: WriteError) {
+        tracing::error!(%error, "nothing is sent any more");
         self.lock().get_or_insert(error);
         self.is_set.send_replace(true);
     }

@@ -431,6 +431,11 @@ impl Queues {
         self.partitions.mark(owner, watermark);
     }
 
+    /// Whether no more samples are taken: the shards have ended, or are about to.
+    pub(super) fn has_ended(&self) -> bool {
+        self.partitions.is_closed()
+    }
+
     /// The watermark up to which everything is done.
     pub(super) fn acknowledged(&self) -> TimestampMs {
         self.tracker.acknowledged()

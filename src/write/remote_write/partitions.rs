@@ -10,6 +10,7 @@ use crate::model::{Sample, TimestampMs};
 use crate::write::Stopped;
 
 use super::assignment::Assignment;
+use super::config::OnThrottleLimit;
 use super::flow::Flow;
 use super::partition::{Collected, Common, Drained, Mark, Partition};
 
@@ -146,7 +147,13 @@ impl Partitions {
                     *first = number + 1;
                     return Filled::Full;
                 }
-                Drained::Behind => Filled::Behind,
+                Drained::Behind => {
+                    // It begins the next batch: what others have by then must not come before it again.
+                    if filled < Filled::Behind {
+                        *first = number;
+                    }
+                    Filled::Behind
+                }
                 Drained::Empty | Drained::Busy => Filled::Waiting,
                 Drained::Reached(_) | Drained::Closed => Filled::Closed,
             });
@@ -169,6 +176,31 @@ impl Partitions {
                 partition.done(shard);
             }
         }
+    }
+
+    /// Gives the partitions to so many shards.
+    pub(super) fn run(&self, shards: usize) {
+        let assignment = &self.common.assignment;
+        assignment.run(shards);
+        // A partition that is full may have come to a shard that is repeating a request.
+        for shard in (0..shards).filter(|shard| assignment.is_stuck(*shard)) {
+            for partition in &self.all {
+                partition.may_drop(shard);
+            }
+        }
+    }
+
+    /// What becomes of samples that there is no room for while the receiver takes nothing, in words.
+    pub(super) fn when_full(&self) -> &'static str {
+        match self.common.on_throttle_limit {
+            OnThrottleLimit::Wait => "the pipeline waits",
+            OnThrottleLimit::DropOldest => "the oldest samples are dropped",
+        }
+    }
+
+    /// Whether no more samples are taken.
+    pub(super) fn is_closed(&self) -> bool {
+        self.common.assignment.is_closed()
     }
 
     /// Whether the receiver does not take a shard's request, and will be asked again.

@@ -41,6 +41,13 @@ impl Size {
         }
     }
 
+    fn at_least(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.max(other.samples),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+
     fn doubled(self) -> Self {
         Self {
             samples: self.samples.saturating_mul(2),
@@ -108,10 +115,19 @@ impl RequestSize {
         .at_most(self.most);
     }
 
-    /// A request was too large, or not taken within the timeout. Several of one size, or one several times,
-    /// count as one.
+    /// A request was too large. Several of one size, or one several times, count as one.
     pub(super) fn refused(&mut self, request: Size, at: Instant) {
-        let half = request.half().at_most(self.now);
+        self.lower_to(request.half(), at);
+    }
+
+    /// A request that was as large as `limit` allowed was not taken within the timeout. That need not be its
+    /// size, so the limit does not become smaller than it was at first.
+    pub(super) fn slow(&mut self, limit: Size, at: Instant) {
+        self.lower_to(limit.half().at_least(FIRST), at);
+    }
+
+    fn lower_to(&mut self, size: Size, at: Instant) {
+        let half = size.at_most(self.now);
         if half != self.now {
             self.now = half;
             self.cautious_since = Some(at);
@@ -161,6 +177,11 @@ impl SharedRequestSize {
     /// See [`RequestSize::refused`].
     pub(super) fn refused(&self, request: Size) {
         self.change(|size| size.refused(request, Instant::now()));
+    }
+
+    /// See [`RequestSize::slow`].
+    pub(super) fn slow(&self, limit: Size) {
+        self.change(|size| size.slow(limit, Instant::now()));
     }
 
     fn change(&self, change: impl FnOnce(&mut RequestSize)) {

@@ -32,7 +32,7 @@ pub(super) async fn adapt(
         let shards = wanted.after(seen, Instant::now());
         gauges.wanted.set(wanted.exact());
         if shards != running {
-            assignment.run(shards);
+            partitions.run(shards);
             let wanted = wanted.exact();
             tracing::info!(running, shards, wanted, "the number of shards changes");
         }

@@ -1,6 +1,6 @@
 //! The whole sender against a receiver in this process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -247,6 +247,26 @@ fn holds_up_the_owner_while_the_receiver_is_busy() {
     assert_eq!(counts(&writer.finish(None)), (20, 0, 0));
     assert_eq!(handle.acknowledged(), 20);
     assert_eq!(handle.send(0, vec![up(21)]), Err(Stopped));
+}
+
+#[test]
+fn no_snapshot_is_made_without_what_had_no_room() {
+    let bench = Bench::new();
+    let receiver = bench.closed_receiver();
+    let settings = serde_json::json!({"max_shards": 1, "queue_bytes": 1});
+    let writer = bench.writer(&receiver.url, 1, settings);
+    let handle = writer.handle();
+    let mut samples: VecDeque<_> = (1..=9).map(up).collect();
+    assert_eq!(handle.offer(0, &mut samples), Ok(false));
+    assert!(samples.is_empty() && handle.holds(0) && !handle.has_ended());
+    assert_eq!(handle.snapshot().unwrap().len(), 9);
+    // As when a shard ends because of a refusal.
+    queues_of(&writer).partitions.close();
+    assert!(handle.has_ended());
+    assert_eq!(handle.snapshot().unwrap().len(), 9);
+    assert_eq!(handle.offer(0, &mut samples), Err(Stopped));
+    assert!(handle.snapshot().is_err());
+    drop(writer);
 }
 
 #[test]

@@ -55,7 +55,8 @@ impl Circuit {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether requests have to wait until they may be made.
+    pub(in crate::write::remote_write) fn is_open(&self) -> bool {
         self.failures.load(Ordering::Relaxed) >= OPENS_AT
     }
 }

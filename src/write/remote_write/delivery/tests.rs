@@ -279,15 +279,31 @@ async fn a_request_that_takes_too_long_makes_the_following_ones_smaller() {
     let timed_out = || Err(Failure::TimedOut("30s".to_owned()));
     let mut bench = Setting {
         answers: vec![timed_out(), timed_out(), timed_out()],
+        limits: limits(400, 1_000),
         ..Setting::default()
     }
     .start();
-    push(&bench, series(0..250));
+    push(&bench, series(0..900));
     bench.finish().await;
     let sizes: Vec<_> = names(&bench).iter().map(Vec::len).collect();
     // The request itself is repeated as it is: the receiver may have it.
-    assert_eq!(sizes, [100, 100, 100, 100, 50, 50, 50]);
-    assert_eq!(limit(&bench), 50);
+    assert_eq!(sizes, [400, 400, 400, 400, 200, 200, 100]);
+    assert_eq!(limit(&bench), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_request_that_takes_too_long_says_nothing_of_the_size() {
+    let timed_out = || Err(Failure::TimedOut("30s".to_owned()));
+    let mut bench = Setting {
+        answers: vec![timed_out(), timed_out()],
+        limits: limits(400, 1_000),
+        ..Setting::default()
+    }
+    .start();
+    push(&bench, series(0..1));
+    bench.finish().await;
+    assert_eq!(names(&bench).len(), 3);
+    assert_eq!(limit(&bench), 400);
 }
 
 #[tokio::test(start_paused = true)]
