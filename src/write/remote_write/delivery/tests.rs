@@ -1,5 +1,6 @@
 //! What becomes of requests that are refused, held or throttled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -480,4 +481,34 @@ async fn the_oldest_give_way_only_while_the_receiver_takes_nothing() {
     );
     assert_eq!(bench.acknowledged(), 10);
     assert_eq!(bench.shared.metrics.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_give_way_also_while_another_shard_asks_the_receiver() {
+    let all = series(0..1);
+    let mut bench = Setting {
+        limits: limits(2, 1_000),
+        on_throttle_limit: OnThrottleLimit::DropOldest,
+        queue_bytes: 4 * sample_bytes(&all[0]),
+        ..Setting::default()
+    }
+    .start();
+    let shared = Arc::clone(&bench.shared);
+    (0..5).for_each(|_| shared.circuit.failed());
+    let probe = shared.circuit.enter().await;
+    assert!(probe.is_some());
+    push(&bench, series(0..2));
+    pass(10).await;
+    // The shard has these, has asked nobody, and waits for the other.
+    assert_eq!(bench.asked().len(), 0);
+    push(&bench, series(2..10));
+    assert_eq!(dropped(&bench, "queue_full"), 4);
+    shared.circuit.answered();
+    drop(probe);
+    bench.finish().await;
+    let taken: Vec<String> = names(&bench).into_iter().flatten().collect();
+    assert_eq!(
+        taken,
+        ["m0000", "m0001", "m0006", "m0007", "m0008", "m0009"]
+    );
 }
