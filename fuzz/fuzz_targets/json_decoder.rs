@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use weir::decode::{DecodeMetrics, Decoder, EventConfig, Format};
+use weir::decode::{DecodeMetrics, Decoder, DecodeConfig, EventConfig};
 use weir::model::{Batch, Column, Interner, RecordBatch, Split, SplitId, TimestampMs};
 use weir::telemetry::Registry;
 
@@ -42,7 +42,7 @@ impl Fixture {
             format!(r#"{{"time": {{"from": "{from}", "unit": "{unit}"}}, "fields": {FIELDS}}}"#);
         let config: EventConfig = serde_json::from_str(&event).expect("a valid event section");
         let metrics = DecodeMetrics::new(&Registry::new("fuzz"));
-        let decoder = Decoder::build(Format::Json, &config, MAX_AHEAD_MS, metrics.clone());
+        let decoder = Decoder::build(&DecodeConfig::default(), &config, MAX_AHEAD_MS, metrics.clone());
         Self {
             decoder: decoder.expect("valid paths"),
             metrics,

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::decode::{EventConfig, Format};
+use crate::decode::{DecodeConfig, EventConfig};
 use crate::enrich::LookupConfig;
 use crate::model::Duration;
 use crate::source::{self, FileConfig, KafkaConfig, MqttConfig};
@@ -61,7 +61,7 @@ pub struct SourceSection {
     pub mqtt: Option<MqttConfig>,
     /// How records are written.
     #[serde(default)]
-    pub decode: Format,
+    pub decode: DecodeConfig,
     /// Records of more bytes than this are dropped and counted.
     #[serde(default = "default_max_record_bytes")]
     #[schemars(range(min = 1, max = 134_217_728))]

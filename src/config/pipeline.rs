@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::{RestartConfig, StateBackend};
-use crate::decode::{EventConfig, Format};
+use crate::decode::{DecodeConfig, EventConfig};
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::expr::{AggregateExpression, Program};
 use crate::model::{Duration, Schema};
@@ -26,7 +26,7 @@ pub struct Pipeline {
     /// Records of more bytes than this are dropped.
     pub max_record_bytes: usize,
     /// How records are written.
-    pub format: Format,
+    pub format: DecodeConfig,
     /// What an event consists of.
     pub event: EventConfig,
     /// Whether a field comes from a record's envelope.

@@ -1,19 +1,10 @@
-//! The `decode` and `event` sections of a pipeline file.
+//! The `event` section of a pipeline file.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::DataType;
-
-/// How a record's bytes are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// One JSON object a record.
-    #[default]
-    Json,
-}
 
 /// What an event consists of.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

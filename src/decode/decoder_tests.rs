@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Split, SplitId};
+use crate::model::{Split, SplitId, Trilean};
 use crate::telemetry::Registry;
 
 const NOW: TimestampMs = 1_730_621_749_000;
@@ -22,7 +22,7 @@ impl Fixture {
         .unwrap();
         let registry = Registry::new("test");
         let metrics = DecodeMetrics::new(&registry);
-        let decoder = Decoder::build(Format::Json, &config, 60_000, metrics).unwrap();
+        let decoder = Decoder::build(&DecodeConfig::default(), &config, 60_000, metrics).unwrap();
         Self {
             decoder,
             interner: Interner::new(),

@@ -4,7 +4,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::events::Refusal;
+use super::explode::Items;
+use super::json_items::parse_items;
+use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar};
+use super::tree::Tree;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Why a text gave no values.
@@ -22,17 +27,40 @@ const MAX_DEPTH: usize = 128;
 /// bytes, cannot be nested so deep that the stack overflows; only longer ones are looked at first.
 const SAFE_LENGTH: usize = 4_096;
 
+/// A record of JSON.
+pub(super) struct Json<'t>(pub(super) &'t str);
+
+impl Tree for Json<'_> {
+    fn parse(&self, plan: &ObjectPlan, leaves: &mut impl Leaves) -> Result<(), Refusal> {
+        Ok(parse(self.0, plan, leaves)?)
+    }
+
+    fn parse_items(
+        &self,
+        path: &[String],
+        item: &EntryPlan,
+        items: &mut impl Items,
+    ) -> Result<bool, Refusal> {
+        Ok(parse_items(self.0, path, item, items)?)
+    }
+}
+
+impl From<JsonError> for Refusal {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::NotAnObject => (Reason::NotAnObject, String::new()),
+            JsonError::Malformed(message) => (Reason::MalformedJson, message),
+        }
+    }
+}
+
 /// Walks one record and hands the planned values to `leaves`.
 pub(super) fn parse(
     text: &str,
     plan: &ObjectPlan,
     leaves: &mut impl Leaves,
 ) -> Result<(), JsonError> {
-    if text.len() > SAFE_LENGTH && is_too_deep(text) {
-        return Err(JsonError::Malformed(format!(
-            "nested deeper than {MAX_DEPTH} levels"
-        )));
-    }
+    refuse_depth(text)?;
     let mut deserializer = sonic_rs::Deserializer::from_str(text);
     let walked = ObjectSeed { plan, leaves }.deserialize(&mut deserializer);
     let ended = walked.and_then(|()| deserializer.end());
@@ -47,6 +75,16 @@ pub(super) fn parse(
         }
         _ => Err(JsonError::Malformed(first_line(&error.to_string()))),
     }
+}
+
+/// Refuses what is nested too deep.
+pub(super) fn refuse_depth(text: &str) -> Result<(), JsonError> {
+    if text.len() > SAFE_LENGTH && is_too_deep(text) {
+        return Err(JsonError::Malformed(format!(
+            "nested deeper than {MAX_DEPTH} levels"
+        )));
+    }
+    Ok(())
 }
 
 fn is_too_deep(text: &str) -> bool {
@@ -75,7 +113,7 @@ fn is_too_deep(text: &str) -> bool {
 }
 
 /// The parser's message without its drawing of the place, which is many lines long.
-fn first_line(message: &str) -> String {
+pub(super) fn first_line(message: &str) -> String {
     message.lines().next().unwrap_or_default().trim().to_owned()
 }
 
@@ -142,9 +180,10 @@ impl<'p> Visitor<'_> for KeySeed<'p, '_> {
     }
 }
 
-struct ValueSeed<'p, 'l, L> {
-    entry: &'p EntryPlan,
-    leaves: &'l mut L,
+/// A value, and what is done with it.
+pub(super) struct ValueSeed<'p, 'l, L> {
+    pub(super) entry: &'p EntryPlan,
+    pub(super) leaves: &'l mut L,
 }
 
 impl<L: Leaves> ValueSeed<'_, '_, L> {

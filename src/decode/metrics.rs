@@ -14,8 +14,14 @@ pub enum Reason {
     InvalidUtf8,
     /// The text is not JSON.
     MalformedJson,
+    /// The bytes are not what the format says; for JSON, [`MalformedJson`](Self::MalformedJson).
+    Malformed,
     /// JSON, but no object.
     NotAnObject,
+    /// What is to give several events is no array.
+    NotAnArray,
+    /// More events in a record than a record may have.
+    TooManyEvents,
     /// No event time.
     MissingTime,
     /// An event time of another type or notation than the pipeline says.
@@ -30,10 +36,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidUtf8,
         Self::MalformedJson,
+        Self::Malformed,
         Self::NotAnObject,
+        Self::NotAnArray,
+        Self::TooManyEvents,
         Self::MissingTime,
         Self::TimeUnreadable,
         Self::TimeOutOfRange,
@@ -46,7 +55,10 @@ impl Reason {
         match self {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::MalformedJson => "malformed_json",
+            Self::Malformed => "malformed",
             Self::NotAnObject => "not_an_object",
+            Self::NotAnArray => "not_an_array",
+            Self::TooManyEvents => "too_many_events",
             Self::MissingTime => "missing_time",
             Self::TimeUnreadable => "time_unreadable",
             Self::TimeOutOfRange => "time_out_of_range",
@@ -77,7 +89,7 @@ impl DecodeMetrics {
             total: Arc::default(),
             dropped: registry.counters(
                 "weir_decode_errors_total",
-                "Records that gave no event, by reason.",
+                "Records that gave no event, and events of records with several, by reason.",
                 &["reason"],
             ),
             field_errors: registry.counters(

@@ -1,19 +1,35 @@
 //! Bytes to columns: records are decoded straight into typed columns, only the fields that the
 //! pipeline names.
 
+mod base64;
+mod cbor;
 mod cells;
+mod cloudevents;
 mod config;
+mod csv;
 mod decoder;
 mod envelope;
+mod events;
+mod explode;
+mod format;
+mod influx;
 mod json;
+mod json_items;
 mod metrics;
+mod number;
 mod path;
 mod plain;
 mod plan;
+mod senml;
 mod time;
+mod tree;
 
-pub use config::{EventConfig, FieldConfig, FieldDetail, Format, TimeField, TimeUnit};
+#[cfg(test)]
+mod tests;
+
+pub use config::{EventConfig, FieldConfig, FieldDetail, TimeField, TimeUnit};
 pub use decoder::{Decoder, Rejected};
+pub use format::{DecodeConfig, Format, FormatOptions};
 pub use metrics::{DecodeMetrics, Reason};
 pub use path::{InvalidPath, Path};
 pub use time::{EARLIEST_MS, LATEST_MS};

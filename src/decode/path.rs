@@ -39,6 +39,11 @@ pub enum InvalidPath {
     /// Something unknown behind an `@`.
     #[error("'{0}' is unknown; an envelope has @topic, @topic[0], @key and @timestamp")]
     Envelope(String),
+    /// A part of the envelope where an array of the record is needed.
+    #[error(
+        "'{0}' is no array of the record; write its keys separated by dots, or . for the record"
+    )]
+    NoArray(String),
 }
 
 impl FromStr for Path {

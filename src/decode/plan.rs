@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-/// A JSON value that a field can take.
+use super::path::Path;
+
+/// A value that a field can take.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Scalar<'a> {
     /// `null`.
@@ -17,6 +19,41 @@ pub(super) enum Scalar<'a> {
     Text(Cow<'a, str>),
     /// An object or an array.
     Composite,
+}
+
+impl Scalar<'_> {
+    /// The same, and nothing borrowed.
+    pub(super) fn to_owned_scalar(&self) -> Scalar<'static> {
+        match self {
+            Self::Null => Scalar::Null,
+            Self::Boolean(value) => Scalar::Boolean(*value),
+            Self::Integer(value) => Scalar::Integer(*value),
+            Self::Number(value) => Scalar::Number(*value),
+            Self::Text(text) => Scalar::Text(Cow::Owned(text.clone().into_owned())),
+            Self::Composite => Scalar::Composite,
+        }
+    }
+}
+
+/// A value that is looked for in a record.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// Its keys from the outermost object inwards.
+    pub(super) keys: Vec<String>,
+    /// The leaf that takes it.
+    pub(super) leaf: usize,
+}
+
+impl Wanted {
+    /// Adds the value of a path, unless that is of the envelope.
+    pub(super) fn add(wanted: &mut Vec<Self>, path: &Path, leaf: usize) {
+        if let Path::Body(keys) = path {
+            wanted.push(Self {
+                keys: keys.clone(),
+                leaf,
+            });
+        }
+    }
 }
 
 /// What to look for in an object.
@@ -35,6 +72,24 @@ pub(super) struct EntryPlan {
 }
 
 impl ObjectPlan {
+    /// The plan for all that is wanted.
+    pub(super) fn of(wanted: &[Wanted]) -> Self {
+        let mut plan = Self::default();
+        for Wanted { keys, leaf } in wanted {
+            plan.add(keys, *leaf);
+        }
+        plan
+    }
+
+    /// The plan for records without depth, whose names may have dots.
+    pub(super) fn flat(wanted: &[Wanted]) -> Self {
+        let mut plan = Self::default();
+        for Wanted { keys, leaf } in wanted {
+            plan.add(&[keys.join(".")], *leaf);
+        }
+        plan
+    }
+
     /// Adds a leaf at the end of a path of keys.
     pub(super) fn add(&mut self, keys: &[String], leaf: usize) {
         let Some((key, rest)) = keys.split_first() else {
@@ -51,11 +106,7 @@ impl ObjectPlan {
         let Some((_, entry)) = self.entries.get_mut(index) else {
             return;
         };
-        if rest.is_empty() {
-            entry.leaves.push(leaf);
-        } else {
-            entry.object.get_or_insert_default().add(rest, leaf);
-        }
+        entry.add(rest, leaf);
     }
 
     /// How many keys are looked for in the outermost object.
@@ -96,6 +147,15 @@ impl ObjectPlan {
 }
 
 impl EntryPlan {
+    /// Adds a leaf at the end of a path of keys below; of no keys, the value itself.
+    pub(super) fn add(&mut self, keys: &[String], leaf: usize) {
+        if keys.is_empty() {
+            self.leaves.push(leaf);
+        } else {
+            self.object.get_or_insert_default().add(keys, leaf);
+        }
+    }
+
     /// Hands a value to all leaves that take it.
     #[inline]
     pub(super) fn hand_over(&self, value: &Scalar<'_>, leaves: &mut impl Leaves) {

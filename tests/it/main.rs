@@ -4,6 +4,7 @@ mod bad_state;
 mod dashboards;
 mod dead_letters;
 mod expressions;
+mod formats;
 mod geofences;
 mod journal;
 mod markdown;

@@ -1,4 +1,4 @@
-//! The guide of windows: every example of the page is run, and its samples are compared.
+//! The guides of windows and of formats: every example of a page is run, and its samples are compared.
 //!
 //! An example is three blocks of the page: a pipeline file (`yaml`), its input (`json`, an event a
 //! line) and the samples that come out (`text`, a line each: time, series, value). `UPDATE=1`
@@ -14,6 +14,7 @@ use crate::support::files::{self, repository, weir};
 use crate::support::samples::{Sample, read_ndjson};
 
 const PAGE: &str = "windows.md";
+const FORMATS: &str = "formats.md";
 
 /// A fenced block of a page.
 #[derive(Debug)]
@@ -80,7 +81,17 @@ fn run(pipeline: &str, events: &str, workers: &str) -> Result<Vec<String>> {
 
 #[test]
 fn every_example_of_the_guide_has_its_samples() {
-    let page = page(PAGE).unwrap();
+    check_examples(PAGE, 7);
+}
+
+#[test]
+fn every_example_of_a_format_has_its_samples() {
+    check_examples(FORMATS, 5);
+}
+
+/// Runs the examples of a page, of which there are `least` at least.
+fn check_examples(name: &str, least: usize) {
+    let page = page(name).unwrap();
     let lines: Vec<&str> = page.lines().collect();
     let text = |block: &Block| {
         let lines = lines.get(block.lines.clone()).unwrap();
@@ -125,11 +136,11 @@ fn every_example_of_the_guide_has_its_samples() {
         examples += 1;
     }
     found.extend(lines[copied..].iter().map(|line| (*line).to_owned()));
-    assert!(examples >= 7, "only {examples} examples were found");
+    assert!(examples >= least, "only {examples} examples were found");
     let inputs = blocks.iter().filter(|block| block.language == "json");
     assert_eq!(inputs.count(), examples, "every input is one of an example");
     hold_to_file(
-        &repository().join("docs").join(PAGE),
+        &repository().join("docs").join(name),
         &(found.join("\n") + "\n"),
     )
     .unwrap();

@@ -34,6 +34,10 @@ impl Validator<'_> {
         for (path, message) in config.validate() {
             self.problem_of_stage("source", &path, &message);
         }
+        for (mut path, message) in section.decode.validate() {
+            path.insert(0, "decode".to_owned());
+            self.problem_of_stage("source", &path, &message);
+        }
         config
     }
 

@@ -71,7 +71,7 @@ impl Preparation {
         clock: &Clock,
     ) -> Result<Self, InvalidPath> {
         let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
-        let mut decoder = Decoder::build(pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
+        let mut decoder = Decoder::build(&pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
         if pipeline.dead_letters.is_some() {
             decoder.keep_rejected();
         }

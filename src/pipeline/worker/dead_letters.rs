@@ -48,6 +48,15 @@ pub(in crate::pipeline) struct Mailroom {
     /// The late rows of the batch at hand.
     late: BTreeMap<u32, LateFor>,
     letters: Vec<DeadLetter>,
+    /// The letters of the batch at hand by position and reason.
+    written: BTreeMap<(u64, &'static str), Written>,
+}
+
+/// A letter that is there, and how many more events of its record it stands for.
+#[derive(Debug)]
+struct Written {
+    letter: usize,
+    more: usize,
 }
 
 /// What an event is late for: the numbers of metrics.
@@ -64,6 +73,7 @@ impl Mailroom {
             handle,
             late: BTreeMap::new(),
             letters: Vec::new(),
+            written: BTreeMap::new(),
         }
     }
 
@@ -87,14 +97,14 @@ impl Mailroom {
         now_ms: TimestampMs,
     ) {
         for rejected in rejected {
-            let Some(letter) = letter(records, rejected.index, rejected.reason.name(), now_ms)
-            else {
+            let reason = rejected.reason.name();
+            let Some(letter) = self.letter(records, Some(rejected.index), reason, now_ms) else {
                 continue;
             };
             if processed_before.is_some_and(|before| letter.position < before) {
                 continue;
             }
-            self.letters.push(DeadLetter {
+            self.push(DeadLetter {
                 detail: rejected.detail.clone(),
                 ..letter
             });
@@ -111,8 +121,9 @@ impl Mailroom {
         for quarantined in quarantined {
             let index = records.find(quarantined.position);
             let reason = quarantined.state.reason();
-            self.letters
-                .extend(index.and_then(|index| letter(records, index, reason, now_ms)));
+            if let Some(letter) = self.letter(records, index, reason, now_ms) {
+                self.push(letter);
+            }
         }
     }
 
@@ -136,8 +147,7 @@ impl Mailroom {
                 false => (LATE, batch.watermarks.get(row).copied()),
                 true => (LATE_AFTER_IDLE, Some(watermark)),
             };
-            let letter = index.and_then(|index| letter(records, index, reason, now_ms));
-            let Some(letter) = letter else {
+            let Some(letter) = self.letter(records, index, reason, now_ms) else {
                 continue;
             };
             let mut detail = String::new();
@@ -147,7 +157,7 @@ impl Mailroom {
             }
             let mut metrics = [late_for.late, late_for.after_idle].concat();
             metrics.sort_unstable();
-            self.letters.push(DeadLetter {
+            self.push(DeadLetter {
                 metrics: self.names(&metrics),
                 event_time_ms: batch.times.get(row).copied(),
                 watermark_ms,
@@ -159,9 +169,55 @@ impl Mailroom {
 
     /// Hands over the letters of the batch at hand; waits while there is no room for them.
     pub(in crate::pipeline) fn send(&mut self) {
+        for Written { letter, more } in std::mem::take(&mut self.written).into_values() {
+            if let Some(letter) = self.letters.get_mut(letter).filter(|_| more > 0) {
+                let separator = if letter.detail.is_empty() { "" } else { "; " };
+                let detail = format!("{separator}and {more} more of this record");
+                letter.detail.push_str(&detail);
+            }
+        }
         // In the order of the records, as far as they are of one batch.
         self.letters.sort_by_key(|letter| letter.position);
         self.handle.send(std::mem::take(&mut self.letters));
+    }
+
+    /// A letter with what is known of any record. There is one for each reason of a record, however many
+    /// of its events are concerned: it holds the whole record.
+    fn letter(
+        &mut self,
+        records: &RecordBatch,
+        index: Option<usize>,
+        reason: &'static str,
+        now_ms: TimestampMs,
+    ) -> Option<DeadLetter> {
+        let record = records.get(index?)?;
+        if let Some(written) = self.written.get_mut(&(record.position, reason)) {
+            written.more += 1;
+            return None;
+        }
+        Some(DeadLetter {
+            split: records.split().name.clone(),
+            position: record.position,
+            reason,
+            metrics: Vec::new(),
+            event_time_ms: None,
+            watermark_ms: None,
+            dropped_at_ms: now_ms,
+            detail: String::new(),
+            topic: record.topic.to_vec(),
+            key: record.key.to_vec(),
+            record: record.bytes.to_vec(),
+        })
+    }
+
+    fn push(&mut self, letter: DeadLetter) {
+        let written = Written {
+            letter: self.letters.len(),
+            more: 0,
+        };
+        self.written
+            .insert((letter.position, letter.reason), written);
+        self.letters.push(letter);
     }
 
     fn names(&self, metrics: &[usize]) -> Vec<Arc<str>> {
@@ -170,27 +226,4 @@ impl Mailroom {
             .filter_map(|metric| self.metrics.get(*metric));
         names.cloned().collect()
     }
-}
-
-/// A letter with what is known of any record.
-fn letter(
-    records: &RecordBatch,
-    index: usize,
-    reason: &'static str,
-    now_ms: TimestampMs,
-) -> Option<DeadLetter> {
-    let record = records.get(index)?;
-    Some(DeadLetter {
-        split: records.split().name.clone(),
-        position: record.position,
-        reason,
-        metrics: Vec::new(),
-        event_time_ms: None,
-        watermark_ms: None,
-        dropped_at_ms: now_ms,
-        detail: String::new(),
-        topic: record.topic.to_vec(),
-        key: record.key.to_vec(),
-        record: record.bytes.to_vec(),
-    })
 }

@@ -66,7 +66,14 @@ impl<T: Copy> Ordered<T> {
                 states.get_mut(slot),
             ) && is_some(value)
             {
-                keep(pick, state, (*time, input.origin.split, *position), *value);
+                let place = (*time, input.origin.split, *position);
+                // Events of one record have one position, and come in their order.
+                match state {
+                    Some((known, last)) if pick == Pick::Latest && place == *known => {
+                        *last = *value
+                    }
+                    state => keep(pick, state, place, *value),
+                }
             }
         });
     }

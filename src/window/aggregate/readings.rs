@@ -122,7 +122,8 @@ impl Readings {
     pub(super) fn ordered(&self, slot: usize) -> Vec<Reading> {
         let mut readings = self.slots.get(slot).cloned().unwrap_or_default();
         let place = |reading: &Reading| (reading.time, reading.split, reading.position);
-        readings.sort_unstable_by_key(place);
+        // Stable, because events of one record have one position, and are in their order.
+        readings.sort_by_key(place);
         // Keeps the first of its kind, so the last one comes first.
         readings.reverse();
         readings.dedup_by_key(|reading| reading.time);

@@ -69,13 +69,19 @@ impl<'s> Walk<'s> {
             } else {
                 default_of(property)
             };
-            if property["description"].as_str().is_none_or(str::is_empty) {
+            // The key that names an alternative is described by the alternatives.
+            let is_tag = property.get("const").is_some();
+            if !is_tag && property["description"].as_str().is_none_or(str::is_empty) {
                 self.undescribed.push(path.clone());
             }
-            self.keys.push(Key {
+            let key = Key {
                 path: path.clone(),
                 default,
-            });
+            };
+            // Several alternatives may have the same key.
+            if !self.keys.contains(&key) {
+                self.keys.push(key);
+            }
             self.visit(property, &path);
         }
     }

@@ -1,0 +1,128 @@
+//! CSV as in RFC 4180: a row is an event.
+
+use std::collections::BTreeMap;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use super::events::{Events, Refusal};
+use super::metrics::Reason;
+use super::plan::Wanted;
+
+/// Reads records of one or several rows.
+#[derive(Debug)]
+pub(super) struct CsvReader {
+    delimiter: u8,
+    quote: u8,
+    /// The names of the columns, where they are not in each record's first row.
+    columns: Option<Vec<String>>,
+    /// The leaves by the name of their column.
+    leaves: BTreeMap<String, Vec<usize>>,
+    /// The cells of the row at hand, one behind the other, and where each of them ends.
+    cells: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl CsvReader {
+    /// The reader that finds the wanted columns. A name may have dots.
+    pub(super) fn new(
+        wanted: &[Wanted],
+        delimiter: u8,
+        quote: u8,
+        columns: Option<Vec<String>>,
+    ) -> Self {
+        let mut leaves: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for Wanted { keys, leaf } in wanted {
+            leaves.entry(keys.join(".")).or_default().push(*leaf);
+        }
+        Self {
+            delimiter,
+            quote,
+            columns,
+            leaves,
+            cells: Vec::new(),
+            ends: vec![0; 16],
+        }
+    }
+
+    /// Hands over the events of a record.
+    ///
+    /// # Errors
+    /// There are more of them than allowed.
+    pub(super) fn read(&mut self, text: &str, events: &mut Events<'_>) -> Result<(), Refusal> {
+        let mut reader = ReaderBuilder::new()
+            .delimiter(self.delimiter)
+            .quote(self.quote)
+            .build();
+        let mut rest = text.as_bytes();
+        // Cells are never longer than what they are read from.
+        self.cells.resize(text.len(), 0);
+        let mut columns = self.columns.clone().map(|names| self.leaves_of(&names));
+        while let Some(cells) = self.next_row(&mut reader, &mut rest) {
+            let row = self.row(cells);
+            let Some(columns) = &columns else {
+                let names: Vec<_> = row.iter().map(|name| (*name).to_owned()).collect();
+                columns = Some(self.leaves_of(&names));
+                continue;
+            };
+            // A header that is repeated, or stands before rows whose columns are known anyway.
+            if self.columns.as_deref().is_some_and(|names| names == row) {
+                continue;
+            }
+            if row.len() != columns.len() {
+                let (cells, columns) = (row.len(), columns.len());
+                let detail = format!("a row of {cells} cells, where there are {columns} columns");
+                events.refuse(Reason::Malformed, detail)?;
+                continue;
+            }
+            for (cell, leaves) in row.iter().zip(columns) {
+                for leaf in leaves {
+                    events.take_text(*leaf, cell);
+                }
+            }
+            events.end()?;
+        }
+        Ok(())
+    }
+
+    /// The leaves of each column.
+    fn leaves_of(&self, names: &[String]) -> Vec<Vec<usize>> {
+        let leaves = names.iter().map(|name| self.leaves.get(name).cloned());
+        leaves.map(Option::unwrap_or_default).collect()
+    }
+
+    /// Reads a row, and gives how many cells it has.
+    fn next_row(&mut self, reader: &mut Reader, rest: &mut &[u8]) -> Option<usize> {
+        let (mut written, mut cells) = (0, 0);
+        loop {
+            let (result, read, wrote, ended) = reader.read_record(
+                rest,
+                self.cells.get_mut(written..).unwrap_or_default(),
+                self.ends.get_mut(cells..).unwrap_or_default(),
+            );
+            *rest = rest.get(read..).unwrap_or_default();
+            written += wrote;
+            cells += ended;
+            match result {
+                // The next call has no input: the row ends there.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2 + 16, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record => return Some(cells),
+                ReadRecordResult::End => return None,
+            }
+        }
+    }
+
+    /// The cells of the row that was read.
+    fn row(&self, cells: usize) -> Vec<&str> {
+        let mut start = 0;
+        let ends = self.ends.iter().take(cells);
+        ends.map(|end| {
+            let cell = self.cells.get(start..*end).unwrap_or_default();
+            start = *end;
+            // What is cut out of text between two of its characters is text.
+            std::str::from_utf8(cell).unwrap_or_default()
+        })
+        .collect()
+    }
+}

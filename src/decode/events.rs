@@ -1,0 +1,328 @@
+//! The events of a record on their way into the columns.
+//!
+//! Most records are one event; some formats give several. Each event that cannot be used is refused on
+//! its own, and the others are kept. A record that is broken as a whole gives none: what it had given
+//! until then is taken back.
+
+use prometheus::IntCounter;
+
+use super::cells::Cells;
+use super::config::TimeUnit;
+use super::envelope::{
+    NOT_RECEIVED, Received, envelope_scalar, envelope_value, enveloped, received_time,
+};
+use super::metrics::Reason;
+use super::path::Path;
+use super::plan::{Leaves, Scalar};
+use super::time::event_time;
+use crate::model::record::Record;
+use crate::model::{Batch, DataType, Interner, TextPlace, TimestampMs, Trilean};
+
+/// The leaf that is the event time; fields follow from 1, and behind them the time of reception.
+pub(super) const TIME_LEAF: usize = 0;
+
+/// How many events one record may give. More is a mistake or an attack: a few compressed bytes could
+/// otherwise become rows without end.
+pub(super) const MAX_EVENTS: usize = 10_000;
+
+/// Why there is no event, and what there is to say beyond the reason; may be empty.
+pub(super) type Refusal = (Reason, String);
+
+/// The times of an event: its own, and that of its reception.
+pub(super) type Times = (TimestampMs, TimestampMs);
+
+/// What an event consists of.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) time_unit: TimeUnit,
+    pub(super) time_path: Path,
+    pub(super) fields: Vec<FieldDecoder>,
+    pub(super) max_ahead_ms: i64,
+    pub(super) received: Option<Received>,
+}
+
+/// What is known of a field, and its counters.
+#[derive(Debug)]
+pub(super) struct FieldDecoder {
+    pub(super) name: String,
+    pub(super) data_type: DataType,
+    pub(super) path: Path,
+    /// The entry of the plan that is the value itself.
+    pub(super) entry: Option<usize>,
+    pub(super) required: bool,
+    pub(super) missing: IntCounter,
+    pub(super) wrong_type: IntCounter,
+    pub(super) not_finite: IntCounter,
+}
+
+impl FieldDecoder {
+    /// Appends a value, or NULL where it is of another type.
+    pub(super) fn push(&self, cells: &mut Cells, value: &Scalar<'_>, interner: &mut Interner) {
+        match (cells, value) {
+            (Cells::Number(values), Scalar::Integer(value)) => values.push(*value as f64),
+            (Cells::Number(values), Scalar::Number(value)) if value.is_finite() => {
+                values.push(*value);
+            }
+            (Cells::Number(values), Scalar::Number(_)) => {
+                self.not_finite.inc();
+                values.push(f64::NAN);
+            }
+            (Cells::Text(values), Scalar::Text(text)) => {
+                values.push(TextPlace::known(interner.intern(text)));
+            }
+            (Cells::Text(values), Scalar::Integer(value)) => {
+                // Ids are numbers in many fleets.
+                values.push(TextPlace::known(interner.intern(&value.to_string())));
+            }
+            (Cells::Boolean(values), Scalar::Boolean(value)) => {
+                values.push(Trilean::from(*value));
+            }
+            (cells, Scalar::Null) => cells.push_null(),
+            (cells, _) => {
+                self.wrong_type.inc();
+                cells.push_null();
+            }
+        }
+    }
+}
+
+/// The rows of a batch so far.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Times and positions; its columns come last.
+    pub(super) batch: Batch,
+    pub(super) columns: Vec<Cells>,
+}
+
+impl Rows {
+    /// Completes a row whose cells are there.
+    pub(super) fn push(&mut self, target: &Target, (time, received): Times, position: u64) {
+        self.batch.times.push(time);
+        if target.received.is_some() {
+            self.batch.received.push(received);
+        }
+        self.batch.positions.push(position);
+    }
+
+    /// Removes the rows from `rows` on, and the cells of one that is not complete.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.columns
+            .iter_mut()
+            .for_each(|cells| cells.truncate(rows));
+        self.batch.times.truncate(rows);
+        self.batch.received.truncate(rows);
+        self.batch.positions.truncate(rows);
+    }
+}
+
+/// The events of a record that were refused for one reason.
+#[derive(Debug)]
+struct Refused {
+    reason: Reason,
+    /// Of the first of them.
+    detail: String,
+    /// Which event of the record the first of them is, from 1.
+    first: usize,
+    events: usize,
+}
+
+/// Takes the events of one record.
+pub(super) struct Events<'a> {
+    target: &'a Target,
+    record: Record<'a>,
+    now_ms: TimestampMs,
+    rows: &'a mut Rows,
+    interner: &'a mut Interner,
+    /// The rows before the record.
+    before: usize,
+    /// The rows before the event at hand.
+    row: usize,
+    time: Result<TimestampMs, Reason>,
+    received: TimestampMs,
+    /// How many events have ended.
+    ended: usize,
+    refused: Vec<Refused>,
+}
+
+impl<'a> Events<'a> {
+    pub(super) fn new(
+        target: &'a Target,
+        record: Record<'a>,
+        now_ms: TimestampMs,
+        rows: &'a mut Rows,
+        interner: &'a mut Interner,
+    ) -> Self {
+        let row = rows.batch.rows();
+        Self {
+            target,
+            record,
+            now_ms,
+            rows,
+            interner,
+            before: row,
+            row,
+            time: Err(Reason::MissingTime),
+            received: NOT_RECEIVED,
+            ended: 0,
+            refused: Vec::new(),
+        }
+    }
+
+    /// The value of a leaf from a format that says no types: it is read as what the field is. Nothing
+    /// between two separators is NULL.
+    pub(super) fn take_text(&mut self, leaf: usize, text: &str) {
+        let value = match self.target.fields.get(leaf.wrapping_sub(1)) {
+            _ if text.is_empty() => Scalar::Null,
+            Some(field) => envelope_scalar(text.as_bytes(), field.data_type),
+            // The times.
+            None => envelope_scalar(text.as_bytes(), DataType::Number),
+        };
+        self.take(leaf, &value);
+    }
+
+    /// When the transport took the record, ms since the epoch, where that is known.
+    pub(super) fn timestamp(&self) -> Option<TimestampMs> {
+        self.record.timestamp
+    }
+
+    /// Ends the event at hand: fills what the record's envelope says and what is missing, and decides
+    /// whether it is one. The next value is of the next event.
+    ///
+    /// # Errors
+    /// The record has more events than a record may have.
+    pub(super) fn end(&mut self) -> Result<(), Refusal> {
+        self.take_envelope();
+        let times = self.complete();
+        self.settle(times)
+    }
+
+    /// Ends the event at hand, which cannot be used.
+    ///
+    /// # Errors
+    /// The record has more events than a record may have.
+    pub(super) fn refuse(&mut self, reason: Reason, detail: String) -> Result<(), Refusal> {
+        self.settle(Err((reason, detail)))
+    }
+
+    fn settle(&mut self, times: Result<Times, Refusal>) -> Result<(), Refusal> {
+        if self.ended == MAX_EVENTS {
+            let detail = format!("more than {MAX_EVENTS}");
+            return Err((Reason::TooManyEvents, detail));
+        }
+        self.ended += 1;
+        match times {
+            Ok(times) => {
+                self.rows.push(self.target, times, self.record.position);
+                self.row += 1;
+            }
+            Err((reason, detail)) => {
+                let columns = &mut self.rows.columns;
+                columns
+                    .iter_mut()
+                    .for_each(|cells| cells.truncate(self.row));
+                match self.refused.iter_mut().find(|known| known.reason == reason) {
+                    Some(known) => known.events += 1,
+                    None => self.refused.push(Refused {
+                        reason,
+                        detail,
+                        first: self.ended,
+                        events: 1,
+                    }),
+                }
+            }
+        }
+        self.time = Err(Reason::MissingTime);
+        self.received = NOT_RECEIVED;
+        Ok(())
+    }
+
+    /// Ends the record. Gives what was refused: each reason with what there is to say and the number
+    /// of events. A record that is broken as a whole has no events and is refused as one.
+    pub(super) fn close(self, read: Result<(), Refusal>) -> Vec<(Reason, String, usize)> {
+        if let Err((reason, detail)) = read {
+            self.rows.truncate(self.before);
+            return vec![(reason, detail, 1)];
+        }
+        let several = self.ended > 1;
+        let refused = self.refused.into_iter().map(|refused| {
+            let Refused {
+                reason,
+                detail,
+                first,
+                events,
+            } = refused;
+            if !several {
+                return (reason, detail, events);
+            }
+            let mut whole = format!("event {first}");
+            if !detail.is_empty() {
+                whole.push_str(": ");
+                whole.push_str(&detail);
+            }
+            if events > 1 {
+                let others = events - 1;
+                whole.push_str(&format!("; and {others} more of this record"));
+            }
+            (reason, whole, events)
+        });
+        refused.collect()
+    }
+
+    /// Fills the fields that come from the envelope.
+    fn take_envelope(&mut self) {
+        let (target, record) = (self.target, self.record);
+        if let Some(value) = envelope_value(&target.time_path, &record) {
+            self.take(TIME_LEAF, &envelope_scalar(value, DataType::Number));
+        }
+        for (field, leaf) in target.fields.iter().zip(TIME_LEAF + 1..) {
+            if let Some(value) = enveloped(&field.path, field.data_type, &record) {
+                self.take(leaf, &value);
+            }
+        }
+        if let (Path::Timestamp, Some(timestamp)) = (&target.time_path, record.timestamp) {
+            let scalar = Scalar::Integer(timestamp);
+            self.time = event_time(&scalar, TimeUnit::Ms, self.now_ms, target.max_ahead_ms);
+        }
+        if let Some(received) = &target.received
+            && !matches!(received.path, Some(Path::Body(_)))
+        {
+            self.received = received.by_envelope(&record, self.now_ms, target.time_unit);
+        }
+    }
+
+    /// Fills what is missing, and decides whether there is an event.
+    fn complete(&mut self) -> Result<Times, Refusal> {
+        let time = self.time.map_err(|reason| (reason, String::new()))?;
+        for (field, cells) in self.target.fields.iter().zip(self.rows.columns.iter_mut()) {
+            if cells.len() == self.row {
+                if !field.required {
+                    field.missing.inc();
+                }
+                cells.push_null();
+            }
+            if field.required && cells.ends_with_null() {
+                return Err((Reason::MissingField, field.name.clone()));
+            }
+        }
+        Ok((time, self.received))
+    }
+}
+
+impl Leaves for Events<'_> {
+    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
+        let target = self.target;
+        if leaf == TIME_LEAF {
+            self.time = event_time(value, target.time_unit, self.now_ms, target.max_ahead_ms);
+            return;
+        }
+        let index = leaf - 1;
+        let (Some(field), Some(cells)) =
+            (target.fields.get(index), self.rows.columns.get_mut(index))
+        else {
+            self.received = received_time(value, target.time_unit);
+            return;
+        };
+        cells.truncate(self.row);
+        field.push(cells, value, self.interner);
+    }
+}

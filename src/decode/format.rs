@@ -1,0 +1,279 @@
+//! The formats of records: their options, and which reader is made of them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cbor::Cbor;
+use super::cloudevents::CloudEventsReader;
+use super::csv::CsvReader;
+use super::events::{Events, Refusal};
+use super::explode::Explode;
+use super::influx::InfluxReader;
+use super::json::Json;
+use super::metrics::Reason;
+use super::number::NumberReader;
+use super::path::InvalidPath;
+use super::plan::{ObjectPlan, Wanted};
+use super::senml::SenmlReader;
+use super::tree::TreeReader;
+
+/// How records are written: a format alone, or with its options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum DecodeConfig {
+    /// The format, and nothing else to say of it.
+    Format(Format),
+    /// The format with its options.
+    Options(FormatOptions),
+}
+
+impl Default for DecodeConfig {
+    fn default() -> Self {
+        Self::Format(Format::Json)
+    }
+}
+
+/// How a record's bytes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object a record.
+    Json,
+    /// Rows of cells, of which the first says the names of the columns.
+    Csv,
+    /// One CBOR map a record.
+    Cbor,
+    /// Lines of InfluxDB's protocol.
+    Influx,
+    /// A SenML pack in JSON.
+    SenmlJson,
+    /// A SenML pack in CBOR.
+    SenmlCbor,
+    /// A CloudEvent in JSON, or an array of them.
+    Cloudevents,
+    /// A bare number, which is the field `value`.
+    Number,
+}
+
+/// A format with its options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "format", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FormatOptions {
+    /// JSON.
+    Json {
+        /// The path of an array of which each item is an event; `.` where the record is the array.
+        #[serde(default)]
+        explode: Option<String>,
+    },
+    /// CSV.
+    Csv {
+        /// What stands between two cells: one character of ASCII.
+        #[serde(default = "comma")]
+        delimiter: String,
+        /// What stands around a cell that holds a delimiter: one character of ASCII.
+        #[serde(default = "quotation_mark")]
+        quote: String,
+        /// The names of the columns in their order; where it is left out, the first row of each record
+        /// says them.
+        #[serde(default)]
+        columns: Option<Vec<String>>,
+    },
+    /// CBOR.
+    Cbor {
+        /// The path of an array of which each item is an event; `.` where the record is the array.
+        #[serde(default)]
+        explode: Option<String>,
+    },
+    /// The line protocol of InfluxDB.
+    Influx {},
+    /// SenML in JSON.
+    SenmlJson {},
+    /// SenML in CBOR.
+    SenmlCbor {},
+    /// CloudEvents in JSON.
+    Cloudevents {},
+    /// Bare numbers.
+    Number {},
+}
+
+fn comma() -> String {
+    ",".to_owned()
+}
+
+fn quotation_mark() -> String {
+    "\"".to_owned()
+}
+
+impl DecodeConfig {
+    /// The format with its options; those that are not given have their defaults.
+    pub fn options(&self) -> FormatOptions {
+        let format = match self {
+            Self::Options(options) => return options.clone(),
+            Self::Format(format) => format,
+        };
+        match format {
+            Format::Json => FormatOptions::Json { explode: None },
+            Format::Csv => FormatOptions::Csv {
+                delimiter: comma(),
+                quote: quotation_mark(),
+                columns: None,
+            },
+            Format::Cbor => FormatOptions::Cbor { explode: None },
+            Format::Influx => FormatOptions::Influx {},
+            Format::SenmlJson => FormatOptions::SenmlJson {},
+            Format::SenmlCbor => FormatOptions::SenmlCbor {},
+            Format::Cloudevents => FormatOptions::Cloudevents {},
+            Format::Number => FormatOptions::Number {},
+        }
+    }
+
+    /// Checks what the types cannot: the path of a wrong value within `decode`, and what is wrong.
+    pub fn validate(&self) -> Vec<(Vec<String>, String)> {
+        let mut violations = Vec::new();
+        let mut wrong = |key: &str, message: String| {
+            violations.push((vec![key.to_owned()], message));
+        };
+        match self.options() {
+            FormatOptions::Json { explode } | FormatOptions::Cbor { explode } => {
+                if let Some(Err(error)) = explode.as_deref().map(Explode::keys) {
+                    wrong("explode", error.to_string());
+                }
+            }
+            FormatOptions::Csv {
+                delimiter,
+                quote,
+                columns,
+            } => {
+                for (key, text) in [("delimiter", &delimiter), ("quote", &quote)] {
+                    if separator(text).is_none() {
+                        let message =
+                            format!("'{}' is not one character of ASCII", text.escape_debug());
+                        wrong(key, message);
+                    }
+                }
+                if delimiter == quote {
+                    wrong("quote", "must differ from the delimiter".to_owned());
+                }
+                let columns = columns.as_deref();
+                if columns.is_some_and(<[String]>::is_empty) {
+                    wrong("columns", "must name at least one column".to_owned());
+                }
+                let columns = columns.unwrap_or_default();
+                for (index, name) in columns.iter().enumerate() {
+                    if columns.iter().take(index).any(|known| known == name) {
+                        wrong("columns", format!("'{name}' stands there twice"));
+                    }
+                }
+            }
+            _ => {}
+        }
+        violations
+    }
+}
+
+/// A character of ASCII that can stand between cells.
+fn separator(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Some(*byte),
+        _ => None,
+    }
+}
+
+/// The bytes that a format reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Payload<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The same as text, where that is known already.
+    pub(super) text: Option<&'a str>,
+}
+
+impl<'a> Payload<'a> {
+    /// The bytes as text.
+    ///
+    /// # Errors
+    /// They are not UTF-8.
+    #[inline]
+    pub(super) fn text(&self) -> Result<&'a str, Refusal> {
+        match self.text {
+            Some(text) => Ok(text),
+            None => std::str::from_utf8(self.bytes)
+                .map_err(|error| (Reason::InvalidUtf8, error.to_string())),
+        }
+    }
+}
+
+/// Reads the records of one format.
+#[derive(Debug)]
+pub(super) enum Reader {
+    Json(TreeReader),
+    Csv(CsvReader),
+    Cbor(TreeReader),
+    Influx(InfluxReader),
+    SenmlJson(SenmlReader),
+    SenmlCbor(SenmlReader),
+    CloudEvents(CloudEventsReader),
+    Number(NumberReader),
+}
+
+impl Reader {
+    /// The reader of a format that finds the wanted values.
+    ///
+    /// # Errors
+    /// A path in the options that cannot be read.
+    pub(super) fn compile(config: &DecodeConfig, wanted: &[Wanted]) -> Result<Self, InvalidPath> {
+        let keys = |explode: Option<String>| explode.as_deref().map(Explode::keys).transpose();
+        Ok(match config.options() {
+            FormatOptions::Json { explode } => Self::Json(TreeReader::new(wanted, keys(explode)?)),
+            FormatOptions::Cbor { explode } => Self::Cbor(TreeReader::new(wanted, keys(explode)?)),
+            FormatOptions::Csv {
+                delimiter,
+                quote,
+                columns,
+            } => {
+                // What is no separator was refused when the file was read.
+                let delimiter = separator(&delimiter).unwrap_or(b',');
+                let quote = separator(&quote).unwrap_or(b'"');
+                Self::Csv(CsvReader::new(wanted, delimiter, quote, columns))
+            }
+            FormatOptions::Influx {} => Self::Influx(InfluxReader::new(wanted)),
+            FormatOptions::SenmlJson {} => Self::SenmlJson(SenmlReader::new(wanted, false)),
+            FormatOptions::SenmlCbor {} => Self::SenmlCbor(SenmlReader::new(wanted, true)),
+            FormatOptions::Cloudevents {} => Self::CloudEvents(CloudEventsReader::new(wanted)),
+            FormatOptions::Number {} => Self::Number(NumberReader::new(wanted)),
+        })
+    }
+
+    /// Hands over the events of a record.
+    ///
+    /// # Errors
+    /// The record is broken as a whole.
+    pub(super) fn read(
+        &mut self,
+        payload: &Payload<'_>,
+        events: &mut Events<'_>,
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Json(json) => json.read(&Json(payload.text()?), events),
+            Self::Csv(csv) => csv.read(payload.text()?, events),
+            Self::Cbor(cbor) => cbor.read(&Cbor(payload.bytes), events),
+            Self::Influx(influx) => influx.read(payload.text()?, events),
+            Self::SenmlJson(senml) => senml.read(&Json(payload.text()?), events),
+            Self::SenmlCbor(senml) => senml.read(&Cbor(payload.bytes), events),
+            Self::CloudEvents(cloud) => cloud.read(payload.text()?, events),
+            Self::Number(number) => number.read(payload.text()?, events),
+        }
+    }
+
+    /// Whether records are text.
+    pub(super) fn is_text(&self) -> bool {
+        !matches!(self, Self::Cbor(_) | Self::SenmlCbor(_))
+    }
+
+    /// The plan by which ordinary records may take the fast way.
+    pub(super) fn plain_plan(&self) -> Option<&ObjectPlan> {
+        match self {
+            Self::Json(json) => json.plan(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! SenML (RFC 8428): a pack is an array of records, each of which is an event.
+//!
+//! Base values are added to the records behind them, so that each event is complete: `n` is the whole
+//! name, `t` the whole time in seconds.
+
+use std::borrow::Cow;
+
+use super::events::{Events, Refusal};
+use super::explode::Items;
+use super::metrics::Reason;
+use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
+use super::tree::Tree;
+
+/// A time of less than this is relative to now (RFC 8428, 4.5.3), s.
+const RELATIVE_BELOW: f64 = 268_435_456.0;
+
+/// The labels, each with its key in CBOR (RFC 8428, table 4).
+const LABELS: [(&str, &str); 14] = [
+    ("bn", "-2"),
+    ("bt", "-3"),
+    ("bu", "-4"),
+    ("bv", "-5"),
+    ("bs", "-6"),
+    ("n", "0"),
+    ("u", "1"),
+    ("v", "2"),
+    ("vs", "3"),
+    ("vb", "4"),
+    ("s", "5"),
+    ("t", "6"),
+    ("ut", "7"),
+    ("vd", "8"),
+];
+
+/// The highest version that is understood (`bver`, key -1 in CBOR).
+const VERSION: (&str, &str, i64) = ("bver", "-1", 10);
+
+/// Reads packs.
+#[derive(Debug)]
+pub(super) struct SenmlReader {
+    /// What is looked for in a record: a leaf for each label, in their order.
+    item: EntryPlan,
+    /// What is wanted, by the label.
+    plan: ObjectPlan,
+}
+
+impl SenmlReader {
+    pub(super) fn new(wanted: &[Wanted], is_cbor: bool) -> Self {
+        let mut item = EntryPlan::default();
+        let labels = LABELS.iter().copied();
+        for ((label, key), leaf) in labels.chain([(VERSION.0, VERSION.1)]).zip(0..) {
+            let key = if is_cbor { key } else { label };
+            item.add(&[key.to_owned()], leaf);
+        }
+        Self {
+            item,
+            plan: ObjectPlan::flat(wanted),
+        }
+    }
+
+    /// Hands over the events of a pack.
+    ///
+    /// # Errors
+    /// The pack is broken.
+    pub(super) fn read(&self, pack: &impl Tree, events: &mut Events<'_>) -> Result<(), Refusal> {
+        let mut records = Records {
+            plan: &self.plan,
+            events,
+            found: Default::default(),
+            base: Base::default(),
+            failed: None,
+        };
+        match pack.parse_items(&[], &self.item, &mut records) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err((Reason::NotAnArray, "a pack is an array".to_owned())),
+            Err(refusal) => Err(records.failed.unwrap_or(refusal)),
+        }
+    }
+}
+
+/// What holds for the records behind.
+#[derive(Debug, Default)]
+struct Base {
+    name: String,
+    time: f64,
+    unit: Option<String>,
+    value: f64,
+    sum: f64,
+}
+
+/// Makes an event of each record.
+struct Records<'s, 'e, 'r> {
+    plan: &'s ObjectPlan,
+    events: &'e mut Events<'r>,
+    /// The values of the record at hand, by the number of their label.
+    found: [Option<Scalar<'static>>; LABELS.len() + 1],
+    base: Base,
+    failed: Option<Refusal>,
+}
+
+impl Leaves for Records<'_, '_, '_> {
+    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
+        if let Some(found) = self.found.get_mut(leaf) {
+            *found = Some(value.to_owned_scalar());
+        }
+    }
+}
+
+impl Items for Records<'_, '_, '_> {
+    fn end_item(&mut self, is_object: bool) -> bool {
+        let found = std::mem::take(&mut self.found);
+        self.failed = match is_object {
+            true => self.record(found).err(),
+            false => self.events.refuse(Reason::NotAnObject, String::new()).err(),
+        };
+        self.failed.is_none()
+    }
+}
+
+impl Records<'_, '_, '_> {
+    fn record(
+        &mut self,
+        found: [Option<Scalar<'static>>; LABELS.len() + 1],
+    ) -> Result<(), Refusal> {
+        let [bn, bt, bu, bv, bs, n, u, v, vs, vb, s, t, ut, vd, bver] = found;
+        if let Some(Scalar::Integer(version)) = bver
+            && version > VERSION.2
+        {
+            let detail = format!("version {version}; up to {} is understood", VERSION.2);
+            return Err((Reason::Malformed, detail));
+        }
+        if let Some(Scalar::Text(name)) = bn {
+            self.base.name = name.into_owned();
+        }
+        if let Some(Scalar::Text(unit)) = bu {
+            self.base.unit = Some(unit.into_owned());
+        }
+        let bases = [
+            (bt, &mut self.base.time),
+            (bv, &mut self.base.value),
+            (bs, &mut self.base.sum),
+        ];
+        for (found, base) in bases {
+            if let Some(number) = found.as_ref().and_then(number) {
+                *base = number;
+            }
+        }
+        let has_value = [&v, &vs, &vb, &vd, &s].iter().any(|value| value.is_some());
+        if !has_value {
+            // It is there for its base values.
+            return Ok(());
+        }
+        let own = t.as_ref().map_or(Some(0.0), number);
+        let time = match own.map(|time| time + self.base.time) {
+            None => t,
+            Some(time) if time.is_nan() => None,
+            Some(time) if time >= RELATIVE_BELOW => Some(Scalar::Number(time)),
+            // Our own clock may not say when it was: a second reading would give another time.
+            Some(time) => self
+                .events
+                .timestamp()
+                .map(|now_ms| Scalar::Number(now_ms as f64 / 1e3 + time)),
+        };
+        let name = match n {
+            Some(Scalar::Text(name)) => {
+                Scalar::Text(Cow::Owned(format!("{}{name}", self.base.name)))
+            }
+            None if !self.base.name.is_empty() => Scalar::Text(Cow::Owned(self.base.name.clone())),
+            other => other.unwrap_or(Scalar::Null),
+        };
+        let unit = u.or_else(|| self.base.unit.clone().map(|unit| Scalar::Text(unit.into())));
+        let v = plus(v, self.base.value);
+        let s = plus(s, self.base.sum);
+        for (label, value) in [
+            ("n", Some(name)),
+            ("u", unit),
+            ("v", v),
+            ("vs", vs),
+            ("vb", vb),
+            ("vd", vd),
+            ("s", s),
+            ("t", time),
+            ("ut", ut),
+        ] {
+            let entry = self.plan.entry(label, &mut 0);
+            if let (Some(entry), Some(value)) = (entry, value) {
+                entry.hand_over(&value, self.events);
+            }
+        }
+        self.events.end()
+    }
+}
+
+fn number(scalar: &Scalar<'_>) -> Option<f64> {
+    match scalar {
+        Scalar::Integer(value) => Some(*value as f64),
+        Scalar::Number(value) => Some(*value),
+        _ => None,
+    }
+}
+
+/// A value and its base.
+fn plus(value: Option<Scalar<'static>>, base: f64) -> Option<Scalar<'static>> {
+    match value.as_ref().and_then(number) {
+        Some(number) if base != 0.0 => Some(Scalar::Number(number + base)),
+        _ => value,
+    }
+}

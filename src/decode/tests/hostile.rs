@@ -1,0 +1,60 @@
+//! Whatever comes, no format panics, and all columns have one length.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::cbor::cbor;
+use super::{Fixture, NOW};
+
+const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {
+    "a": "number", "b": {"from": "l.b", "type": "text"}, "value": "boolean", "n": "text"}}"#;
+
+const FORMATS: [&str; 9] = [
+    r#"{"format": "json", "explode": "l"}"#,
+    r#""csv""#,
+    r#"{"format": "cbor", "explode": "l"}"#,
+    r#""cbor""#,
+    r#""influx""#,
+    r#""senml_json""#,
+    r#""senml_cbor""#,
+    r#""cloudevents""#,
+    r#""number""#,
+];
+
+/// A good record of some format.
+fn records() -> Vec<Vec<u8>> {
+    let record =
+        json!({"t": NOW, "l": [{"b": "x", "t": NOW}, {"b": "y"}], "a": 1.5, "value": true});
+    let pack = json!([{"bn": "x", "bt": 1_730_621_749, "v": 1}, {"n": "y", "vs": "z"}]);
+    let cloud = json!({"specversion": "1.0", "data": {"a": 1}, "t": NOW, "data_base64": "e30="});
+    vec![
+        record.to_string().into_bytes(),
+        cbor(&record),
+        pack.to_string().into_bytes(),
+        cbor(&pack),
+        cloud.to_string().into_bytes(),
+        format!("t,a,l.b\n{NOW},1,\"x,\"\"y\"\n{NOW},,\n").into_bytes(),
+        format!("m,b=x a=1,value=t,n=\"\\\"x\" {NOW}\nm a=2i\n").into_bytes(),
+        b"-12.5e1".to_vec(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn cut_off_flipped_and_arbitrary_bytes_are_survived(
+        record in proptest::sample::select(records()),
+        cut in any::<prop::sample::Index>(),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        arbitrary in proptest::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let cut = record[..cut.index(record.len())].to_vec();
+        let mut flipped = record;
+        for (place, byte) in flips {
+            let place = place.index(flipped.len());
+            flipped[place] = byte;
+        }
+        for format in FORMATS {
+            Fixture::new(format, EVENT).decode(&[&cut, &flipped, &arbitrary]);
+        }
+    }
+}

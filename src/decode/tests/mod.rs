@@ -1,0 +1,117 @@
+//! The formats, each from bytes to rows.
+
+mod cbor;
+mod cloudevents;
+mod csv;
+mod explode;
+mod hostile;
+mod influx;
+mod number;
+mod senml;
+
+use crate::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig};
+use crate::model::{Batch, Column, Interner, RecordBatch, Split, SplitId, TimestampMs, Trilean};
+use crate::telemetry::Registry;
+
+/// 3 November 2024.
+pub(super) const NOW: TimestampMs = 1_730_621_749_000;
+
+/// A decoder, and what came out of it.
+pub(super) struct Fixture {
+    decoder: Decoder,
+    interner: Interner,
+    pub(super) metrics: DecodeMetrics,
+}
+
+/// What a batch gave: the time, the position and the cells of each row, and what was refused, as
+/// `index reason detail`.
+#[derive(Debug, PartialEq)]
+pub(super) struct Decoded {
+    pub(super) rows: Vec<(TimestampMs, u64, Vec<String>)>,
+    pub(super) refused: Vec<String>,
+}
+
+impl Decoded {
+    /// The cells alone.
+    pub(super) fn cells(&self) -> Vec<String> {
+        let rows = self.rows.iter();
+        rows.map(|(_, _, cells)| cells.join(" ")).collect()
+    }
+}
+
+impl Fixture {
+    /// `decode` and `event` as they stand in a pipeline file, in JSON.
+    pub(super) fn new(decode: &str, event: &str) -> Self {
+        let decode: DecodeConfig = serde_json::from_str(decode).unwrap();
+        assert_eq!(decode.validate(), []);
+        let event: EventConfig = serde_json::from_str(event).unwrap();
+        let metrics = DecodeMetrics::new(&Registry::new("test"));
+        let mut decoder = Decoder::build(&decode, &event, 60_000, metrics.clone()).unwrap();
+        decoder.keep_rejected();
+        Self {
+            decoder,
+            interner: Interner::new(),
+            metrics,
+        }
+    }
+
+    /// Decodes records at positions 10, 20, 30 and so on.
+    pub(super) fn decode(&mut self, records: &[&[u8]]) -> Decoded {
+        let split = Split {
+            id: SplitId(0),
+            name: "s".into(),
+        };
+        let mut batch = RecordBatch::new(split, NOW);
+        for (record, number) in records.iter().zip(1..) {
+            batch.push_enveloped(record, number * 10, b"fleet/UK/rpm", b"V7");
+            batch.set_timestamp(NOW - 5);
+        }
+        let before = (self.metrics.events_total(), self.metrics.dropped_total());
+        let decoded = self.decoder.decode(&batch, NOW, &mut self.interner);
+        assert!(
+            decoded
+                .columns
+                .iter()
+                .all(|column| column.len() == decoded.rows())
+        );
+        assert_eq!(decoded.positions.len(), decoded.rows());
+        let events = self.metrics.events_total() - before.0;
+        assert_eq!(events, decoded.rows() as u64);
+        let refused: Vec<_> = self
+            .decoder
+            .rejected()
+            .iter()
+            .map(|rejected| {
+                let text = format!(
+                    "{} {} {}",
+                    rejected.index,
+                    rejected.reason.name(),
+                    rejected.detail
+                );
+                text.trim_end().to_owned()
+            })
+            .collect();
+        assert!(self.metrics.dropped_total() - before.1 >= refused.len() as u64);
+        Decoded {
+            rows: (0..decoded.rows())
+                .map(|row| self.row(&decoded, row))
+                .collect(),
+            refused,
+        }
+    }
+
+    fn row(&self, batch: &Batch, row: usize) -> (TimestampMs, u64, Vec<String>) {
+        let cells = batch.columns.iter().map(|column| match column {
+            Column::Number(values) if values[row].is_nan() => "-".to_owned(),
+            Column::Number(values) => values[row].to_string(),
+            Column::Boolean(values) => match values[row] {
+                Trilean::True => "true".to_owned(),
+                Trilean::False => "false".to_owned(),
+                Trilean::Null => "-".to_owned(),
+            },
+            Column::Text(symbols) if symbols[row].is_null() => "-".to_owned(),
+            Column::Text(symbols) => self.interner.text(symbols[row]).to_owned(),
+        });
+        (batch.times[row], batch.positions[row], cells.collect())
+    }
+}

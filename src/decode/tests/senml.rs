@@ -1,0 +1,131 @@
+//! SenML.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::cbor::cbor;
+use super::{Fixture, NOW};
+
+const EVENT: &str = r#"{"time": {"from": "t", "unit": "s"}, "fields": {
+    "n": "text", "u": "text", "v": "number", "vs": "text", "vb": "boolean", "s": "number"}}"#;
+
+fn fixture() -> Fixture {
+    Fixture::new(r#""senml_json""#, EVENT)
+}
+
+#[test]
+fn base_values_are_added_to_the_records_behind() {
+    // After RFC 8428, 5.1.3.
+    let pack = br#"[
+        {"bn":"urn:dev:ow:10e2073a01080063:","bt":1730621749,"bu":"A","bver":5,"n":"voltage","u":"V","v":120.1},
+        {"n":"current","t":-5,"v":1.2},
+        {"bv":10,"n":"current","t":-4.5,"v":1.5},
+        {"bn":"x"},
+        {"vs":"open","t":-3},
+        {"n":"y","vb":true,"bs":100,"s":1}]"#;
+    let decoded = fixture().decode(&[pack]);
+    assert_eq!(decoded.refused, [""; 0]);
+    let times: Vec<_> = decoded.rows.iter().map(|(time, _, _)| NOW - time).collect();
+    assert_eq!(times, [0, 5_000, 4_500, 3_000, 0]);
+    let device = "urn:dev:ow:10e2073a01080063:";
+    assert_eq!(
+        decoded.cells(),
+        [
+            format!("{device}voltage V 120.1 - - -"),
+            format!("{device}current A 1.2 - - -"),
+            format!("{device}current A 11.5 - - -"),
+            "x A - open - -".to_owned(),
+            "xy A - - true 101".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_relative_time_is_of_the_transport() {
+    let decoded = fixture().decode(&[br#"[{"n":"a","v":1},{"n":"b","v":1,"t":-2}]"#]);
+    let times: Vec<_> = decoded.rows.iter().map(|(time, _, _)| NOW - time).collect();
+    assert_eq!(times, [5, 2_005]);
+}
+
+#[test]
+fn a_bad_record_is_refused_alone_and_a_bad_pack_as_a_whole() {
+    let decoded = fixture().decode(&[
+        br#"[{"bt":1730621749,"n":"a","v":1},7,{"n":"b","v":2,"t":"soon"},{"n":"c","v":3}]"#,
+        br#"{"n":"a","v":1}"#,
+        br#"[{"bt":1730621749,"n":"a","v":1},{"bver":11,"n":"b","v":1}]"#,
+        br#"[{"bt":1730621749,"n":"a","v":1},{"#,
+    ]);
+    assert_eq!(decoded.cells(), ["a - 1 - - -", "c - 3 - - -"]);
+    assert_eq!(
+        decoded.refused[..4],
+        [
+            "0 not_an_object event 2",
+            "0 time_unreadable event 3",
+            "1 not_an_array a pack is an array",
+            "2 malformed version 11; up to 10 is understood",
+        ]
+    );
+    assert!(decoded.refused[4].starts_with("3 malformed_json "));
+}
+
+/// The pack in CBOR: its labels are numbers (RFC 8428, table 4).
+fn in_cbor(pack: &Value) -> Vec<u8> {
+    let keys = [
+        ("bn", 0x21),
+        ("bt", 0x22),
+        ("bv", 0x24),
+        ("n", 0x00),
+        ("v", 0x02),
+        ("t", 0x06),
+    ];
+    let records = pack.as_array().unwrap();
+    let mut bytes = vec![0x9f];
+    for record in records {
+        bytes.push(0xbf);
+        for (label, value) in record.as_object().unwrap() {
+            let key = keys.iter().find(|(known, _)| known == label).unwrap().1;
+            bytes.push(key);
+            bytes.extend(cbor(value));
+        }
+        bytes.push(0xff);
+    }
+    bytes.push(0xff);
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_naive_resolution(
+        records in proptest::collection::vec(
+            (proptest::option::of("[a-z]{0,3}"), proptest::option::of(0..1_000_i32), proptest::option::of(-50..50_i32),
+             "[a-z]{1,3}", -1_000..1_000_i32, -100..0_i32), 1..10),
+    ) {
+        let (mut name, mut time, mut base) = (String::new(), 0_i64, 0);
+        let mut pack = Vec::new();
+        let mut expected = Vec::new();
+        for (number, (bn, bt, bv, n, v, t)) in records.into_iter().enumerate() {
+            let mut record = json!({"n": n, "v": v, "t": t});
+            if let Some(bn) = bn {
+                record["bn"] = json!(bn);
+                name = bn;
+            }
+            let bt = if number == 0 { Some(bt.unwrap_or(0)) } else { bt };
+            if let Some(bt) = bt {
+                time = NOW / 1_000 - i64::from(bt);
+                record["bt"] = json!(time);
+            }
+            if let Some(bv) = bv {
+                record["bv"] = json!(bv);
+                base = bv;
+            }
+            let cells = [format!("{name}{n}"), "-".into(), (v + base).to_string(), "-".into(), "-".into(), "-".into()];
+            expected.push(((time + i64::from(t)) * 1_000, 10, cells.to_vec()));
+            pack.push(record);
+        }
+        let pack = Value::from(pack);
+        let text = pack.to_string();
+        prop_assert_eq!(&fixture().decode(&[text.as_bytes()]).rows, &expected);
+        let mut of_cbor = Fixture::new(r#""senml_cbor""#, EVENT);
+        prop_assert_eq!(&of_cbor.decode(&[&in_cbor(&pack)]).rows, &expected);
+    }
+}

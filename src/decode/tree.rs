@@ -1,0 +1,80 @@
+//! Reads records of objects within objects, however those are written.
+
+use super::events::{Events, Refusal};
+use super::explode::{Explode, Exploded, Items, Shared, no_array};
+use super::plan::{EntryPlan, Leaves, ObjectPlan, Wanted};
+
+/// A record of objects within objects.
+pub(super) trait Tree {
+    /// Walks the record and hands over the planned values.
+    ///
+    /// # Errors
+    /// The record is broken, or no object.
+    fn parse(&self, plan: &ObjectPlan, leaves: &mut impl Leaves) -> Result<(), Refusal>;
+
+    /// Walks the array at a path, and hands over the planned values of each item. Gives whether there is
+    /// an array.
+    ///
+    /// # Errors
+    /// The record is broken, the array stands there twice, or `items` wants no more.
+    fn parse_items(
+        &self,
+        path: &[String],
+        item: &EntryPlan,
+        items: &mut impl Items,
+    ) -> Result<bool, Refusal>;
+}
+
+/// Reads one format's records.
+#[derive(Debug)]
+pub(super) enum TreeReader {
+    /// A record is an event.
+    One(ObjectPlan),
+    /// The items of an array are the events.
+    Exploded(Explode),
+}
+
+impl TreeReader {
+    /// The reader that finds the wanted values; `explode` are the keys of an array, of which each item
+    /// is an event.
+    pub(super) fn new(wanted: &[Wanted], explode: Option<Vec<String>>) -> Self {
+        match explode {
+            None => Self::One(ObjectPlan::of(wanted)),
+            Some(path) => Self::Exploded(Explode::new(path, wanted)),
+        }
+    }
+
+    /// The plan, where a record is one event.
+    pub(super) fn plan(&self) -> Option<&ObjectPlan> {
+        match self {
+            Self::One(plan) => Some(plan),
+            Self::Exploded(_) => None,
+        }
+    }
+
+    /// Hands over the events of a record.
+    ///
+    /// # Errors
+    /// The record is broken as a whole.
+    #[cold]
+    pub(super) fn read(&self, record: &impl Tree, events: &mut Events<'_>) -> Result<(), Refusal> {
+        match self {
+            Self::One(plan) => {
+                record.parse(plan, events)?;
+                events.end()
+            }
+            Self::Exploded(explode) => {
+                let mut shared = Shared::default();
+                if !explode.path.is_empty() {
+                    record.parse(&explode.shared, &mut shared)?;
+                }
+                let mut items = Exploded::new(explode, shared, events);
+                match record.parse_items(&explode.path, &explode.item, &mut items) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(no_array(&explode.path)),
+                    Err(refusal) => Err(items.failed().unwrap_or(refusal)),
+                }
+            }
+        }
+    }
+}
