@@ -115,6 +115,7 @@ look() {
     need "pkg-config" pkg-config have pkg-config
     need "the zstd library with headers" libzstd-dev have_library libzstd
     need "the zlib library with headers" zlib1g-dev have_library zlib
+    need "OpenSSL with headers" libssl-dev have_library openssl
     need "libclang, for RocksDB" libclang-dev have_libclang
     [ "$target" != build ] || return 0
     need "prometheus" prometheus have_prometheus

@@ -4,14 +4,17 @@
 
 mod aws;
 mod bucket;
+mod msk;
 mod region;
 mod renewed;
 mod sdk_http;
 mod signature;
+pub mod token;
 
 pub use aws::{AwsCredentials, AwsIdentity, AwsKeys, AwsRole};
 pub use aws_credential_types::Credentials as AwsKeySet;
 pub use bucket::BucketCredentials;
+pub use msk::msk_token;
 pub use region::{is_region, prometheus_region};
 pub use renewed::{Fetched, NoCredentials, Renewed};
 pub use signature::{Scope, SignatureError, clean_path, sign};

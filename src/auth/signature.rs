@@ -105,7 +105,9 @@ fn signature(
         .collect())
 }
 
-fn unsignable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SignatureError {
+pub(super) fn unsignable(
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> SignatureError {
     SignatureError::Unsignable(error.into())
 }
 

@@ -1,5 +1,6 @@
 //! The kinds of a pipeline file's `source` section.
 
+mod security;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use crate::model::Duration;
 
 use super::endpoint::Endpoint;
 use crate::model::Secret;
+
+pub use security::{SaslConfig, SaslMechanism, SignerConfig, TokenConfig};
 
 /// librdkafka settings that weir sets itself, with what to write instead.
 const CONTROLLED: [(&str, &str); 11] = [
@@ -109,23 +112,42 @@ pub struct KafkaConfig {
     pub topics: Vec<String>,
     /// The consumer group. Instances with the same group share the partitions.
     pub group: String,
-    /// Where to begin with a partition that the group has no committed offset for.
+    /// Where the group begins with the partitions that there are when it starts for the first time.
+    /// Those that are added later it reads from their beginning.
     #[serde(default)]
     pub start: StartPosition,
+    /// TLS to the brokers, which is spoken where this is given; `{}` trusts the system's authorities.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Who we are to the brokers.
+    #[serde(default)]
+    pub sasl: Option<SaslConfig>,
     /// Further settings of librdkafka, such as `fetch.min.bytes`. Their values are never printed.
     #[serde(default)]
     pub properties: BTreeMap<String, Secret>,
 }
 
 /// Where to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StartPosition {
     /// With the oldest record.
     #[default]
     Earliest,
-    /// With what is written from now on. This is also so for partitions that are added later.
+    /// With what is written from the first start on.
     Latest,
+    /// With what was written at a time or later.
+    #[serde(untagged)]
+    Timestamp(StartTime),
+}
+
+/// A time to begin at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartTime {
+    /// The first record counts that the brokers say was written at this time or later, as in RFC
+    /// 3339: `2026-11-03T08:15:00Z`.
+    pub timestamp: String,
 }
 
 /// An MQTT 5 broker. Messages are received with QoS 1 in a session that outlives a restart.
@@ -271,6 +293,13 @@ impl KafkaConfig {
             let message = format!("{} topics are too many; at most 65535", topics.len());
             found.add(&["kafka", "topics"], message);
         }
+        if let StartPosition::Timestamp(StartTime { timestamp: text }) = &self.start
+            && text.parse::<jiff::Timestamp>().is_err()
+        {
+            let message = format!("'{text}' is not a time; write one such as 2026-11-03T08:15:00Z");
+            found.add(&["kafka", "start", "timestamp"], message);
+        }
+        security::check(self, found);
         for (property, instead) in CONTROLLED {
             if self.properties.contains_key(property) {
                 let message = format!("'{property}' is set by weir: {instead}");

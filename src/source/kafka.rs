@@ -3,6 +3,7 @@
 //! One thread polls librdkafka and a second one hands over, because a consumer that does not poll
 //! for some minutes is thrown out of its group, however long the pipeline is busy.
 
+mod beginning;
 mod connection;
 mod gather;
 mod group;
@@ -10,11 +11,13 @@ mod intake;
 mod metadata;
 mod offsets;
 mod reader;
+mod security;
 mod settings;
 mod start;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod topics;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +32,10 @@ use super::config::KafkaConfig;
 use super::handover::{self, Consumer};
 use super::metrics::{SourceMetrics, kafka_lag};
 use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+use beginning::Beginning;
 use group::Group;
 use reader::Reader;
+use tokens::Tokens;
 use topics::Topics;
 
 /// How many bytes may wait for the pipeline before polling fetches no more.
@@ -41,6 +46,8 @@ pub(super) struct KafkaSource {
     name: String,
     client: ClientConfig,
     topics: Topics,
+    beginning: Beginning,
+    tokens: Option<Tokens>,
     context: Context,
     metrics: SourceMetrics,
     lag: IntGaugeVec,
@@ -50,14 +57,21 @@ impl KafkaSource {
     /// Checks the settings; does not connect yet.
     ///
     /// # Errors
-    /// librdkafka refuses a setting.
+    /// librdkafka refuses a setting, or the password's file cannot be read.
     pub(super) fn new(
         config: &KafkaConfig,
         context: Context,
         registry: &Registry,
     ) -> Result<Self, SourceError> {
+        let name = settings::source_name(config);
+        let beginning =
+            Beginning::new(&config.start).map_err(|message| SourceError::new(&name, message))?;
+        let tokens = Tokens::new(config.sasl.as_ref(), &context.clock)
+            .map_err(|message| SourceError::new(&name, message))?;
         Ok(Self {
-            name: settings::source_name(config),
+            name,
+            beginning,
+            tokens,
             client: settings::client_config(config)?,
             topics: Topics::new(&config.topics),
             context,
@@ -73,7 +87,7 @@ impl Source for KafkaSource {
     }
 
     fn run(
-        self: Box<Self>,
+        mut self: Box<Self>,
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
@@ -82,7 +96,14 @@ impl Source for KafkaSource {
         let silence_limit_us = settings::silence_limit_us(&self.client);
         let safe = self.context.safe.clone();
         let resume = self.context.resume.clone();
-        let group = Group::new(self.topics.clone(), safe, resume, silence_limit_us);
+        let tokens = self.tokens.take();
+        let group = Group::new(
+            self.topics.clone(),
+            safe,
+            (resume, self.beginning),
+            silence_limit_us,
+            tokens,
+        );
         let consumer = self
             .client
             .create_with_context(group)

@@ -30,7 +30,8 @@ use crate::telemetry::Registry;
 
 pub use alignment::Alignment;
 pub use config::{
-    Config, FileConfig, KafkaConfig, MqttConfig, Paths, StartPosition, TlsConfig, Violation,
+    Config, FileConfig, KafkaConfig, MqttConfig, Paths, SaslConfig, SaslMechanism, SignerConfig,
+    StartPosition, StartTime, TlsConfig, TokenConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};

@@ -32,6 +32,10 @@ mod wire;
 
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_security;
+#[cfg(feature = "kafka")]
+mod kafka_start;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "mqtt")]

@@ -14,6 +14,8 @@ fn config(kafka: &Kafka, topic: &str) -> Config {
             group: topic.to_owned(),
             // Where the state says something, this does not count.
             start: StartPosition::Latest,
+            tls: None,
+            sasl: None,
             properties: [].into(),
         }),
         ..Config::default()

@@ -1,9 +1,11 @@
 //! What librdkafka tells us while it is polled: assignments, statistics, errors.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
@@ -13,10 +15,12 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use crate::model::{Split, SplitId, TimestampMs};
 
 use super::super::{Resume, SafePositions};
+use super::beginning::{Beginning, begin};
 use super::metadata;
 use super::offsets::Offsets;
 use super::start::{Found, Starts, find};
 use super::status::Status;
+use super::tokens::Tokens;
 use super::topics::Topics;
 
 /// How long the cluster may take to say what was committed before.
@@ -24,6 +28,9 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a broker may take to say which offsets a partition has.
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What librdkafka says when [`Tokens`] had no token.
+const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
 
 /// Something that librdkafka told.
 #[derive(Debug)]
@@ -60,23 +67,31 @@ pub(super) struct Group {
     topics: Topics,
     safe: SafePositions,
     silence_limit_us: i64,
+    tokens: Option<Tokens>,
+    resume: Resume,
+    beginning: Beginning,
     offsets: Mutex<Offsets>,
     starts: Mutex<Starts>,
     notices: Mutex<VecDeque<Notice>>,
 }
 
 impl Group {
-    /// No partitions yet; those that `resume` knows are read from there.
+    /// No partitions yet; those that `resume` knows are read from there, and those of which neither
+    /// it nor the cluster knows anything from the `beginning`.
     pub(super) fn new(
         topics: Topics,
         safe: SafePositions,
-        resume: Resume,
+        (resume, beginning): (Resume, Beginning),
         silence_limit_us: i64,
+        tokens: Option<Tokens>,
     ) -> Self {
         Self {
             topics,
             safe,
             silence_limit_us,
+            tokens,
+            resume: resume.clone(),
+            beginning,
             offsets: Mutex::default(),
             starts: Mutex::new(Starts::new(resume)),
             notices: Mutex::default(),
@@ -138,6 +153,7 @@ impl Group {
                 tracing::warn!(%error, "it is not known which windows were written before");
             })
             .ok();
+        let mut untouched = Vec::new();
         for mut element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             let Some(split) = self.topics.split(topic, partition) else {
@@ -156,6 +172,9 @@ impl Group {
                 .and_then(|element| position(element.offset()));
             let start = lock(&self.starts).assigned(&split, offset);
             let Some(start) = start else {
+                if committed.as_ref().is_some_and(|_| offset.is_none()) {
+                    untouched.push((topic.to_owned(), partition));
+                }
                 let written = committed.and_then(|element| metadata::decode(element.metadata()));
                 self.notice(Notice::Assigned(split, written));
                 continue;
@@ -169,6 +188,7 @@ impl Group {
                 self.notice(Notice::Refused(message));
             }
         }
+        begin(consumer, self.beginning, &self.resume, list, &untouched);
     }
 
     /// From where to read a partition that is to be read from `wanted`: there, or from the first
@@ -227,6 +247,17 @@ impl Group {
 }
 
 impl ClientContext for Group {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let Some(tokens) = &self.tokens else {
+            return Err(
+                "sasl.mechanism is OAUTHBEARER; write it as `sasl`, not as a property".into(),
+            );
+        };
+        Ok(tokens.token()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What matters comes as an error, too, and is logged at a bounded rate from there.
         tracing::debug!(?level, facility, "{message}");
@@ -251,6 +282,8 @@ impl ClientContext for Group {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 Notice::MissingTopic(message)
             }
+            // Whoever gives tokens may be away for a while; librdkafka asks again.
+            Some(Code::Authentication) if message.starts_with(NO_TOKEN) => Notice::Trouble(message),
             Some(
                 Code::Authentication
                 | Code::SaslAuthenticationFailed

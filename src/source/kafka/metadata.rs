@@ -6,6 +6,9 @@
 
 use crate::model::TimestampMs;
 
+/// What stands beside an offset at which a group began, and how many partitions its topic had then.
+const BEGAN: &str = "weir/1 began partitions=";
+
 /// The format's name and version, and what follows.
 const PREFIX: &str = "weir/1 written=";
 
@@ -19,6 +22,16 @@ pub(super) fn decode(text: &str) -> Option<TimestampMs> {
     text.strip_prefix(PREFIX)?.parse().ok()
 }
 
+/// The text of the commit with which a group begins, of a topic with so many partitions.
+pub(super) fn encode_beginning(partitions: i32) -> String {
+    format!("{BEGAN}{partitions}")
+}
+
+/// How many partitions the topic had when the group began, where a text is of that.
+pub(super) fn decode_beginning(text: &str) -> Option<i32> {
+    text.strip_prefix(BEGAN)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,9 +40,12 @@ mod tests {
     fn reads_what_it_writes_and_nothing_else() {
         for written in [i64::MIN, 0, 1_730_621_750_000, i64::MAX] {
             assert_eq!(decode(&encode(written)), Some(written));
+            assert_eq!(decode_beginning(&encode(written)), None);
         }
+        assert_eq!(decode_beginning(&encode_beginning(8)), Some(8));
         for text in [
             "",
+            "weir/1 began partitions=8",
             "weir/1",
             "weir/1 written=",
             "weir/1 written=x",

@@ -5,10 +5,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::super::SourceError;
-use super::super::config::{KafkaConfig, StartPosition};
+use super::super::config::KafkaConfig;
+use super::security;
 
 /// What weir needs for being right; `properties` may not change it.
-const FIXED: [(&str, &str); 4] = [
+const FIXED: [(&str, &str); 5] = [
+    // Where a position is gone, what there still is must not be lost as well. Where a group begins,
+    // we say ourselves.
+    ("auto.offset.reset", "earliest"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("enable.partition.eof", "true"),
@@ -68,13 +72,10 @@ pub(super) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Source
     for (key, value) in FIXED {
         client.set(key, value);
     }
+    security::apply(config, &mut client)
+        .map_err(|message| SourceError::new(source_name(config), message))?;
     client.set("bootstrap.servers", &config.brokers);
     client.set("group.id", &config.group);
-    let start = match config.start {
-        StartPosition::Earliest => "earliest",
-        StartPosition::Latest => "latest",
-    };
-    client.set("auto.offset.reset", start);
     match client.create_native_config() {
         Ok(_) => Ok(client),
         Err(error) => Err(SourceError::new(source_name(config), refusal(&error))),
@@ -110,6 +111,7 @@ fn refusal(error: &KafkaError) -> String {
 mod tests {
     use super::*;
     use crate::model::Secret;
+    use crate::source::{StartPosition, TlsConfig};
 
     fn config(properties: &[(&str, &str)]) -> KafkaConfig {
         KafkaConfig {
@@ -117,6 +119,8 @@ mod tests {
             topics: vec!["events".to_owned()],
             group: "weir".to_owned(),
             start: StartPosition::Latest,
+            tls: None,
+            sasl: None,
             properties: properties
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), Secret::new(*value)))
@@ -138,7 +142,7 @@ mod tests {
             ("enable.auto.commit", "false"),
             ("group.id", "weir"),
             ("bootstrap.servers", "localhost:9092"),
-            ("auto.offset.reset", "latest"),
+            ("auto.offset.reset", "earliest"),
         ] {
             assert_eq!(client.get(key), Some(value), "{key}");
         }
@@ -149,6 +153,41 @@ mod tests {
     fn the_new_group_protocol_gets_no_assignment_strategy() {
         let client = client_config(&config(&[("group.protocol", "consumer")])).unwrap();
         assert_eq!(client.get("partition.assignment.strategy"), None);
+    }
+
+    #[test]
+    fn tls_and_sasl_become_properties() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "s3cret \r\n").unwrap();
+        let sasl = |mechanism: &str| {
+            serde_json::from_value(serde_json::json!({
+                "mechanism": mechanism, "username": "me", "password_file": file.path(),
+            }))
+        };
+        let mut config = config(&[]);
+        config.sasl = Some(sasl("scram-sha-256").unwrap());
+        let client = client_config(&config).unwrap();
+        assert_eq!(client.get("security.protocol"), Some("sasl_plaintext"));
+        assert_eq!(client.get("sasl.mechanism"), Some("SCRAM-SHA-256"));
+        assert_eq!(client.get("sasl.username"), Some("me"));
+        assert_eq!(client.get("sasl.password"), Some("s3cret "));
+        config.tls = Some(TlsConfig::default());
+        let client = client_config(&config).unwrap();
+        assert_eq!(client.get("security.protocol"), Some("sasl_ssl"));
+        config.sasl = None;
+        let client = client_config(&config).unwrap();
+        assert_eq!(client.get("security.protocol"), Some("ssl"));
+        drop(file);
+        config.sasl = Some(
+            serde_json::from_value(serde_json::json!({
+                "mechanism": "plain", "username": "me", "password_file": "/nowhere/password",
+            }))
+            .unwrap(),
+        );
+        let error = client_config(&config).unwrap_err().to_string();
+        let expected =
+            "source kafka localhost:9092: password_file /nowhere/password cannot be read";
+        assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]

@@ -63,6 +63,8 @@ fn resume(cluster: &Cluster, topics: &[&str], positions: &[(&str, u64)]) -> Runn
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
         group: "weir".to_owned(),
         start: StartPosition::Earliest,
+        tls: None,
+        sasl: None,
         // The mock cluster keeps a group that everybody has left closed for a session's time.
         properties: [
             ("fetch.min.bytes", "1"),

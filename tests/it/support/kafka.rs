@@ -1,6 +1,8 @@
 //! A real Apache Kafka: one node, controller and broker in one, from the jars that
 //! `scripts/setup.sh test` has fetched.
 
+pub(crate) mod secured;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -56,7 +58,7 @@ impl Kafka {
                 "server.properties",
                 &properties(&folder, port, controller_port),
             )?;
-            format_storage(&folder)?;
+            format_storage(&folder, &[])?;
             let process = launch(&folder, port)?;
             Ok(Self {
                 process,
@@ -267,7 +269,7 @@ fn launch(folder: &TempDir, port: u16) -> Result<Process> {
     Ok(process)
 }
 
-fn format_storage(folder: &TempDir) -> Result<()> {
+fn format_storage(folder: &TempDir, more: &[&str]) -> Result<()> {
     let mut command = java()?;
     command
         .args([
@@ -278,6 +280,7 @@ fn format_storage(folder: &TempDir) -> Result<()> {
             "-c",
             "server.properties",
         ])
+        .args(more)
         .current_dir(folder.path());
     let output = run(&command, LIMIT)?;
     if !output.status.success() {

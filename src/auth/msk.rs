@@ -1,0 +1,79 @@
+//! Tokens for Amazon MSK (`AWS_MSK_IAM` through OAUTHBEARER): a presigned request to connect, as
+//! base64url. See <https://github.com/aws/aws-msk-iam-sasl-signer-python>.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    self, SignableBody, SignableRequest, SignatureLocation, SigningSettings,
+};
+use aws_sigv4::sign::v4::SigningParams;
+use reqwest::Url;
+
+use super::signature::{SignatureError, unsignable};
+
+/// For how long the signature is good.
+const LIFETIME: Duration = Duration::from_secs(900);
+
+/// What brokers note of who connects.
+const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+
+/// The token with which a broker of Amazon MSK in a region takes us for whom the credentials say,
+/// for 15 minutes from now, which is in milliseconds since the epoch.
+///
+/// # Errors
+/// It cannot be signed: the region is no host name.
+pub fn msk_token(
+    credentials: &Credentials,
+    region: &str,
+    now_ms: i64,
+) -> Result<String, SignatureError> {
+    let host = format!("kafka.{region}.amazonaws.com");
+    let url = format!("https://{host}/?Action=kafka-cluster%3AConnect");
+    let mut url = Url::parse(&url).map_err(unsignable)?;
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(LIFETIME);
+    let since = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
+    let identity = credentials.clone().into();
+    let parameters = SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("kafka-cluster")
+        .time(UNIX_EPOCH + since)
+        .settings(settings)
+        .build()
+        .map_err(unsignable)?
+        .into();
+    let headers = [("host", host.as_str())].into_iter();
+    let request = SignableRequest::new("GET", url.as_str(), headers, SignableBody::Bytes(&[]));
+    let signed = http_request::sign(request.map_err(unsignable)?, &parameters);
+    let (instructions, _) = signed.map_err(unsignable)?.into_parts();
+    for (name, value) in instructions.params() {
+        url.query_pairs_mut().append_pair(name, value);
+    }
+    // Of no part in the signature.
+    url.query_pairs_mut().append_pair("User-Agent", USER_AGENT);
+    Ok(base64url(url.as_str().as_bytes()))
+}
+
+/// RFC 4648, section 5, without padding.
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        // Of n bytes, n + 1 digits say something.
+        for place in 0..=chunk.len() {
+            let sextet = (bits >> (18 - 6 * place)) & 63;
+            let digit = ALPHABET.get(sextet as usize).copied().unwrap_or(b'-');
+            text.push(char::from(digit));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "msk_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! A broker that wants to know who connects: with passwords, tokens and certificates.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use super::{Kafka, address, format_storage, launch, properties};
+use crate::support::certificates::Certificates;
+use crate::support::files::{temporary_folder, write};
+use crate::support::ports::on_free_ports;
+
+/// Who may connect with a password, and the password of each mechanism.
+pub(crate) const USER: &str = "fleet";
+pub(crate) const PLAIN_PASSWORD: &str = "plain secret";
+pub(crate) const SCRAM_PASSWORD: &str = "scram-secret";
+
+/// A broker with a listener for each way; topics are made through the plain one.
+#[derive(Debug)]
+pub(crate) struct SecuredKafka {
+    /// Without security.
+    pub(crate) kafka: Kafka,
+    /// What the TLS listeners and their clients use.
+    pub(crate) certificates: Certificates,
+    ports: [u16; 3],
+}
+
+impl SecuredKafka {
+    /// Starts it: about four seconds.
+    ///
+    /// # Errors
+    /// As for [`Kafka::start`].
+    pub(crate) fn start() -> Result<Self> {
+        on_free_ports(|[port, controller_port, sasl, tls, sasl_tls]| {
+            let folder = temporary_folder()?;
+            let certificates = Certificates::create(folder.path())?;
+            let mut text = properties(&folder, port, controller_port);
+            let all = [port, controller_port, sasl, tls, sasl_tls];
+            text.push_str(&security(&folder, &certificates, all)?);
+            write(folder.path(), "server.properties", &text)?;
+            let scram = |mechanism| format!("{mechanism}=[name={USER},password={SCRAM_PASSWORD}]");
+            let scram = ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(scram);
+            let [first, second] = &scram;
+            format_storage(&folder, &["--add-scram", first, "--add-scram", second])?;
+            let process = launch(&folder, port)?;
+            Ok(Self {
+                kafka: Kafka {
+                    process,
+                    port,
+                    folder,
+                },
+                certificates,
+                ports: [sasl, tls, sasl_tls],
+            })
+        })
+    }
+
+    /// The address where one of the SASL mechanisms is wanted, without TLS.
+    pub(crate) fn sasl(&self) -> String {
+        address(self.ports[0])
+    }
+
+    /// The address where TLS with a client's certificate is wanted.
+    pub(crate) fn tls(&self) -> String {
+        address(self.ports[1])
+    }
+
+    /// The address where TLS and SCRAM are wanted.
+    pub(crate) fn sasl_tls(&self) -> String {
+        address(self.ports[2])
+    }
+}
+
+/// Kafka takes the last of equal keys.
+fn security(folder: &TempDir, certificates: &Certificates, ports: [u16; 5]) -> Result<String> {
+    let [port, controller, sasl, tls, sasl_tls] = ports;
+    let read = |path: &Path| fs::read_to_string(path);
+    let store = read(&certificates.server_key)? + &read(&certificates.server)?;
+    let store = write(folder.path(), "store.pem", &store)?;
+    let modules = "org.apache.kafka.common.security";
+    let clients = format!(
+        "PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls},\
+         BOTH://127.0.0.1:{sasl_tls}"
+    );
+    Ok(format!(
+        "
+listeners={clients},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={clients}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,BOTH:SASL_SSL
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+listener.name.both.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_{USER}=\"{PLAIN_PASSWORD}\";
+listener.name.sasl.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;
+listener.name.sasl.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;
+listener.name.both.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;
+# Takes tokens without a signature.
+listener.name.sasl.oauthbearer.sasl.jaas.config={modules}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";
+ssl.keystore.type=PEM
+ssl.keystore.location={store}
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+listener.name.tls.ssl.client.auth=required
+",
+        store = store.display(),
+        authority = certificates.ca.display(),
+    ))
+}
