@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::decode::{DecodeConfig, EventConfig};
 use crate::enrich::LookupConfig;
 use crate::model::Duration;
-use crate::source::{self, FileConfig, KafkaConfig, MqttConfig};
+use crate::source::{self, FileConfig, HttpConfig, KafkaConfig, MqttConfig};
 use crate::window::{TimeConfig, WindowConfig};
 use crate::write::{self, MetricType, dead_letters};
 
@@ -46,7 +46,7 @@ pub struct PipelineFile {
     pub workers: Option<u32>,
 }
 
-/// Where events come from: exactly one of `file`, `kafka` and `mqtt`.
+/// Where events come from: exactly one of `file`, `kafka`, `mqtt` and `http`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
@@ -59,6 +59,9 @@ pub struct SourceSection {
     /// An MQTT 5 broker.
     #[serde(default)]
     pub mqtt: Option<MqttConfig>,
+    /// An address that records are sent to over HTTP.
+    #[serde(default)]
+    pub http: Option<HttpConfig>,
     /// How records are written.
     #[serde(default)]
     pub decode: DecodeConfig,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Duration;
 
 use super::endpoint::Endpoint;
+use super::http::HttpConfig;
 use crate::model::Secret;
 
 pub use security::{SaslConfig, SaslMechanism, SignerConfig, TokenConfig};
@@ -71,6 +72,9 @@ pub struct Config {
     /// An MQTT 5 broker.
     #[serde(default)]
     pub mqtt: Option<MqttConfig>,
+    /// An address that records are sent to over HTTP.
+    #[serde(default)]
+    pub http: Option<HttpConfig>,
 }
 
 /// Files, a record a line. They are read once, from beginning to end.
@@ -230,20 +234,23 @@ impl Config {
         if let Some(mqtt) = &self.mqtt {
             mqtt.check(&mut found);
         }
+        if let Some(http) = &self.http {
+            http.check(&mut found);
+        }
         found.0
     }
 }
 
 #[derive(Default)]
-struct Findings(Vec<Violation>);
+pub(super) struct Findings(Vec<Violation>);
 
 impl Findings {
-    fn add(&mut self, path: &[&str], message: impl Into<String>) {
+    pub(super) fn add(&mut self, path: &[&str], message: impl Into<String>) {
         let path = path.iter().map(|part| (*part).to_owned()).collect();
         self.0.push((path, message.into()));
     }
 
-    fn not_blank(&mut self, path: &[&str], text: &str, example: &str) {
+    pub(super) fn not_blank(&mut self, path: &[&str], text: &str, example: &str) {
         if text.trim().is_empty() {
             self.add(path, format!("is empty; write {example}"));
         }

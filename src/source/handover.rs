@@ -126,7 +126,6 @@ impl<T> Consumer<T> {
 
     /// As [`take`](Self::take), but waits no longer than `patience`: gives nothing then. None means
     /// that the queue has ended.
-    #[cfg(feature = "mqtt")]
     pub(super) fn take_within(
         &self,
         patience: Duration,
@@ -197,7 +196,6 @@ mod tests {
         assert!(consumer.take(9, 1_000).is_empty());
     }
 
-    #[cfg(feature = "mqtt")]
     #[test]
     fn is_waited_for_no_longer_than_asked() {
         let (producer, consumer) = queue(1_000);

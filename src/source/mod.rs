@@ -1,4 +1,4 @@
-//! Bytes in: the splits of files, Kafka topics and MQTT sessions.
+//! Bytes in: the splits of files, Kafka topics, MQTT sessions and HTTP requests.
 //!
 //! A source runs on a thread of its own and hands over record batches, in order within a split.
 //! `send` blocks while the worker that owns the split is busy: that is the back-pressure.
@@ -7,9 +7,8 @@ mod alignment;
 mod config;
 mod endpoint;
 mod file;
-#[cfg(any(feature = "kafka", feature = "mqtt"))]
 mod handover;
-#[cfg(any(feature = "kafka", feature = "mqtt"))]
+mod http;
 mod idle;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -34,6 +33,7 @@ pub use config::{
     StartPosition, StartTime, TlsConfig, TokenConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use http::{HttpConfig, ServerTlsConfig};
 pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use progress::FileProgress;
@@ -259,9 +259,12 @@ pub fn build(
     if let Some(mqtt) = &config.mqtt {
         return build_mqtt(mqtt, context, registry);
     }
+    if let Some(http) = &config.http {
+        return Ok(Box::new(http::HttpSource::new(http, context, registry)?));
+    }
     Err(SourceError::new(
         "of the pipeline",
-        "none is given; write one of file, kafka or mqtt",
+        "none is given; write one of file, kafka, mqtt or http",
     ))
 }
 

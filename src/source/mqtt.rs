@@ -15,20 +15,18 @@ mod options;
 mod repeats;
 mod session;
 
-use std::sync::Arc;
 use std::thread;
 
 use rumqttc::v5::mqttbytes::v5::Filter;
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use tokio::runtime;
 
-use crate::durable::LogError;
 use crate::model::{Split, SplitId};
 use crate::telemetry::Registry;
 
 use super::config::MqttConfig;
 use super::endpoint::{Endpoint, InvalidEndpoint};
-use super::log::{Appender, FollowError, Follower, LogMetrics, LogSettings, Opening};
+use super::log::{self, Logged};
 use super::metrics::SourceMetrics;
 use super::{Context, Source, SourceError, SourceOutput, StopSignal, handover};
 use acks::Acks;
@@ -61,14 +59,7 @@ pub(super) struct MqttSource {
     context: Context,
     metrics: SourceMetrics,
     /// Taken out when the source runs.
-    logged: Option<Logged>,
-}
-
-/// A log that was opened, with its reader.
-struct Logged {
-    appender: Appender,
-    repeats: Repeats,
-    follower: Follower,
+    logged: Option<(Logged, Repeats)>,
 }
 
 impl MqttSource {
@@ -100,9 +91,12 @@ impl MqttSource {
         if let Some(settings) = &context.log {
             split.name = LOG_SPLIT.into();
             options.set_receive_maximum(Some(LOGGED_RECEIVE_MAXIMUM));
-            let opened = open_log(settings, &split, &context, &metrics, registry);
             let failed = |error| SourceError::new(&name, format!("its log: {error}"));
-            logged = Some(opened.map_err(failed)?);
+            let keep_last = u64::from(LOGGED_RECEIVE_MAXIMUM);
+            let opened = Logged::open(settings, &split, keep_last, &context, &metrics, registry);
+            let opened = opened.map_err(failed)?;
+            let repeats = logging::known(&opened.appender).map_err(failed)?;
+            logged = Some((opened, repeats));
         }
         Ok(Self {
             split,
@@ -114,39 +108,6 @@ impl MqttSource {
             logged,
         })
     }
-}
-
-fn open_log(
-    settings: &LogSettings,
-    split: &Split,
-    context: &Context,
-    metrics: &SourceMetrics,
-    registry: &Registry,
-) -> Result<Logged, LogError> {
-    let log_metrics = LogMetrics::new(registry);
-    let opening = Opening {
-        split_name: split.name.to_string(),
-        resume: context.resume.position(&split.name),
-        kept: context.kept.clone(),
-        keep_last: u64::from(LOGGED_RECEIVE_MAXIMUM),
-        clock: context.clock.clone(),
-        metrics: log_metrics.clone(),
-        positions_lost: metrics.positions_lost.clone(),
-    };
-    let (appender, from) = Appender::open(settings, opening)?;
-    let follower = Follower::new(
-        appender.reader(from)?.durable_only(),
-        split.clone(),
-        context.needs_envelope,
-        metrics.split(&split.name),
-        log_metrics.dropped,
-        Arc::clone(appender.progress()),
-    );
-    Ok(Logged {
-        repeats: logging::known(&appender)?,
-        appender,
-        follower,
-    })
 }
 
 impl Source for MqttSource {
@@ -175,7 +136,7 @@ impl Source for MqttSource {
                 .spawn_scoped(scope, || runtime.block_on(session.run(events)))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
             let read = match logged {
-                Some(logged) => self.log(logged, handed, &acks, output, stop),
+                Some((logged, repeats)) => self.log(logged, repeats, handed, &acks, output, stop),
                 None => {
                     let delivery =
                         Delivery::new(self.split.clone(), &self.context, &self.metrics, &acks);
@@ -196,33 +157,16 @@ impl MqttSource {
     fn log(
         &self,
         logged: Logged,
+        repeats: Repeats,
         handed: Consumer<Handed>,
         acks: &Acks,
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
-        let Logged {
-            appender,
-            repeats,
-            follower,
-        } = logged;
-        let failed = |error: LogError| self.error(format!("its log: {error}"));
+        let Logged { appender, follower } = logged;
         let logging = Logging::new(appender, repeats, &self.context, &self.metrics, acks);
-        thread::scope(|scope| {
-            let thread = thread::Builder::new()
-                .name("log".to_owned())
-                .spawn_scoped(scope, || logging.run(handed, stop))
-                .map_err(|error| self.error(format!("cannot start its thread: {error}")))?;
-            let read = follower.run(output, stop);
-            match thread.join() {
-                Ok(appended) => appended.map_err(failed)?,
-                Err(_) => return Err(self.error("its thread died".to_owned())),
-            }
-            match read {
-                Ok(()) | Err(FollowError::Stopped(_)) => Ok(()),
-                Err(error) => Err(self.error(format!("its log: {error}"))),
-            }
-        })
+        log::follow(follower, || logging.run(handed, stop), output, stop)
+            .map_err(|error| self.error(error.to_string()))
     }
 
     fn error(&self, message: String) -> SourceError {

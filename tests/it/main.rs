@@ -6,6 +6,7 @@ mod dead_letters;
 mod expressions;
 mod formats;
 mod geofences;
+mod http_push;
 mod journal;
 mod markdown;
 mod metrics;

@@ -24,11 +24,13 @@ impl Validator<'_> {
             file: section.file.clone(),
             kafka: section.kafka.clone(),
             mqtt: section.mqtt.clone(),
+            http: section.http.clone(),
         };
         let kinds = [
             ("file", config.file.is_some()),
             ("kafka", config.kafka.is_some()),
             ("mqtt", config.mqtt.is_some()),
+            ("http", config.http.is_some()),
         ];
         self.exactly_one("source", &kinds);
         for (path, message) in config.validate() {

@@ -18,7 +18,7 @@ const LEAST_BYTES: u64 = 16 * 1024 * 1024;
 /// The shortest time to keep records that were not processed.
 const LEAST_AGE: Duration = Duration::from_secs(60);
 
-/// The durable log of a source that cannot be read again (MQTT): what is received is written to it,
+/// The durable log of a source that cannot be read again (MQTT, HTTP): what is received is written to it,
 /// then acknowledged, then processed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +79,7 @@ pub enum Always {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
-    /// Nothing more is received until there is room: the broker keeps it.
+    /// Nothing more is received until there is room: the broker or the client keeps it.
     #[default]
     Refuse,
     /// The oldest records are thrown away, processed or not.

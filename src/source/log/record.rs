@@ -19,9 +19,10 @@ const HEAD_BYTES: usize = 5;
 /// A message as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) struct Entry<'a> {
-    /// By which the broker knows it until it is acknowledged; 0 where it is not to be.
+    /// By which the broker knows it until it is acknowledged; 0 where it is not to be. Over HTTP, its
+    /// number within a request that has a key.
     pub(in crate::source) packet_id: u16,
-    /// Its topic, at most 65535 bytes, as in MQTT; more are cut off.
+    /// Its topic, at most 65535 bytes, as in MQTT; more are cut off. Over HTTP, the key of its request.
     pub(in crate::source) topic: &'a [u8],
     /// Its content.
     pub(in crate::source) payload: &'a [u8],

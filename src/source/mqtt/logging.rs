@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use crate::durable::LogError;
 
 use super::super::handover::Consumer;
-use super::super::log::{Appender, Entry, Progress};
+use super::super::log::{Appender, Entry, Progress, look_back};
 use super::super::metrics::{DropReason, SourceMetrics};
 use super::super::{Context, SourceEvent, StopSignal};
 use super::acks::{Ack, Acks};
@@ -26,9 +26,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How many packet ids there are: no more messages can wait for their acknowledgement.
 const PACKET_IDS: u64 = 65_535;
-
-/// How many bytes of the log are looked through at once at the start.
-const READ_BYTES: usize = 1024 * 1024;
 
 /// Appends messages.
 #[derive(Debug)]
@@ -183,26 +180,8 @@ impl<'a> Logging<'a> {
 /// The log cannot be read.
 pub(super) fn known(appender: &Appender) -> Result<Repeats, LogError> {
     let mut repeats = Repeats::default();
-    let (first, next) = appender.range();
-    let mut reader = appender.reader(first.max(next.saturating_sub(PACKET_IDS)))?;
-    let mut records = Vec::new();
-    loop {
-        match reader.read(READ_BYTES, &mut records) {
-            Ok(0) => return Ok(repeats),
-            Ok(_) => {}
-            Err(error @ LogError::Corrupt { .. }) => {
-                if reader.skip_damaged()?.is_none() {
-                    return Err(error);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        for record in records.drain(..) {
-            if let Ok(entry) = Entry::decode(&record.bytes) {
-                repeats.note(&entry);
-            }
-        }
-    }
+    look_back(appender, PACKET_IDS, |entry| repeats.note(entry))?;
+    Ok(repeats)
 }
 
 #[cfg(test)]

@@ -1,0 +1,234 @@
+//! Records that clients send with POST.
+//!
+//! One thread answers requests and a second one hands over. Without a log a request is answered when
+//! the pipeline has its records. With a log there is a thread between the two: it appends the records
+//! to the log and has the request answered as soon as they are durable, and the second thread reads the
+//! log.
+
+mod budget;
+mod config;
+mod encoding;
+mod endpoint;
+mod intake;
+mod metrics;
+mod records;
+mod repeats;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::{fs, thread};
+
+use tokio::runtime::{self, Runtime};
+use tokio_rustls::TlsAcceptor;
+
+use crate::model::{Secret, Split, SplitId};
+use crate::telemetry::Registry;
+
+use super::log::{self, Logged};
+use super::metrics::SourceMetrics;
+use super::{Context, Source, SourceError, SourceOutput, StopSignal, handover};
+use budget::Budget;
+use endpoint::Endpoint;
+use handover::{Consumer, Producer};
+use intake::{Delivery, KEPT_RECORDS, Logging, Push};
+use metrics::HttpMetrics;
+use server::Server;
+
+pub use config::{HttpConfig, ServerTlsConfig};
+
+/// How many bytes of records may wait for the pipeline or the log before requests are refused.
+const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many bytes all requests may hold together, at least; greater bodies make it more.
+const BUDGET_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many threads expand bodies.
+const BODY_THREADS: usize = 2;
+
+/// The split's name where a log is read. It is the same for every address: what of the log is
+/// processed does not depend on where new records come from.
+const LOG_SPLIT: &str = "log/http";
+
+/// Takes the records of requests.
+pub(super) struct HttpSource {
+    name: String,
+    split: Split,
+    listener: TcpListener,
+    path: String,
+    token: Option<Secret>,
+    tls: Option<TlsAcceptor>,
+    config: HttpConfig,
+    context: Context,
+    metrics: SourceMetrics,
+    http_metrics: HttpMetrics,
+    logged: Option<(Logging, log::Follower)>,
+}
+
+impl HttpSource {
+    /// Takes the address, reads the token and the certificates, and opens the log where there is to be
+    /// one. Requests wait until it runs.
+    ///
+    /// # Errors
+    /// The address is not to be had, a file cannot be read, or the log cannot be opened.
+    pub(super) fn new(
+        config: &HttpConfig,
+        mut context: Context,
+        registry: &Registry,
+    ) -> Result<Self, SourceError> {
+        let name = format!("http {}", config.listen);
+        let failed = |message: String| SourceError::new(&name, message);
+        let (listener, address) = listen(&config.listen).map_err(failed)?;
+        let default_path = || format!("/ingest/{}", context.pipeline);
+        let path = config.path.clone().unwrap_or_else(default_path);
+        let name = format!("http {address}{path}");
+        let failed = |message: String| SourceError::new(&name, message);
+        let token = token(config).map_err(failed)?;
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose();
+        let tls = tls.map_err(failed)?;
+        // The log has the keys of requests where MQTT has topics; they are not for the pipeline.
+        context.needs_envelope = false;
+        let metrics = SourceMetrics::new(registry);
+        let mut split = Split {
+            id: SplitId(0),
+            name: name.as_str().into(),
+        };
+        let mut logged = None;
+        if let Some(settings) = &context.log {
+            split.name = LOG_SPLIT.into();
+            let failed = |error| SourceError::new(&name, format!("its log: {error}"));
+            let opened = Logged::open(settings, &split, KEPT_RECORDS, &context, &metrics, registry);
+            let Logged { appender, follower } = opened.map_err(failed)?;
+            let logging = Logging::new(appender, &split, &context, &metrics).map_err(failed)?;
+            logged = Some((logging, follower));
+        }
+        tracing::info!(%address, path, tls = tls.is_some(), "records are taken over HTTP");
+        Ok(Self {
+            name,
+            split,
+            listener,
+            path,
+            token,
+            tls,
+            config: config.clone(),
+            context,
+            metrics,
+            http_metrics: HttpMetrics::new(registry),
+            logged,
+        })
+    }
+
+    fn server(&self, producer: Producer<Push>) -> Result<(Runtime, Server), String> {
+        let failed = |error: std::io::Error| format!("cannot start: {error}");
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BODY_THREADS)
+            .build()
+            .map_err(failed)?;
+        let listener = {
+            let _entered = runtime.enter();
+            let listener = self.listener.try_clone().map_err(failed)?;
+            tokio::net::TcpListener::from_std(listener).map_err(failed)?
+        };
+        let max_body_bytes = usize::try_from(self.config.max_body_bytes).unwrap_or(usize::MAX);
+        let endpoint = Endpoint {
+            path: self.path.clone(),
+            token: self.token.clone(),
+            max_body_bytes,
+            request_timeout: self.config.request_timeout.to_std(),
+            budget: Budget::new(BUDGET_BYTES.max(max_body_bytes.saturating_mul(8))),
+            producer,
+            metrics: self.http_metrics.clone(),
+            closing: AtomicBool::new(false),
+        };
+        let server = Server {
+            listener,
+            tls: self.tls.clone(),
+            endpoint: Arc::new(endpoint),
+            max_connections: usize::from(self.config.max_connections),
+        };
+        Ok((runtime, server))
+    }
+
+    fn error(&self, message: String) -> SourceError {
+        SourceError::new(&self.name, message)
+    }
+}
+
+impl Source for HttpSource {
+    fn is_replayable(&self) -> bool {
+        self.context.log.is_some()
+    }
+
+    fn run(
+        mut self: Box<Self>,
+        output: &mut dyn SourceOutput,
+        stop: &StopSignal,
+    ) -> Result<(), SourceError> {
+        let logged = self.logged.take();
+        let (producer, handed) = handover::queue(BUFFER_BYTES);
+        let (runtime, server) = self.server(producer).map_err(|error| self.error(error))?;
+        self.metrics.connected.set(1);
+        let result = thread::scope(|scope| {
+            let thread = thread::Builder::new()
+                .name("http".to_owned())
+                // However it ends, its connections end with it, and nobody waits for what they send.
+                .spawn_scoped(scope, move || runtime.block_on(server.run(stop)))
+                .map_err(|error| self.error(format!("cannot start its thread: {error}")))?;
+            let taken = self.take(logged, handed, output, stop);
+            let served = thread.join();
+            taken.and(served.map_err(|_| self.error("its thread died".to_owned())))
+        });
+        self.metrics.connected.set(0);
+        result
+    }
+}
+
+impl HttpSource {
+    /// Takes what comes to its end.
+    fn take(
+        &self,
+        logged: Option<(Logging, log::Follower)>,
+        handed: Consumer<Push>,
+        output: &mut dyn SourceOutput,
+        stop: &StopSignal,
+    ) -> Result<(), SourceError> {
+        let Some((logging, follower)) = logged else {
+            let delivery = Delivery::new(self.split.clone(), &self.context, &self.metrics);
+            // That the pipeline takes no more is no failure of ours.
+            return delivery.run(&handed, output).or(Ok(()));
+        };
+        log::follow(follower, || logging.run(handed, stop), output, stop)
+            .map_err(|error| self.error(error.to_string()))
+    }
+}
+
+fn listen(text: &str) -> Result<(TcpListener, SocketAddr), String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|error| format!("listen '{text}': {error}"))?;
+    let failed = |error: std::io::Error| {
+        format!("cannot listen on {address}: {error}; each pipeline needs an address of its own")
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn token(config: &HttpConfig) -> Result<Option<Secret>, String> {
+    let Some(path) = &config.token_file else {
+        return Ok(config.token.clone());
+    };
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("token_file {path} cannot be read: {error}"))?;
+    let token = text.trim_end_matches(['\r', '\n']);
+    if token.trim().is_empty() {
+        return Err(format!("token_file {path} is empty"));
+    }
+    Ok(Some(Secret::new(token)))
+}
