@@ -176,7 +176,7 @@ proptest! {
         let of_cbor = Fixture::new(r#""cbor""#, EVENT).decode(&[&cbor(&record)]);
         prop_assert_eq!(of_json, of_cbor);
 
-        let items: Vec<_> = items.into_iter().map(|item| json!({"id": item.clone(), "t": NOW, "v": item})).collect();
+        let items: Vec<_> = items.into_iter().map(|item| json!({"id": item, "t": NOW, "v": item})).collect();
         let record = json!({"list": items, "name": rpm});
         let event = r#"{"time": {"from": "list.t"}, "fields": {
             "id": {"from": "list.id", "type": "text"}, "v": {"from": "list.v.a", "type": "number"}, "name": "number"}}"#;
