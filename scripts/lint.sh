@@ -11,6 +11,8 @@ say "cargo clippy"
 cargo clippy --release --workspace --all-targets -- -D warnings
 say "cargo clippy, without Kafka and MQTT"
 cargo clippy --release --no-default-features -- -D warnings
+say "cargo check, the fuzz targets"
+cargo check --manifest-path fuzz/Cargo.toml --quiet
 say "cargo doc"
 RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --quiet
 if command -v cargo-deny > /dev/null; then

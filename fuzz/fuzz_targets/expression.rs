@@ -4,7 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir::expr::{AggregateCatalog, AggregateExpression, ExprError, Program};
+use weir::expr::{
+    AggregateCatalog, AggregateExpression, AggregateSignature, ExprError, Program,
+};
+use weir::model::aggregate::Argument;
 use weir::model::{Column, DataType, Interner, Schema, Symbol, Trilean};
 use weir::window::aggregate::{AggregateKind, NAMES};
 
@@ -17,14 +20,19 @@ impl AggregateCatalog for Catalog {
         &NAMES
     }
 
-    fn result_type(
+    fn signature(
         &self,
         function: &str,
         distinct: bool,
         star: bool,
-        arguments: &[DataType],
-    ) -> Result<DataType, String> {
-        Ok(AggregateKind::of_call(function, distinct, star, arguments)?.result_type())
+        arguments: &[Argument],
+    ) -> Result<AggregateSignature, String> {
+        let kind = AggregateKind::of_call(function, distinct, star, arguments)?;
+        Ok(AggregateSignature {
+            result: kind.result_type(),
+            input: kind.input(),
+            hashes_texts: kind.hashes_texts(),
+        })
     }
 }
 
@@ -143,7 +151,7 @@ fuzz_target!(|data: &[u8]| {
         Err(errors) => check_errors(&errors, text),
         Ok(expression) => {
             for call in expression.calls {
-                call.arguments
+                call.input
                     .into_iter()
                     .chain(call.filter)
                     .for_each(check_program);

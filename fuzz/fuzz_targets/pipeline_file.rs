@@ -65,7 +65,7 @@ fn check_problems(problems: &Problems, text: &str) {
 fn check_pipeline(pipeline: &Pipeline) {
     let metrics = DecodeMetrics::new(&Registry::new(&pipeline.name));
     let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
-    let decoder = Decoder::build(pipeline.format, &pipeline.event, max_ahead_ms, metrics);
+    let decoder = Decoder::build(&pipeline.format, &pipeline.event, max_ahead_ms, metrics);
     let schema = decoder.expect("the paths were validated").schema();
     assert!(pipeline.schema.fields().starts_with(schema.fields()));
 }
