@@ -113,6 +113,17 @@ pub(super) fn show(contents: &Contents) -> String {
             }),
         ));
     }
+    let mut tokens = inspection.splits.iter().filter_map(|split| {
+        let token = split.token.clone()?;
+        Some([split.name.clone(), token])
+    });
+    if let Some(first) = tokens.next() {
+        text.push('\n');
+        text.push_str(&table(
+            [("SPLIT", Align::Left), ("READ ON", Align::Left)],
+            std::iter::once(first).chain(tokens),
+        ));
+    }
     if !inspection.metrics.is_empty() {
         text.push('\n');
         text.push_str(&table(
@@ -165,11 +176,20 @@ mod tests {
                 bytes: 5 << 20,
             }],
             inspection: Inspection {
-                splits: vec![SplitState {
-                    name: "events/0".to_owned(),
-                    position: Some(7),
-                    highest_ms: None,
-                }],
+                splits: vec![
+                    SplitState {
+                        name: "events/0".to_owned(),
+                        position: Some(7),
+                        token: None,
+                        highest_ms: None,
+                    },
+                    SplitState {
+                        name: "shard-1".to_owned(),
+                        position: None,
+                        token: Some("from the beginning".to_owned()),
+                        highest_ms: None,
+                    },
+                ],
                 watermark_ms: Some(1_730_621_749_500),
                 unsent_samples: 1_234,
                 metrics: vec![MetricState {
@@ -197,6 +217,10 @@ windows    1,200  5.00 MiB
 
 SPLIT     POSITION  HIGHEST TIME
 events/0         7  -
+shard-1          -  -
+
+SPLIT    READ ON
+shard-1  from the beginning
 
 METRIC    PANES  GROUPS      SIZE
 vehicles      2  10,000  2.00 KiB

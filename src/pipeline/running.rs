@@ -30,7 +30,7 @@ use crate::pipeline::worker::clock_metrics::ClockMetrics;
 use crate::pipeline::worker::dead_letters;
 use crate::pipeline::worker::splits::Splits;
 use crate::source::{
-    self, Alignment, KeptPositions, SafePositions, Source, SourceError, StopSignal,
+    self, Alignment, KeptPositions, PositionTokens, SafePositions, Source, SourceError, StopSignal,
 };
 use crate::state::StateError;
 use crate::telemetry::Registry;
@@ -215,10 +215,16 @@ impl Running {
         for (split, position) in restored.iter().flat_map(Restored::positions) {
             durable.set(&split, position);
         }
+        let tokens = match &state {
+            None => PositionTokens::default(),
+            Some(_) => {
+                let restored = restored.iter().flat_map(|restored| &restored.tokens);
+                PositionTokens::kept(restored.map(|(split, token)| (split.clone(), token.clone())))
+            }
+        };
         let source = match source {
             SourceOf::Made(make) => make(&registry),
             SourceOf::File => {
-                let positions = restored.iter().flat_map(Restored::positions);
                 let context = source::Context {
                     pipeline: pipeline.name.clone(),
                     idle_after: pipeline.time.idle_after,
@@ -227,8 +233,9 @@ impl Running {
                     needs_envelope: pipeline.needs_envelope,
                     clock: options.clock.clone(),
                     safe: safe.clone(),
-                    resume: positions.collect(),
+                    resume: restored.as_ref().map(Restored::resume).unwrap_or_default(),
                     kept: kept.clone(),
+                    tokens: tokens.clone(),
                     log: state.as_ref().map(OpenState::log),
                     alignment: alignment.clone(),
                     progress: options.progress.clone(),
@@ -292,7 +299,12 @@ impl Running {
             None => (None, (0..workers).map(|_| WorkerPort::closed()).collect()),
             Some(state) => {
                 let parts = checkpoint::Parts {
-                    saving: Saving::new(pipeline, references.states(pipeline), restored.as_ref()),
+                    saving: Saving::new(
+                        pipeline,
+                        references.states(pipeline),
+                        restored.as_ref(),
+                        tokens,
+                    ),
                     writer: writer.handle(),
                     kept,
                     durable,

@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+mod position_tokens;
 mod progress;
 mod resume;
 
@@ -36,6 +37,7 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use http::{HttpConfig, ServerTlsConfig};
 pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
+pub use position_tokens::{PositionToken, PositionTokens};
 pub use progress::FileProgress;
 pub use resume::{KeptPositions, Resume};
 
@@ -230,6 +232,8 @@ pub struct Context {
     pub resume: Resume,
     /// From where any of them may have to be read again.
     pub kept: KeptPositions,
+    /// Where a source leaves what its positions stand for, if they are more than numbers.
+    pub tokens: PositionTokens,
     /// The durable log, for a source that cannot be read again: without it, what was received and
     /// not processed is lost in a crash.
     pub log: Option<LogSettings>,

@@ -3,27 +3,55 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::position_tokens::PositionToken;
+
 /// From where a source reads its splits, by their names: what a checkpoint says. Of a split, the
 /// first record is read whose position is at or after this.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Resume(BTreeMap<String, u64>);
+pub struct Resume {
+    positions: BTreeMap<String, u64>,
+    tokens: BTreeMap<String, PositionToken>,
+}
 
 impl Resume {
     /// The position of a split, where there is one. Without, it is read from where the source
     /// begins by itself.
     pub fn position(&self, split_name: &str) -> Option<u64> {
-        self.0.get(split_name).copied()
+        self.positions.get(split_name).copied()
+    }
+
+    /// What the source has said of a split's position, or of the last before it that it has said
+    /// something of: a split is read from the token's position, and what was processed does not count
+    /// again.
+    pub fn token(&self, split_name: &str) -> Option<&PositionToken> {
+        self.tokens.get(split_name)
+    }
+
+    /// All splits with tokens, by name: also those that are finished, or of which nothing was processed.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, &PositionToken)> {
+        let tokens = self.tokens.iter();
+        tokens.map(|(split, token)| (split.as_str(), token))
+    }
+
+    /// The same with tokens.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: BTreeMap<String, PositionToken>) -> Self {
+        self.tokens = tokens;
+        self
     }
 
     /// Whether nothing is resumed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.positions.is_empty() && self.tokens.is_empty()
     }
 }
 
 impl FromIterator<(String, u64)> for Resume {
     fn from_iter<T: IntoIterator<Item = (String, u64)>>(positions: T) -> Self {
-        Self(positions.into_iter().collect())
+        Self {
+            positions: positions.into_iter().collect(),
+            tokens: BTreeMap::new(),
+        }
     }
 }
 
@@ -60,6 +88,20 @@ mod tests {
         assert_eq!(resume.position("events/4"), None);
         assert!(!resume.is_empty());
         assert!(Resume::default().is_empty());
+    }
+
+    #[test]
+    fn a_split_may_have_a_token_without_a_position() {
+        let token = PositionToken {
+            position: 0,
+            text: "from the beginning".into(),
+        };
+        let tokens = [("shard".to_owned(), token.clone())].into();
+        let resume = Resume::default().with_tokens(tokens);
+        assert_eq!(resume.position("shard"), None);
+        assert_eq!(resume.token("shard"), Some(&token));
+        assert_eq!(resume.tokens().collect::<Vec<_>>(), [("shard", &token)]);
+        assert!(!resume.is_empty());
     }
 
     #[test]

@@ -406,6 +406,7 @@ impl Checkpointer {
             writer,
         };
         let positions = self.parts.saving.positions(&collected);
+        let tokens = self.parts.saving.tokens(&collected);
         let committed = self.commit(number, acknowledged, collected);
         match committed {
             Ok(committed) => {
@@ -421,6 +422,7 @@ impl Checkpointer {
                     new_bytes = committed.new_bytes,
                     "a checkpoint is durable"
                 );
+                self.parts.saving.tokens.saved(&tokens);
                 self.completed(&committed, positions);
                 Ok(())
             }

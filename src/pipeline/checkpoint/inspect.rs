@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::error::CheckpointError;
 use super::save::{part, stage};
 use super::summary::Summary;
+use super::tokens::decode_tokens;
 use crate::model::{Corrupt, TimestampMs};
 use crate::pipeline::owner::snapshot::{HeadPane, PartHead};
 use crate::pipeline::savepoints::inspection::{Inspection, MetricState, SplitState};
@@ -32,9 +33,35 @@ pub(in crate::pipeline) fn inspect(checkpoint: &Checkpoint) -> Result<Inspection
         let splits = splits.values().map(|split| SplitState {
             name: split.name.to_string(),
             position: split.position(),
+            token: None,
             highest_ms: split.highest,
         });
         inspection.splits = splits.collect();
+    }
+    if let Some(bytes) = whole(checkpoint, stage::TOKENS)? {
+        let tokens = decode_tokens(&bytes).map_err(corrupt(stage::TOKENS))?;
+        for (name, token) in tokens {
+            let known = &mut inspection.splits;
+            let split = known.binary_search_by(|split| split.name.cmp(&name));
+            let token = Some(token.text.to_string());
+            match split {
+                Ok(number) => {
+                    if let Some(split) = known.get_mut(number) {
+                        split.token = token;
+                    }
+                }
+                // The source knows it, but no worker does yet.
+                Err(number) => known.insert(
+                    number,
+                    SplitState {
+                        name,
+                        position: None,
+                        token,
+                        highest_ms: None,
+                    },
+                ),
+            }
+        }
     }
     if let Some(bytes) = whole(checkpoint, stage::WRITER)? {
         let writer = WriterSnapshot::decode(&bytes).map_err(corrupt(stage::WRITER))?;

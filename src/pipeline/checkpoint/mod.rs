@@ -20,6 +20,7 @@ mod restored;
 mod running_savepoints;
 mod save;
 mod summary;
+mod tokens;
 
 pub use checkpointer::HasCheckpoint;
 pub use error::CheckpointError;

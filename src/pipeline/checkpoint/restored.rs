@@ -1,16 +1,19 @@
 //! What a pipeline goes on with: a checkpoint that was read, as far as it fits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::CheckpointError;
 use super::save::{part, stage};
 use super::summary::Summary;
+use super::tokens::decode_tokens;
 use crate::config::Pipeline;
 use crate::model::{Corrupt, TimestampMs};
 use crate::pipeline::layout::state_layout;
 use crate::pipeline::lookup_state::{LookupState, decode_lookups, tell_changes};
 use crate::pipeline::worker::clock_state::ClockStates;
 use crate::pipeline::worker::split_state::{SplitStates, decode_splits};
+use crate::source::{PositionToken, Resume};
 use crate::state::{Checkpoint, Entry};
 use crate::window::Watermarks;
 
@@ -30,6 +33,8 @@ pub(in crate::pipeline) struct Restored {
     /// The names of the pipeline's metrics.
     names: Vec<Arc<str>>,
     pub(in crate::pipeline) splits: Arc<SplitStates>,
+    /// What the positions of splits stand for, where they are more than numbers.
+    pub(in crate::pipeline) tokens: BTreeMap<String, PositionToken>,
     pub(in crate::pipeline) clocks: Arc<ClockStates>,
     /// By the numbers of the pipeline's metrics.
     pub(in crate::pipeline) metrics: Vec<Vec<Part>>,
@@ -85,6 +90,7 @@ impl Restored {
                 .map(|metric| metric.name.clone())
                 .collect(),
             splits: Arc::new(splits),
+            tokens: BTreeMap::new(),
             clocks: Arc::default(),
             metrics: pipeline.metrics.iter().map(|_| Vec::new()).collect(),
             writer: Some(one(stage::WRITER)?),
@@ -99,6 +105,11 @@ impl Restored {
                     .map_err(|corrupt| {
                         CheckpointError::corrupt(stage::CLOCKS, &entry.part, corrupt)
                     })?;
+            }
+            if entry.stage == stage::TOKENS {
+                restored.tokens = decode_tokens(&checkpoint.read(entry)?).map_err(|corrupt| {
+                    CheckpointError::corrupt(stage::TOKENS, part::ALL, corrupt)
+                })?;
             }
             let metric = restored.metric_of(entry, pipeline);
             let parts = match metric {
@@ -164,6 +175,12 @@ impl Restored {
     pub(in crate::pipeline) fn positions(&self) -> impl Iterator<Item = (String, u64)> {
         let splits = self.splits.values();
         splits.filter_map(|split| Some((split.name.to_string(), split.position()?)))
+    }
+
+    /// The same, with what the positions stand for.
+    pub(in crate::pipeline) fn resume(&self) -> Resume {
+        let positions: Resume = self.positions().collect();
+        positions.with_tokens(self.tokens.clone())
     }
 
     /// The writer's part. To be taken once.

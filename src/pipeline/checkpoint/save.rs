@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::frozen::{OwnerState, WorkerState};
 use super::restored::Restored;
 use super::summary::Summary;
+use super::tokens::encode_tokens;
 use crate::config::Pipeline;
 use crate::model::{Texts, TimestampMs};
 use crate::pipeline::layout::state_layout;
@@ -13,6 +14,7 @@ use crate::pipeline::lookup_state::{LookupState, encode_lookups};
 use crate::pipeline::owner::snapshot::{SnapshotPart, pane_parts};
 use crate::pipeline::worker::clock_state::ClockStates;
 use crate::pipeline::worker::split_state::{SplitStates, all_of, encode_splits};
+use crate::source::{PositionToken, PositionTokens};
 use crate::state::{Draft, StateError};
 use crate::write::WriterSnapshot;
 
@@ -22,6 +24,8 @@ pub(super) mod stage {
     pub(in crate::pipeline) const PIPELINE: &str = "pipeline";
     /// The splits of the source.
     pub(in crate::pipeline) const SPLITS: &str = "splits";
+    /// What their positions stand for; not there where these are plain numbers.
+    pub(in crate::pipeline) const TOKENS: &str = "tokens";
     /// The clocks of devices.
     pub(in crate::pipeline) const CLOCKS: &str = "clocks";
     /// The versions of reference tables.
@@ -64,6 +68,8 @@ pub(in crate::pipeline) struct Saving {
     restored: Arc<SplitStates>,
     /// The same of clocks.
     clocks: Arc<ClockStates>,
+    /// What the source says of its positions.
+    pub(super) tokens: PositionTokens,
 }
 
 impl Saving {
@@ -72,6 +78,7 @@ impl Saving {
         pipeline: &Pipeline,
         lookups: Vec<LookupState>,
         restored: Option<&Restored>,
+        tokens: PositionTokens,
     ) -> Self {
         let metrics = pipeline.metrics.iter();
         Self {
@@ -85,13 +92,22 @@ impl Saving {
             clocks: restored
                 .map(|restored| restored.clocks.clone())
                 .unwrap_or_default(),
+            tokens,
         }
     }
 
     /// All splits of a checkpoint.
     pub(super) fn splits(&self, collected: &Collected) -> SplitStates {
         let workers = collected.workers.values();
-        all_of(workers.map(|worker| worker.splits.clone()), &self.restored)
+        let mut splits = all_of(workers.map(|worker| worker.splits.clone()), &self.restored);
+        splits.retain(|name, _| !self.tokens.is_forgotten(name));
+        splits
+    }
+
+    /// What the positions of splits stand for.
+    pub(super) fn tokens(&self, collected: &Collected) -> BTreeMap<String, PositionToken> {
+        let splits = self.splits(collected);
+        self.tokens.at(|name| splits.get(name)?.position())
     }
 
     /// From where each split would be read.
@@ -113,6 +129,7 @@ impl Saving {
         draft: &mut Draft<'_>,
     ) -> Result<(), StateError> {
         let splits = self.splits(&collected);
+        let tokens = self.tokens(&collected);
         let Collected {
             workers,
             owners,
@@ -129,6 +146,9 @@ impl Saving {
         };
         draft.add(stage::PIPELINE, part::ALL, summary.encode())?;
         draft.add(stage::SPLITS, part::ALL, encode_splits(&splits))?;
+        if !tokens.is_empty() {
+            draft.add(stage::TOKENS, part::ALL, encode_tokens(&tokens))?;
+        }
         draft.add(stage::LOOKUPS, part::ALL, encode_lookups(&self.lookups))?;
         let mut unassigned: BTreeMap<_, _> = self.clocks.parts().collect();
         for (number, worker) in workers {
@@ -141,6 +161,7 @@ impl Saving {
                 add_parts(metric, pane_parts(panes, &from), &worker.texts, draft)?;
             }
         }
+        unassigned.retain(|split, _| !self.tokens.is_forgotten(split));
         for (split, bytes) in unassigned {
             draft.add(stage::CLOCKS, split, bytes)?;
         }
@@ -176,4 +197,132 @@ fn add_parts(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::checkpoint::inspect;
+    use crate::pipeline::tests::pipeline;
+    use crate::pipeline::worker::split_state::SplitState;
+    use crate::source::Resume;
+    use crate::state::{About, Checkpoint, Checkpoints, Identity, MemoryStore};
+
+    const METRIC: &str = "\n  m: { window: { tumbling: 5s }, value: avg(x) }";
+
+    fn collected(splits: &[(&str, Option<u64>)]) -> Collected {
+        let splits = splits.iter().map(|(name, next)| SplitState {
+            name: (*name).into(),
+            revoked: false,
+            processed_before: None,
+            origin: Some(0),
+            next: *next,
+            highest: None,
+            written: None,
+            unwritten: Vec::new(),
+        });
+        let state = WorkerState {
+            splits: splits.collect(),
+            clocks: Vec::new(),
+            panes: Vec::new(),
+            texts: Texts::default(),
+        };
+        Collected {
+            workers: [(0, state)].into(),
+            owners: BTreeMap::new(),
+            writer: WriterSnapshot::default(),
+        }
+    }
+
+    /// What a checkpoint says that was written by a run which had read this far.
+    fn saved(saving: &Saving, splits: &[(&str, Option<u64>)]) -> Checkpoint {
+        let identity = Identity {
+            pipeline: "test".to_owned(),
+            writer: "test".to_owned(),
+            epoch: 1,
+        };
+        let mut checkpoints = Checkpoints::open(Arc::new(MemoryStore::new()), identity).unwrap();
+        let mut draft = checkpoints.begin(1);
+        saving.save(collected(splits), &mut draft).unwrap();
+        let about = About {
+            created_ms: 0,
+            acknowledged_ms: None,
+            weir_version: "0.1.0".to_owned(),
+        };
+        draft.commit(about).unwrap();
+        checkpoints.load(1).unwrap()
+    }
+
+    fn restored(checkpoint: &Checkpoint) -> Restored {
+        Restored::read(checkpoint, &pipeline("[]", METRIC), true).unwrap()
+    }
+
+    fn told(resume: &Resume) -> Vec<(&str, Option<u64>, u64, &str)> {
+        let tokens = resume.tokens();
+        let told =
+            tokens.map(|(name, token)| (name, resume.position(name), token.position, &*token.text));
+        told.collect()
+    }
+
+    fn saving(restored: Option<&Restored>) -> Saving {
+        let tokens = restored.into_iter().flat_map(|restored| &restored.tokens);
+        let tokens = tokens.map(|(split, token)| (split.clone(), token.clone()));
+        let tokens = PositionTokens::kept(tokens);
+        Saving::new(&pipeline("[]", METRIC), Vec::new(), restored, tokens)
+    }
+
+    #[test]
+    fn a_finished_split_stays_with_its_token_until_the_source_forgets_it() {
+        let first = saving(None);
+        for (position, token) in [(0, "start"), (5, "after 17"), (8, "end")] {
+            first.tokens.add("shard-1", position, token);
+        }
+        first.tokens.add("shard-2", 0, "start");
+        let checkpoint = saved(&first, &[("shard-1", Some(7)), ("shard-2", None)]);
+        let before = restored(&checkpoint);
+        let resume = before.resume();
+        let expected = [
+            ("shard-1", Some(7), 5, "after 17"),
+            ("shard-2", None, 0, "start"),
+        ];
+        assert_eq!(told(&resume), expected);
+        let splits = inspect(&checkpoint).unwrap().splits;
+        let shown = splits
+            .iter()
+            .map(|split| (split.position, split.token.as_deref()));
+        let expected = [(Some(7), Some("after 17")), (None, Some("start"))];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+
+        // This run reads the first to its end, and is not assigned the second.
+        let second = saving(Some(&before));
+        second.tokens.add("shard-1", 8, "end");
+        let before = restored(&saved(&second, &[("shard-1", Some(8))]));
+        // The next one is assigned neither.
+        let third = saving(Some(&before));
+        let checkpoint = saved(&third, &[]);
+        let expected = [
+            ("shard-1", Some(8), 8, "end"),
+            ("shard-2", None, 0, "start"),
+        ];
+        assert_eq!(told(&restored(&checkpoint).resume()), expected);
+
+        third.tokens.forget("shard-1");
+        let after = restored(&saved(&third, &[("shard-1", Some(8))]));
+        assert_eq!(told(&after.resume()), expected[1..]);
+        assert_eq!(after.resume().position("shard-1"), None);
+    }
+
+    #[test]
+    fn without_tokens_there_is_no_part_of_them() {
+        let checkpoint = saved(&saving(None), &[("events/0", Some(7))]);
+        let stages = checkpoint.entries().iter();
+        assert!(
+            stages.clone().all(|entry| entry.stage != stage::TOKENS),
+            "{:?}",
+            checkpoint.entries()
+        );
+        let resume = restored(&checkpoint).resume();
+        assert_eq!(resume.position("events/0"), Some(7));
+        assert_eq!(resume.tokens().count(), 0);
+    }
 }

@@ -103,6 +103,9 @@ pub struct SplitState {
     pub name: String,
     /// From where it is read on, unless none of its records was processed or somebody else has it.
     pub position: Option<u64>,
+    /// What the position stands for in the source's own words, where it is more than a number.
+    #[serde(default)]
+    pub token: Option<String>,
     /// The highest event time, ms since the epoch.
     pub highest_ms: Option<TimestampMs>,
 }

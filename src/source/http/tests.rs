@@ -70,6 +70,7 @@ fn start(keys: serde_json::Value, log: Option<&Path>, room: Option<usize>) -> Ru
         safe: SafePositions::default(),
         resume: Resume::default(),
         kept: KeptPositions::default(),
+        tokens: crate::source::PositionTokens::default(),
         log: log.map(|folder| LogSettings {
             folder: folder.to_owned(),
             config: LogConfig {

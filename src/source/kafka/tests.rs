@@ -84,6 +84,7 @@ fn resume(cluster: &Cluster, topics: &[&str], positions: &[(&str, u64)]) -> Runn
         safe: SafePositions::default(),
         resume: positions.iter().map(position).collect(),
         kept: KeptPositions::default(),
+        tokens: crate::source::PositionTokens::default(),
         log: None,
         alignment: Alignment::default(),
         progress: FileProgress::default(),

@@ -221,6 +221,7 @@ mod tests {
             safe: SafePositions::default(),
             resume: Resume::default(),
             kept: KeptPositions::default(),
+            tokens: crate::source::PositionTokens::default(),
             log: None,
             alignment: Alignment::default(),
             progress: FileProgress::default(),

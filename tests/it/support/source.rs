@@ -67,6 +67,7 @@ impl RunningSource {
                 .map(|(name, position)| ((*name).to_owned(), *position))
                 .collect(),
             kept: kept.clone(),
+            tokens: weir::source::PositionTokens::default(),
             log: log.map(|folder| LogSettings {
                 folder: folder.to_owned(),
                 config: LogConfig::default(),

@@ -25,7 +25,9 @@ use crate::pipeline::owner::keyed::KeyedState;
 use crate::pipeline::savepoints::SavepointError;
 use crate::pipeline::tests::bench::START_MS;
 use crate::pipeline::worker::{Crowd, Event, Failed, Shared, Worker, restore};
-use crate::source::{Alignment, KeptPositions, Resume, SafePositions, SourceOutput, StopSignal};
+use crate::source::{
+    Alignment, KeptPositions, PositionTokens, Resume, SafePositions, SourceOutput, StopSignal,
+};
 use crate::state::{Savepoint, StateError};
 use crate::telemetry::Registry;
 use crate::window::{END_OF_TIME, Watermarks};
@@ -154,7 +156,12 @@ impl Life {
             }
             Some(state) => {
                 let parts = checkpoint::Parts {
-                    saving: Saving::new(pipeline, references.states(pipeline), restored.as_ref()),
+                    saving: Saving::new(
+                        pipeline,
+                        references.states(pipeline),
+                        restored.as_ref(),
+                        PositionTokens::default(),
+                    ),
                     writer: writer.handle(),
                     kept: kept.clone(),
                     durable: KeptPositions::default(),
