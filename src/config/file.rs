@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::decode::{DecodeConfig, EventConfig};
+use crate::decode::{DecodeConfig, EventConfig, UnwrapStep};
 use crate::enrich::LookupConfig;
 use crate::model::Duration;
 use crate::source::{self, FileConfig, HttpConfig, KafkaConfig, MqttConfig};
@@ -65,6 +65,9 @@ pub struct SourceSection {
     /// How records are written.
     #[serde(default)]
     pub decode: DecodeConfig,
+    /// What is around each record, the outermost first.
+    #[serde(default)]
+    pub unwrap: Vec<UnwrapStep>,
     /// Records of more bytes than this are dropped and counted.
     #[serde(default = "default_max_record_bytes")]
     #[schemars(range(min = 1, max = 134_217_728))]

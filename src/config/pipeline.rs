@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::{RestartConfig, StateBackend};
-use crate::decode::{DecodeConfig, EventConfig};
+use crate::decode::{DecodeConfig, EventConfig, UnwrapStep};
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::expr::{AggregateExpression, Program};
 use crate::model::{Duration, Schema};
@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub max_record_bytes: usize,
     /// How records are written.
     pub format: DecodeConfig,
+    /// What is around each record, the outermost first.
+    pub unwrap: Vec<UnwrapStep>,
     /// What an event consists of.
     pub event: EventConfig,
     /// Whether a field comes from a record's envelope.

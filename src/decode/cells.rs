@@ -58,6 +58,17 @@ impl Cells {
         }
     }
 
+    /// Gives the texts that lie in `buffer` their symbols, so that the buffer may change.
+    pub(super) fn settle(&mut self, buffer: &[u8], interner: &mut Interner) {
+        if let Self::Text(places) = self {
+            let mut symbols = Vec::new();
+            interner.intern_all(buffer, places, &mut symbols);
+            for (place, symbol) in places.iter_mut().zip(symbols) {
+                *place = TextPlace::known(symbol);
+            }
+        }
+    }
+
     /// The column. Texts that have no symbol yet lie in `buffer`.
     pub(super) fn into_column(self, buffer: &[u8], interner: &mut Interner) -> Column {
         match self {

@@ -120,7 +120,8 @@ impl CloudEvents<'_, '_, '_> {
         }
         match encoded {
             Some(Scalar::Text(encoded)) => {
-                let bytes = super::base64::decode(encoded.as_bytes())?;
+                let mut bytes = Vec::new();
+                super::base64::decode(encoded.as_bytes(), &mut bytes)?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|error| (Reason::InvalidUtf8, error.to_string()))?;
                 Json(text).parse(self.data, self.events)

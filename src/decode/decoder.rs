@@ -5,16 +5,22 @@ use std::time::Duration;
 use super::cells::Cells;
 use super::config::EventConfig;
 use super::envelope::{NOT_RECEIVED, Received, enveloped, received_time};
-use super::events::{Events, FieldDecoder, Refusal, Rows, TIME_LEAF, Target, Times};
+use super::events::{
+    Events, FieldDecoder, MAX_EVENTS, Refusal, RefusedEvents, Rows, TIME_LEAF, Target, Times,
+};
 use super::format::{DecodeConfig, Payload, Reader};
 use super::metrics::{DecodeMetrics, Reason};
 use super::path::{InvalidPath, Path};
 use super::plain::{Shape, Token, Value};
 use super::plan::{ObjectPlan, Wanted};
 use super::time::event_time;
+use super::unwrap::{UnwrapStep, Unwrapper};
 use crate::model::record::Record;
 use crate::model::{Batch, Interner, RecordBatch, Schema, TextPlace, TimestampMs};
 use crate::telemetry::LogLimit;
+
+/// How much of what is in records is kept until its texts get their symbols together, bytes.
+const SETTLED_BYTES: usize = 4 * 1024 * 1024;
 
 /// Decodes a pipeline's records; one per worker.
 #[derive(Debug)]
@@ -23,6 +29,8 @@ pub struct Decoder {
     /// What is looked for in a record.
     wanted: Vec<Wanted>,
     reader: Reader,
+    /// What takes off what is around records, where there is anything.
+    unwrapper: Option<Box<Wrapped>>,
     /// The fast way through ordinary records, where the format has one.
     plain: Option<Plain>,
     target: Target,
@@ -42,6 +50,35 @@ pub struct Rejected {
     /// What there is to say beyond the reason; may be empty. Of a record with several events, which of
     /// them.
     pub detail: String,
+}
+
+/// What is around records, and the bytes that were in those of the batch at hand.
+#[derive(Debug)]
+struct Wrapped {
+    unwrapper: Unwrapper,
+    texts: Vec<u8>,
+}
+
+impl Wrapped {
+    fn new(unwrapper: Unwrapper) -> Self {
+        Self {
+            unwrapper,
+            texts: Vec::new(),
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.unwrapper.shrink();
+        self.texts.clear();
+        self.texts.shrink_to(2 * SETTLED_BYTES);
+    }
+}
+
+/// What a record or a message of it gave.
+struct Given {
+    /// How many events, with those that were refused.
+    ended: usize,
+    refused: Vec<RefusedEvents>,
 }
 
 /// The fast way through ordinary JSON records.
@@ -92,6 +129,7 @@ impl Decoder {
             config: format.clone(),
             reader: Reader::compile(format, &wanted)?,
             wanted,
+            unwrapper: None,
             plain: None,
             target: Target {
                 time_unit: config.time.unit,
@@ -166,6 +204,23 @@ impl Decoder {
         Ok(self)
     }
 
+    /// The same, and something is around each record: `steps`, the outermost first. What a step gives may be so
+    /// many bytes long, all messages of a record together.
+    ///
+    /// # Errors
+    /// A path that cannot be read.
+    pub fn with_unwrap(
+        mut self,
+        steps: &[UnwrapStep],
+        max_bytes: usize,
+    ) -> Result<Self, InvalidPath> {
+        self.unwrapper = match steps {
+            [] => None,
+            steps => Some(Box::new(Wrapped::new(Unwrapper::new(steps, max_bytes)?))),
+        };
+        Ok(self)
+    }
+
     /// The columns of decoded batches.
     pub fn schema(&self) -> Schema {
         let mut schema = Schema::new();
@@ -192,6 +247,29 @@ impl Decoder {
         let room = |field: &FieldDecoder| Cells::with_capacity(field.data_type, records.len());
         let columns: Vec<_> = self.target.fields.iter().map(room).collect();
         let mut rows = Rows { batch, columns };
+        match self.unwrapper.take() {
+            None => {
+                self.decode_bare(records, now_ms, &mut rows, interner);
+                self.finish(records, rows, records.buffer(), interner)
+            }
+            Some(mut wrapped) => {
+                self.decode_wrapped(&mut wrapped, records, now_ms, &mut rows, interner);
+                let batch = self.finish(records, rows, &wrapped.texts, interner);
+                wrapped.shrink();
+                self.unwrapper = Some(wrapped);
+                batch
+            }
+        }
+    }
+
+    /// Decodes records with nothing around them.
+    fn decode_bare(
+        &mut self,
+        records: &RecordBatch,
+        now_ms: TimestampMs,
+        rows: &mut Rows,
+        interner: &mut Interner,
+    ) {
         // Where the whole buffer is UTF-8, so is every record that begins and ends between two
         // characters; looking at it once is faster than at each record.
         let valid = match self.reader.is_text() {
@@ -206,39 +284,162 @@ impl Decoder {
             let payload = Payload {
                 bytes: record.bytes,
                 text,
+                start: range.start,
             };
-            if let Some(plain) = &mut self.plain
-                && let Ok(text) = payload.text()
-            {
-                let event = Event {
-                    record,
-                    text,
-                    start: range.start,
-                    now_ms,
-                };
-                match plain.take(&self.target, &event, &mut rows.columns, interner) {
-                    Some(Ok(times)) => {
-                        rows.push(&self.target, times, record.position);
-                        continue;
-                    }
-                    Some(Err((reason, detail))) => {
-                        rows.truncate(rows.batch.rows());
-                        self.reject(records, index, reason, detail, 1);
-                        continue;
-                    }
-                    None => {}
-                }
-            }
-            let mut events = Events::new(&self.target, record, now_ms, &mut rows, interner);
-            let read = self.reader.read(&payload, &mut events);
-            for (reason, detail, events) in events.close(read) {
-                self.reject(records, index, reason, detail, events);
+            for refused in self.read(record, &payload, now_ms, rows, interner).refused {
+                self.reject(records, index, refused);
             }
         }
+    }
+
+    /// Decodes what is in records. A message that is broken is refused, and the others of its record are kept.
+    fn decode_wrapped(
+        &mut self,
+        wrapped: &mut Wrapped,
+        records: &RecordBatch,
+        now_ms: TimestampMs,
+        rows: &mut Rows,
+        interner: &mut Interner,
+    ) {
+        for index in 0..records.len() {
+            let Some(record) = records.get(index) else {
+                continue;
+            };
+            if wrapped.texts.len() > SETTLED_BYTES {
+                for cells in &mut rows.columns {
+                    cells.settle(&wrapped.texts, interner);
+                }
+                wrapped.texts.clear();
+            }
+            if let Err((reason, detail)) = wrapped.unwrapper.unwrap(record.bytes) {
+                self.reject(records, index, (reason, detail, 1));
+                continue;
+            }
+            let refused = self.read_messages(wrapped, record, now_ms, rows, interner);
+            for refused in refused {
+                self.reject(records, index, refused);
+            }
+        }
+    }
+
+    /// Reads the messages of a record, and gives what was refused, once a reason.
+    fn read_messages(
+        &mut self,
+        wrapped: &mut Wrapped,
+        record: Record<'_>,
+        now_ms: TimestampMs,
+        rows: &mut Rows,
+        interner: &mut Interner,
+    ) -> Vec<RefusedEvents> {
+        let Wrapped { unwrapper, texts } = wrapped;
+        let before = rows.batch.rows();
+        let start = texts.len();
+        texts.extend_from_slice(unwrapper.bytes());
+        let ranges = unwrapper.ranges();
+        let several = ranges.len() > 1;
+        let mut refused: Vec<RefusedEvents> = Vec::new();
+        let mut more: Vec<usize> = Vec::new();
+        let mut ended = 0;
+        for (range, number) in ranges.iter().zip(1..) {
+            let place = start.saturating_add(range.start);
+            let end = start.saturating_add(range.end);
+            let (Some(bytes), Ok(place)) = (texts.get(place..end), u32::try_from(place)) else {
+                continue;
+            };
+            let payload = Payload {
+                bytes,
+                text: None,
+                start: place,
+            };
+            let given = self.read(record, &payload, now_ms, rows, interner);
+            ended += given.ended;
+            if ended > MAX_EVENTS {
+                rows.truncate(before);
+                let detail = format!("more than {MAX_EVENTS}");
+                return vec![(Reason::TooManyEvents, detail, 1)];
+            }
+            for (reason, mut detail, events) in given.refused {
+                let known = refused.iter().position(|known| known.0 == reason);
+                if let Some((known, more)) =
+                    known.and_then(|at| refused.get_mut(at).zip(more.get_mut(at)))
+                {
+                    known.2 += events;
+                    *more += events;
+                    continue;
+                }
+                if several {
+                    let separator = if detail.is_empty() { "" } else { ": " };
+                    detail = format!("message {number}{separator}{detail}");
+                }
+                refused.push((reason, detail, events));
+                more.push(0);
+            }
+        }
+        for ((_, detail, _), more) in refused.iter_mut().zip(more) {
+            if more > 0 {
+                detail.push_str(&format!("; and {more} in other messages"));
+            }
+        }
+        refused
+    }
+
+    /// Reads the events of a record, or of a message of it.
+    #[inline]
+    fn read(
+        &mut self,
+        record: Record<'_>,
+        payload: &Payload<'_>,
+        now_ms: TimestampMs,
+        rows: &mut Rows,
+        interner: &mut Interner,
+    ) -> Given {
+        if let Some(plain) = &mut self.plain
+            && let Ok(text) = payload.text()
+        {
+            let event = Event {
+                record,
+                text,
+                start: payload.start,
+                now_ms,
+            };
+            match plain.take(&self.target, &event, &mut rows.columns, interner) {
+                Some(Ok(times)) => {
+                    rows.push(&self.target, times, record.position);
+                    return Given {
+                        ended: 1,
+                        refused: Vec::new(),
+                    };
+                }
+                Some(Err((reason, detail))) => {
+                    rows.truncate(rows.batch.rows());
+                    return Given {
+                        ended: 1,
+                        refused: vec![(reason, detail, 1)],
+                    };
+                }
+                None => {}
+            }
+        }
+        let mut events = Events::new(&self.target, record, now_ms, rows, interner);
+        let read = self.reader.read(payload, &mut events);
+        Given {
+            ended: events.ended(),
+            refused: events.close(read),
+        }
+    }
+
+    /// The batch of all rows; texts that have no symbol yet lie in `texts`.
+    fn finish(
+        &mut self,
+        records: &RecordBatch,
+        rows: Rows,
+        texts: &[u8],
+        interner: &mut Interner,
+    ) -> Batch {
         let Rows { mut batch, columns } = rows;
         let columns = columns.into_iter();
         batch.columns = columns
-            .map(|cells| cells.into_column(records.buffer(), interner))
+            .map(|cells| cells.into_column(texts, interner))
             .collect();
         self.metrics.decoded(&records.split().name, batch.rows());
         batch
@@ -248,9 +449,7 @@ impl Decoder {
         &mut self,
         records: &RecordBatch,
         index: usize,
-        reason: Reason,
-        detail: String,
-        events: usize,
+        (reason, detail, events): RefusedEvents,
     ) {
         self.metrics.dropped(reason).inc_by(events as u64);
         self.log_rejected(records, index, reason, &detail);

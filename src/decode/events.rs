@@ -28,6 +28,9 @@ pub(super) const MAX_EVENTS: usize = 10_000;
 /// Why there is no event, and what there is to say beyond the reason; may be empty.
 pub(super) type Refusal = (Reason, String);
 
+/// A reason, what there is to say beyond it, and how many events were refused for it.
+pub(super) type RefusedEvents = (Reason, String, usize);
+
 /// The times of an event: its own, and that of its reception.
 pub(super) type Times = (TimestampMs, TimestampMs);
 
@@ -236,9 +239,14 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
+    /// How many events have ended.
+    pub(super) fn ended(&self) -> usize {
+        self.ended
+    }
+
     /// Ends the record. Gives what was refused: each reason with what there is to say and the number
     /// of events. A record that is broken as a whole has no events and is refused as one.
-    pub(super) fn close(self, read: Result<(), Refusal>) -> Vec<(Reason, String, usize)> {
+    pub(super) fn close(self, read: Result<(), Refusal>) -> Vec<RefusedEvents> {
         if let Err((reason, detail)) = read {
             self.rows.truncate(self.before);
             return vec![(reason, detail, 1)];

@@ -185,6 +185,8 @@ pub(super) struct Payload<'a> {
     pub(super) bytes: &'a [u8],
     /// The same as text, where that is known already.
     pub(super) text: Option<&'a str>,
+    /// Where they begin in the buffer that the texts of the batch lie in.
+    pub(super) start: u32,
 }
 
 impl<'a> Payload<'a> {

@@ -18,6 +18,10 @@ pub enum Reason {
     Malformed,
     /// JSON, but no object.
     NotAnObject,
+    /// What is around the record is not what the pipeline says.
+    CannotUnwrap,
+    /// What is in the record is longer than a record may be.
+    ExpandsTooFar,
     /// What is to give several events is no array.
     NotAnArray,
     /// More events in a record than a record may have.
@@ -36,11 +40,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidUtf8,
         Self::MalformedJson,
         Self::Malformed,
         Self::NotAnObject,
+        Self::CannotUnwrap,
+        Self::ExpandsTooFar,
         Self::NotAnArray,
         Self::TooManyEvents,
         Self::MissingTime,
@@ -57,6 +63,8 @@ impl Reason {
             Self::MalformedJson => "malformed_json",
             Self::Malformed => "malformed",
             Self::NotAnObject => "not_an_object",
+            Self::CannotUnwrap => "cannot_unwrap",
+            Self::ExpandsTooFar => "expands_too_far",
             Self::NotAnArray => "not_an_array",
             Self::TooManyEvents => "too_many_events",
             Self::MissingTime => "missing_time",

@@ -23,6 +23,8 @@ mod plan;
 mod senml;
 mod time;
 mod tree;
+mod unwrap;
+mod varint;
 
 #[cfg(test)]
 mod tests;
@@ -33,3 +35,4 @@ pub use format::{DecodeConfig, Format, FormatOptions};
 pub use metrics::{DecodeMetrics, Reason};
 pub use path::{InvalidPath, Path};
 pub use time::{EARLIEST_MS, LATEST_MS};
+pub use unwrap::{MAX_UNWRAP_STEPS, UnwrapStep};

@@ -83,6 +83,7 @@ pub(super) fn validate(
         source,
         max_record_bytes: file.source.max_record_bytes as usize,
         format: file.source.decode.clone(),
+        unwrap: file.source.unwrap.clone(),
         event: file.event.clone(),
         // A dead letter carries its record with topic and key.
         needs_envelope: needs_envelope || file.dead_letters.is_some(),

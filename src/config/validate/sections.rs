@@ -4,7 +4,7 @@ use super::super::check::quoted;
 use super::super::document::PathSegment;
 use super::super::file::PipelineFile;
 use super::Validator;
-use crate::decode::{FieldConfig, Path};
+use crate::decode::{FieldConfig, Path, UnwrapStep};
 use crate::source;
 use crate::window::LatePolicy;
 
@@ -38,6 +38,10 @@ impl Validator<'_> {
         }
         for (mut path, message) in section.decode.validate() {
             path.insert(0, "decode".to_owned());
+            self.problem_of_stage("source", &path, &message);
+        }
+        for (mut path, message) in UnwrapStep::validate(&section.unwrap) {
+            path.insert(0, "unwrap".to_owned());
             self.problem_of_stage("source", &path, &message);
         }
         config

@@ -8,8 +8,9 @@ mod hostile;
 mod influx;
 mod number;
 mod senml;
+mod unwrap;
 
-use crate::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig};
+use crate::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig, UnwrapStep};
 use crate::model::{Batch, Column, Interner, RecordBatch, Split, SplitId, TimestampMs, Trilean};
 use crate::telemetry::Registry;
 
@@ -53,6 +54,14 @@ impl Fixture {
             interner: Interner::new(),
             metrics,
         }
+    }
+
+    /// The same, with something around each record, of which a step may give 1 MiB.
+    pub(super) fn unwrapping(mut self, steps: &str) -> Self {
+        let steps: Vec<UnwrapStep> = serde_json::from_str(steps).unwrap();
+        assert_eq!(UnwrapStep::validate(&steps), []);
+        self.decoder = self.decoder.with_unwrap(&steps, 1024 * 1024).unwrap();
+        self
     }
 
     /// Decodes records at positions 10, 20, 30 and so on.

@@ -72,6 +72,7 @@ impl Preparation {
     ) -> Result<Self, InvalidPath> {
         let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
         let mut decoder = Decoder::build(&pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
+        decoder = decoder.with_unwrap(&pipeline.unwrap, pipeline.max_record_bytes)?;
         if pipeline.dead_letters.is_some() {
             decoder.keep_rejected();
         }
