@@ -4,6 +4,8 @@
 //! its own, and the others are kept. A record that is broken as a whole gives none: what it had given
 //! until then is taken back.
 
+use std::io::Write as _;
+
 use prometheus::IntCounter;
 
 use super::cells::Cells;
@@ -74,8 +76,10 @@ impl FieldDecoder {
                 values.push(TextPlace::known(interner.intern(text)));
             }
             (Cells::Text(values), Scalar::Integer(value)) => {
-                // Ids are numbers in many fleets.
-                values.push(TextPlace::known(interner.intern(&value.to_string())));
+                // Ids are numbers in many fleets, so this must cost no allocation.
+                let mut digits = [0; 20];
+                let text = written(*value, &mut digits);
+                values.push(TextPlace::known(interner.intern(text)));
             }
             (Cells::Boolean(values), Scalar::Boolean(value)) => {
                 values.push(Trilean::from(*value));
@@ -87,6 +91,16 @@ impl FieldDecoder {
             }
         }
     }
+}
+
+/// A whole number in decimal.
+fn written(number: i64, digits: &mut [u8; 20]) -> &str {
+    let mut rest = digits.as_mut_slice();
+    // The longest one has 20 characters.
+    let fits = write!(rest, "{number}").is_ok();
+    let left = rest.len();
+    let text = digits.get(..digits.len() - left).filter(|_| fits);
+    std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
 }
 
 /// The rows of a batch so far.
@@ -181,6 +195,42 @@ impl<'a> Events<'a> {
             None => envelope_scalar(text.as_bytes(), DataType::Number),
         };
         self.take(leaf, &value);
+    }
+
+    /// The value of a leaf that is a text at a place of the buffer that the texts of the batch lie in.
+    #[inline]
+    pub(super) fn take_text_at(&mut self, leaf: usize, text: &[u8], start: u32) {
+        let cells = self.rows.columns.get_mut(leaf.wrapping_sub(1));
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        if let Some(cells) = cells
+            && cells.put_text(self.row, TextPlace::at(start, start.saturating_add(length)))
+        {
+            return;
+        }
+        self.take(leaf, &Scalar::Text(String::from_utf8_lossy(text)));
+    }
+
+    /// The value of a leaf that is a point in time: seconds since the epoch and nanoseconds, whatever the unit
+    /// of times is. For a field it is seconds with a fraction.
+    pub(super) fn take_instant(&mut self, leaf: usize, seconds: i64, nanos: i64) {
+        let target = self.target;
+        let millis = seconds
+            .saturating_mul(1_000)
+            .saturating_add(nanos.div_euclid(1_000_000));
+        let millis = Scalar::Integer(millis);
+        if leaf == TIME_LEAF {
+            self.time = event_time(&millis, TimeUnit::Ms, self.now_ms, target.max_ahead_ms);
+        } else if leaf > target.fields.len() {
+            self.received = received_time(&millis, TimeUnit::Ms);
+        } else {
+            self.take(leaf, &Scalar::Number(seconds as f64 + nanos as f64 / 1e9));
+        }
+    }
+
+    /// Whether a leaf is a field of type text.
+    pub(super) fn wants_text(&self, leaf: usize) -> bool {
+        let field = self.target.fields.get(leaf.wrapping_sub(1));
+        field.is_some_and(|field| field.data_type == DataType::Text)
     }
 
     /// When the transport took the record, ms since the epoch, where that is known.

@@ -1,5 +1,8 @@
 //! The formats of records: their options, and which reader is made of them.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +17,7 @@ use super::metrics::Reason;
 use super::number::NumberReader;
 use super::path::InvalidPath;
 use super::plan::{ObjectPlan, Wanted};
+use super::protobuf::{Described, MessageType, ProtobufReader, Purpose};
 use super::senml::SenmlReader;
 use super::tree::TreeReader;
 
@@ -84,6 +88,26 @@ pub enum FormatOptions {
         #[serde(default)]
         explode: Option<String>,
     },
+    /// Protocol buffers.
+    Protobuf {
+        /// The full name of the message that a record is: `fleet.v1.VehicleEvent`.
+        message: String,
+        /// The .proto files that describe it.
+        #[serde(default)]
+        files: Vec<String>,
+        /// Folders in which those find what they import.
+        #[serde(default)]
+        include: Vec<String>,
+        /// A compiled set of descriptors in place of the files.
+        #[serde(default)]
+        descriptor_set: Option<String>,
+        /// The path of a repeated field of which each item is an event.
+        #[serde(default)]
+        explode: Option<String>,
+        /// What the message consists of, once [`DecodeConfig::load`] has read it.
+        #[serde(skip)]
+        message_type: Option<Arc<MessageType>>,
+    },
     /// The line protocol of InfluxDB.
     Influx {},
     /// SenML in JSON.
@@ -127,6 +151,61 @@ impl DecodeConfig {
         }
     }
 
+    /// Reads the files that say what a record consists of, where the format has any. They are looked for in
+    /// the working folder, or else in `folder`. Gives the path of a wrong value within `decode`, and what is
+    /// wrong.
+    pub fn load(&mut self, folder: &Path) -> Vec<(Vec<String>, String)> {
+        let Self::Options(FormatOptions::Protobuf {
+            message,
+            files,
+            include,
+            descriptor_set,
+            explode,
+            message_type,
+        }) = self
+        else {
+            return Vec::new();
+        };
+        let wrong = |key: &str, message| vec![(vec![key.to_owned()], message)];
+        let described = Described {
+            message,
+            files,
+            include,
+            descriptor_set: descriptor_set.as_deref(),
+        };
+        let loaded = match MessageType::load(described, folder) {
+            Ok(loaded) => loaded,
+            Err((key, message)) => return wrong(key, message),
+        };
+        if let Some(Ok(keys)) = explode.as_deref().map(Explode::keys)
+            && let Err(message) = loaded.check_array(&keys)
+        {
+            return wrong("explode", message);
+        }
+        *message_type = Some(loaded);
+        Vec::new()
+    }
+
+    /// Checks that a path of the record can be taken for what the pipeline wants, where it is known what a record
+    /// consists of.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check_path(&self, keys: &[String], purpose: Purpose) -> Result<(), String> {
+        match self {
+            Self::Options(FormatOptions::Protobuf {
+                explode,
+                message_type: Some(message_type),
+                ..
+            }) => {
+                let explode = explode.as_deref().map(Explode::keys);
+                let explode = explode.and_then(Result::ok);
+                message_type.check(keys, explode.as_deref(), purpose)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks what the types cannot: the path of a wrong value within `decode`, and what is wrong.
     pub fn validate(&self) -> Vec<(Vec<String>, String)> {
         let mut violations = Vec::new();
@@ -134,7 +213,9 @@ impl DecodeConfig {
             violations.push((vec![key.to_owned()], message));
         };
         match self.options() {
-            FormatOptions::Json { explode } | FormatOptions::Cbor { explode } => {
+            FormatOptions::Json { explode }
+            | FormatOptions::Cbor { explode }
+            | FormatOptions::Protobuf { explode, .. } => {
                 if let Some(Err(error)) = explode.as_deref().map(Explode::keys) {
                     wrong("explode", error.to_string());
                 }
@@ -210,6 +291,7 @@ pub(super) enum Reader {
     Json(TreeReader),
     Csv(CsvReader),
     Cbor(TreeReader),
+    Protobuf(ProtobufReader),
     Influx(InfluxReader),
     SenmlJson(SenmlReader),
     SenmlCbor(SenmlReader),
@@ -237,6 +319,16 @@ impl Reader {
                 let quote = separator(&quote).unwrap_or(b'"');
                 Self::Csv(CsvReader::new(wanted, delimiter, quote, columns))
             }
+            FormatOptions::Protobuf {
+                explode,
+                message_type,
+                ..
+            } => {
+                let unread = || InvalidPath::NotThere("the message was not looked up".to_owned());
+                let message_type = message_type.ok_or_else(unread)?;
+                let reader = ProtobufReader::new(&message_type, wanted, keys(explode)?);
+                Self::Protobuf(reader.map_err(InvalidPath::NotThere)?)
+            }
             FormatOptions::Influx {} => Self::Influx(InfluxReader::new(wanted)),
             FormatOptions::SenmlJson {} => Self::SenmlJson(SenmlReader::new(wanted, false)),
             FormatOptions::SenmlCbor {} => Self::SenmlCbor(SenmlReader::new(wanted, true)),
@@ -258,6 +350,7 @@ impl Reader {
             Self::Json(json) => json.read(&Json(payload.text()?), events),
             Self::Csv(csv) => csv.read(payload.text()?, events),
             Self::Cbor(cbor) => cbor.read(&Cbor(payload.bytes), events),
+            Self::Protobuf(protobuf) => protobuf.read(payload, events),
             Self::Influx(influx) => influx.read(payload.text()?, events),
             Self::SenmlJson(senml) => senml.read(&Json(payload.text()?), events),
             Self::SenmlCbor(senml) => senml.read(&Cbor(payload.bytes), events),
@@ -268,7 +361,7 @@ impl Reader {
 
     /// Whether records are text.
     pub(super) fn is_text(&self) -> bool {
-        !matches!(self, Self::Cbor(_) | Self::SenmlCbor(_))
+        !matches!(self, Self::Cbor(_) | Self::SenmlCbor(_) | Self::Protobuf(_))
     }
 
     /// The plan by which ordinary records may take the fast way.

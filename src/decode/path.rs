@@ -44,6 +44,9 @@ pub enum InvalidPath {
         "'{0}' is no array of the record; write its keys separated by dots, or . for the record"
     )]
     NoArray(String),
+    /// The records of the pipeline have nothing there.
+    #[error("{0}")]
+    NotThere(String),
     /// A part of the envelope where a value of the record is needed.
     #[error("'{0}' is no value of the record; write its keys separated by dots")]
     NotInRecord(String),

@@ -55,6 +55,7 @@ pub(super) fn validate(
     let state = validator.state(file);
     let restart = validator.restart(file);
     validator.event(file);
+    let format = validator.format(file, &folder);
     // The clocks are judged before anything is looked up, and counted behind that.
     let device = validator.clock_device(file);
     validator.lookups = validator.lookups(&file.enrich);
@@ -82,7 +83,7 @@ pub(super) fn validate(
         folder,
         source,
         max_record_bytes: file.source.max_record_bytes as usize,
-        format: file.source.decode.clone(),
+        format,
         unwrap: file.source.unwrap.clone(),
         event: file.event.clone(),
         // A dead letter carries its record with topic and key.

@@ -4,7 +4,7 @@ use super::super::check::quoted;
 use super::super::document::PathSegment;
 use super::super::file::PipelineFile;
 use super::Validator;
-use crate::decode::{FieldConfig, Path, UnwrapStep};
+use crate::decode::{DecodeConfig, FieldConfig, Path, Purpose, UnwrapStep};
 use crate::source;
 use crate::window::LatePolicy;
 
@@ -126,6 +126,56 @@ impl Validator<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// How records are written, with what the files of the format say of them.
+    pub(super) fn format(&mut self, file: &PipelineFile, folder: &std::path::Path) -> DecodeConfig {
+        let mut format = file.source.decode.clone();
+        for (mut path, message) in format.load(folder) {
+            path.insert(0, "decode".to_owned());
+            self.problem_of_stage("source", &path, &message);
+        }
+        let event = &file.event;
+        let time = Purpose::Time(event.time.unit);
+        let at: [PathSegment<'_>; 3] = ["event".into(), "time".into(), "from".into()];
+        self.path_of_record(&format, &at, &event.time.from, time);
+        for (name, field) in &event.fields {
+            let purpose = Purpose::Field(field.data_type());
+            let name = name.as_str();
+            let at: [PathSegment<'_>; 4] =
+                ["event".into(), "fields".into(), name.into(), "from".into()];
+            match field.from() {
+                Some(from) => self.path_of_record(&format, &at, from, purpose),
+                None => {
+                    if let Err(message) = format.check_path(&[name.to_owned()], purpose) {
+                        let [section, fields, name, _] = at;
+                        self.problem_of_key(&[section, fields, name], message);
+                    }
+                }
+            }
+        }
+        let received = file.time.clock.as_ref();
+        if let Some(received) = received.and_then(|clock| clock.received.as_deref()) {
+            let at: [PathSegment<'_>; 3] = ["time".into(), "clock".into(), "received".into()];
+            self.path_of_record(&format, &at, received, time);
+        }
+        format
+    }
+
+    /// Checks a path against what a record consists of.
+    fn path_of_record(
+        &mut self,
+        format: &DecodeConfig,
+        at: &[PathSegment<'_>],
+        text: &str,
+        purpose: Purpose,
+    ) {
+        // What is no path at all was told already.
+        if let Ok(Path::Body(keys)) = text.parse()
+            && let Err(message) = format.check_path(&keys, purpose)
+        {
+            self.problem(at, message);
         }
     }
 

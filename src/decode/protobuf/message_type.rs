@@ -1,0 +1,206 @@
+//! What the records of a pipeline are: read once, when its file is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+
+use super::compile::{Compiler, Target, TargetKind};
+use crate::decode::TimeUnit;
+use crate::model::{DataType, suggest};
+
+/// The type of a pipeline's records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageType {
+    pub(super) descriptor: MessageDescriptor,
+}
+
+impl Eq for MessageType {}
+
+/// Where the type is described, as a pipeline file says it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::decode) struct Described<'c> {
+    /// The full name of the message.
+    pub(in crate::decode) message: &'c str,
+    pub(in crate::decode) files: &'c [String],
+    pub(in crate::decode) include: &'c [String],
+    pub(in crate::decode) descriptor_set: Option<&'c str>,
+}
+
+/// What a pipeline takes a value for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A time, written so.
+    Time(TimeUnit),
+    /// A field of this type.
+    Field(DataType),
+}
+
+impl MessageType {
+    /// Reads what describes a type. Paths are looked for in the working folder, or else in `folder`.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why: a file cannot be read or compiled, or does not have the message.
+    pub(in crate::decode) fn load(
+        described: Described<'_>,
+        folder: &Path,
+    ) -> Result<Arc<Self>, (&'static str, String)> {
+        let pool = match (described.descriptor_set, described.files) {
+            (None, []) => {
+                let message = "needs 'files' or 'descriptor_set', which say what a message is";
+                return Err(("message", message.to_owned()));
+            }
+            (Some(_), [_, ..]) => {
+                let message = "does not go with 'descriptor_set'; remove one of them";
+                return Err(("files", format!("'files' {message}")));
+            }
+            (Some(path), []) => {
+                descriptor_set(&find(path, folder)).map_err(|error| ("descriptor_set", error))?
+            }
+            (None, files) => compile(files, described.include, folder)?,
+        };
+        let name = described.message.trim_start_matches('.');
+        let Some(descriptor) = pool.get_message_by_name(name) else {
+            return Err(("message", no_message(&pool, name)));
+        };
+        Ok(Arc::new(Self { descriptor }))
+    }
+
+    /// Checks that a path leads to something that can be taken for what the pipeline wants.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(in crate::decode) fn check(
+        &self,
+        keys: &[String],
+        explode: Option<&[String]>,
+        purpose: Purpose,
+    ) -> Result<(), String> {
+        let mut compiler = Compiler::of_message(&self.descriptor);
+        let target = match explode {
+            None => compiler.add(keys, 0)?,
+            Some(path) => match keys.strip_prefix(path) {
+                None => compiler.add(keys, 0)?,
+                Some(rest) => {
+                    // What is wrong with the array is told where the array is named.
+                    let Ok(array) = compiler.add_items(path) else {
+                        return Ok(());
+                    };
+                    Compiler::of_item(&array).add_item(&array, rest, 0)?
+                }
+            },
+        };
+        fits(&target, purpose).map_err(|wanted| {
+            let path = keys.join(".");
+            format!("'{path}' is a {}; {wanted}", target.type_name)
+        })
+    }
+
+    /// Checks that a path leads to an array.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(in crate::decode) fn check_array(&self, keys: &[String]) -> Result<(), String> {
+        Compiler::of_message(&self.descriptor)
+            .add_items(keys)
+            .map(drop)
+    }
+}
+
+/// Whether a value can be what is wanted; if not, what it can be.
+fn fits(target: &Target, purpose: Purpose) -> Result<(), &'static str> {
+    let is_number = matches!(target.kind, TargetKind::Integer | TargetKind::Float);
+    match (purpose, target.kind) {
+        (Purpose::Time(_), TargetKind::Instant) => Ok(()),
+        (Purpose::Time(TimeUnit::Rfc3339), TargetKind::Text) => Ok(()),
+        (Purpose::Time(TimeUnit::Rfc3339), _) if is_number => {
+            Err("the unit of a number is s, ms, us or ns")
+        }
+        (Purpose::Time(unit), _) if is_number && unit != TimeUnit::Rfc3339 => Ok(()),
+        (Purpose::Time(_), TargetKind::Text) => Err("the unit of a text is rfc3339"),
+        (Purpose::Time(_), _) => Err("it is no time"),
+        (Purpose::Field(DataType::Boolean), TargetKind::Boolean) => Ok(()),
+        (Purpose::Field(_), TargetKind::Boolean) => Err("a field of it is 'boolean'"),
+        (Purpose::Field(DataType::Text), TargetKind::Text) => Ok(()),
+        (Purpose::Field(_), TargetKind::Text) => Err("a field of it is 'text'"),
+        (
+            Purpose::Field(DataType::Text | DataType::Number),
+            TargetKind::Integer | TargetKind::Enum,
+        ) => Ok(()),
+        (Purpose::Field(_), TargetKind::Integer | TargetKind::Enum) => {
+            Err("a field of it is 'number' or 'text'")
+        }
+        (Purpose::Field(DataType::Number), _) => Ok(()),
+        (Purpose::Field(_), _) => Err("a field of it is 'number'"),
+    }
+}
+
+/// In the working folder, or else in `folder`.
+fn find(path: &str, folder: &Path) -> PathBuf {
+    let near = PathBuf::from(path);
+    match near.exists() {
+        true => near,
+        false => folder.join(path),
+    }
+}
+
+fn descriptor_set(path: &Path) -> Result<DescriptorPool, String> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
+    DescriptorPool::decode(bytes.as_slice())
+        .map_err(|error| format!("{shown}: no set of file descriptors: {error}"))
+}
+
+/// Compiles .proto files. What they import is looked for in the included folders, and in their own.
+fn compile(
+    files: &[String],
+    include: &[String],
+    folder: &Path,
+) -> Result<DescriptorPool, (&'static str, String)> {
+    let files: Vec<_> = files.iter().map(|file| find(file, folder)).collect();
+    let mut folders: Vec<_> = include.iter().map(|path| find(path, folder)).collect();
+    for path in &folders {
+        if !path.is_dir() {
+            let message = format!("'{}' is no folder", path.display());
+            return Err(("include", message));
+        }
+    }
+    for file in &files {
+        if !file.is_file() {
+            return Err(("files", format!("there is no file '{}'", file.display())));
+        }
+        let own = match file.parent() {
+            Some(own) if own.as_os_str().is_empty() => Path::new("."),
+            Some(own) => own,
+            None => continue,
+        };
+        if !folders.iter().any(|known| file.starts_with(known)) {
+            folders.push(own.to_owned());
+        }
+    }
+    let compile = || {
+        let mut compiler = protox::Compiler::new(&folders)?;
+        compiler.include_imports(true).open_files(&files)?;
+        Ok(compiler.descriptor_pool())
+    };
+    // Its way of debugging says the file, the line and the column.
+    compile().map_err(|error: protox::Error| ("files", format!("{error:?}")))
+}
+
+fn no_message(pool: &DescriptorPool, name: &str) -> String {
+    let messages: Vec<_> = pool
+        .all_messages()
+        .filter(|message| !message.is_map_entry() && !message.full_name().starts_with("google."))
+        .collect();
+    let mut names: Vec<_> = messages.iter().map(MessageDescriptor::full_name).collect();
+    names.sort_unstable();
+    let short = |full: &&str| full.rsplit('.').next() == Some(name);
+    let hint = match suggest(name, names.iter().copied())
+        .or(names.iter().copied().find(|full| short(&full)))
+    {
+        _ if names.is_empty() => "there are none".to_owned(),
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("the messages are {}", names.join(", ")),
+    };
+    format!("there is no message '{name}'; {hint}")
+}

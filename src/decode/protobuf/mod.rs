@@ -1,0 +1,186 @@
+//! Protocol buffers: a message a record, read by the numbers of the fields that are wanted.
+//!
+//! What a message consists of is known when the pipeline file is loaded, from `.proto` files or a descriptor
+//! set. From it and the paths of the fields a [`Plan`] is made, and records are walked by it alone: no message
+//! is ever built, and a field that nobody wants is passed over.
+
+mod compile;
+mod message_type;
+mod plan;
+mod value;
+mod walk;
+mod wire;
+
+pub use self::message_type::{MessageType, Purpose};
+
+pub(super) use self::message_type::Described;
+
+use self::compile::Compiler;
+use self::plan::{Plan, Source};
+use self::value::Value;
+use self::walk::{Found, FoundItem, Walk};
+use self::wire::Cursor;
+use super::events::{Events, Refusal};
+use super::format::Payload;
+use super::plan::{Leaves as _, Scalar, Wanted};
+
+/// Reads messages.
+#[derive(Debug)]
+pub(super) struct ProtobufReader {
+    record: Part,
+    /// What is wanted of each item, where the items of an array are the events.
+    item: Option<Part>,
+}
+
+/// A plan, and what was found by it.
+#[derive(Debug)]
+struct Part {
+    plan: Plan,
+    found: Found,
+}
+
+impl ProtobufReader {
+    /// The reader that finds the wanted values; `explode` are the keys of an array, of which each item is an
+    /// event.
+    ///
+    /// # Errors
+    /// A path that leads to no value.
+    pub(super) fn new(
+        message_type: &MessageType,
+        wanted: &[Wanted],
+        explode: Option<Vec<String>>,
+    ) -> Result<Self, String> {
+        let mut record = Compiler::of_message(&message_type.descriptor);
+        let mut item = None;
+        if let Some(path) = &explode {
+            let array = record.add_items(path)?;
+            item = Some((Compiler::of_item(&array), array));
+        }
+        for Wanted { keys, leaf } in wanted {
+            let rest = explode
+                .as_ref()
+                .and_then(|path| keys.strip_prefix(path.as_slice()));
+            match (rest, &mut item) {
+                (Some(rest), Some((item, array))) => item.add_item(array, rest, *leaf)?,
+                _ => record.add(keys, *leaf)?,
+            };
+        }
+        Ok(Self {
+            record: Part::new(record),
+            item: item.map(|(item, _)| Part::new(item)),
+        })
+    }
+
+    /// Hands over the events of a record.
+    ///
+    /// # Errors
+    /// The record is broken as a whole.
+    pub(super) fn read(
+        &mut self,
+        payload: &Payload<'_>,
+        events: &mut Events<'_>,
+    ) -> Result<(), Refusal> {
+        self.record.walk(Cursor::new(payload.bytes))?;
+        let Some(item) = &mut self.item else {
+            self.record.hand_over(payload, events);
+            return events.end();
+        };
+        let items = self.record.found.take_items();
+        let read = items.iter().try_for_each(|found| {
+            match *found {
+                FoundItem::Message(place) => item.walk(place.cursor(payload.bytes))?,
+                FoundItem::Scalar(value) => {
+                    item.found.begin();
+                    item.found.set(Compiler::ITEM_MARK, value);
+                }
+            }
+            self.record.hand_over(payload, events);
+            item.hand_over(payload, events);
+            events.end()
+        });
+        self.record.found.put_back(items);
+        read
+    }
+}
+
+impl Part {
+    fn new(compiler: Compiler) -> Self {
+        let plan = compiler.finish();
+        let found = Found::new(&plan);
+        Self { plan, found }
+    }
+
+    fn walk(&mut self, cursor: Cursor<'_>) -> Result<(), Refusal> {
+        self.found.begin();
+        let mut walk = Walk {
+            plan: &self.plan,
+            found: &mut self.found,
+        };
+        walk.message(0, cursor)
+    }
+
+    fn hand_over(&self, payload: &Payload<'_>, events: &mut Events<'_>) {
+        for output in &self.plan.outputs {
+            match &output.source {
+                Source::Scalar {
+                    mark,
+                    absent,
+                    names,
+                } => {
+                    let default = || {
+                        let (message, value) = (*absent)?;
+                        self.found.has(message).then_some(value)
+                    };
+                    let value = self.found.value(*mark).or_else(default);
+                    let Some(value) = value else { continue };
+                    if let (Value::Integer(number), Some(names)) = (value, names)
+                        && events.wants_text(output.leaf)
+                        && let Some(name) = names.name(number)
+                    {
+                        events.take(output.leaf, &Scalar::Text(name.into()));
+                        continue;
+                    }
+                    hand_over(output.leaf, value, payload, events);
+                }
+                Source::Time {
+                    message,
+                    seconds,
+                    nanos,
+                    is_instant,
+                } if self.found.has(*message) => {
+                    let integer = |mark| match self.found.value(mark) {
+                        Some(Value::Integer(number)) => number,
+                        _ => 0,
+                    };
+                    let (seconds, nanos) = (integer(*seconds), integer(*nanos));
+                    if *is_instant {
+                        events.take_instant(output.leaf, seconds, nanos);
+                    } else {
+                        let length = seconds as f64 + nanos as f64 / 1e9;
+                        events.take(output.leaf, &Scalar::Number(length));
+                    }
+                }
+                Source::Time { .. } => {}
+            }
+        }
+    }
+}
+
+fn hand_over(leaf: usize, value: Value, payload: &Payload<'_>, events: &mut Events<'_>) {
+    match value {
+        Value::Integer(number) => events.take(leaf, &Scalar::Integer(number)),
+        Value::Number(number) => events.take(leaf, &Scalar::Number(number)),
+        Value::Boolean(value) => events.take(leaf, &Scalar::Boolean(value)),
+        Value::Text(place) | Value::Bytes(place) => {
+            let bytes = place.of_record(payload.bytes);
+            match (value, std::str::from_utf8(bytes)) {
+                // The text was looked at when it was found.
+                (Value::Text(_), _) | (_, Ok(_)) => {
+                    let start = payload.start.saturating_add(place.start);
+                    events.take_text_at(leaf, bytes, start);
+                }
+                (_, Err(_)) => events.take(leaf, &Scalar::Composite),
+            }
+        }
+    }
+}
