@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 as structured JSON: an event's attributes and, under `data`, what happened.
 //!
 //! A record is an event, or a batch: an array of events. Where `data_base64` stands in the place of `data`,
-//! it is JSON in Base64.
+//! and something below `data` is wanted, it is JSON in Base64.
 
 use super::events::{Events, Refusal};
 use super::explode::Items;
@@ -30,16 +30,20 @@ impl CloudEventsReader {
     pub(super) fn new(wanted: &[Wanted]) -> Self {
         let mut item = EntryPlan::default();
         let mut data = ObjectPlan::default();
+        let mut wants_data = false;
         for Wanted { keys, leaf } in wanted {
             item.add(keys, *leaf);
             if let Some((first, rest)) = keys.split_first()
                 && first == "data"
             {
                 data.add(rest, *leaf);
+                wants_data = true;
             }
         }
         item.add(&["specversion".to_owned()], VERSION_LEAF);
-        item.add(&["data_base64".to_owned()], DATA_LEAF);
+        if wants_data {
+            item.add(&["data_base64".to_owned()], DATA_LEAF);
+        }
         Self { item, data }
     }
 

@@ -22,6 +22,16 @@ pub(super) struct CsvReader {
     ends: Vec<usize>,
 }
 
+/// What comes next.
+enum Row {
+    /// A row of so many cells.
+    Cells(usize),
+    /// One of which a cell in quotes has no end: it is whatever follows.
+    Unended,
+    /// There is none.
+    None,
+}
+
 impl CsvReader {
     /// The reader that finds the wanted columns. A name may have dots.
     pub(super) fn new(
@@ -54,16 +64,27 @@ impl CsvReader {
             .quote(self.quote)
             .build();
         let mut rest = text.as_bytes();
-        // Cells are never longer than what they are read from.
-        self.cells.resize(text.len(), 0);
+        // Cells are never longer than what they are read from and the line end behind it.
+        self.cells.resize(text.len() + 1, 0);
         let mut columns = self.columns.clone().map(|names| self.leaves_of(&names));
-        while let Some(cells) = self.next_row(&mut reader, &mut rest) {
+        let mut rows = 0;
+        loop {
+            let cells = match self.next_row(&mut reader, &mut rest) {
+                Row::Cells(cells) => cells,
+                Row::Unended => {
+                    let detail = "a cell in quotes without its end".to_owned();
+                    return events.refuse(Reason::Malformed, detail);
+                }
+                Row::None if rows > 0 => return Ok(()),
+                Row::None => return events.refuse(Reason::Malformed, self.no_row().to_owned()),
+            };
             let row = self.row(cells);
             let Some(columns) = &columns else {
                 let names: Vec<_> = row.iter().map(|name| (*name).to_owned()).collect();
                 columns = Some(self.leaves_of(&names));
                 continue;
             };
+            rows += 1;
             // A header that is repeated, or stands before rows whose columns are known anyway.
             if self.columns.as_deref().is_some_and(|names| names == row) {
                 continue;
@@ -81,7 +102,16 @@ impl CsvReader {
             }
             events.end()?;
         }
-        Ok(())
+    }
+
+    /// What is wrong with a record that has no row.
+    fn no_row(&self) -> &'static str {
+        match self.columns {
+            Some(_) => "no row",
+            None => {
+                "no row behind that of the names; where records have no names, say them with columns"
+            }
+        }
     }
 
     /// The leaves of each column.
@@ -90,25 +120,30 @@ impl CsvReader {
         leaves.map(Option::unwrap_or_default).collect()
     }
 
-    /// Reads a row, and gives how many cells it has.
-    fn next_row(&mut self, reader: &mut Reader, rest: &mut &[u8]) -> Option<usize> {
+    /// Reads a row.
+    fn next_row(&mut self, reader: &mut Reader, rest: &mut &[u8]) -> Row {
         let (mut written, mut cells) = (0, 0);
+        // A line end behind the last row: within quotes it is part of the cell, which then has no end.
+        let mut line_end: &[u8] = b"\n";
         loop {
+            let is_behind = rest.is_empty();
+            let input = if is_behind { &mut line_end } else { &mut *rest };
             let (result, read, wrote, ended) = reader.read_record(
-                rest,
+                input,
                 self.cells.get_mut(written..).unwrap_or_default(),
                 self.ends.get_mut(cells..).unwrap_or_default(),
             );
-            *rest = rest.get(read..).unwrap_or_default();
+            *input = input.get(read..).unwrap_or_default();
             written += wrote;
             cells += ended;
             match result {
-                // The next call has no input: the row ends there.
+                ReadRecordResult::InputEmpty if is_behind && wrote > 0 => return Row::Unended,
+                // The next call has the line end, and the one behind that none.
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2 + 16, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::Record => return Some(cells),
-                ReadRecordResult::End => return None,
+                ReadRecordResult::Record => return Row::Cells(cells),
+                ReadRecordResult::End => return Row::None,
             }
         }
     }

@@ -52,7 +52,9 @@ impl InfluxReader {
                     events.end()?;
                 }
                 Err(broken) => {
-                    rest = rest.get(line.len() + 1..).unwrap_or_default();
+                    // A text may have held line ends: what follows them is no line.
+                    let behind = cursor.rest;
+                    rest = behind.split_once('\n').map_or("", |(_, rest)| rest);
                     events.refuse(Reason::Malformed, broken.to_owned())?;
                 }
             }

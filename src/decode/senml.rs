@@ -35,6 +35,9 @@ const LABELS: [(&str, &str); 14] = [
 /// The highest version that is understood (`bver`, key -1 in CBOR).
 const VERSION: (&str, &str, i64) = ("bver", "-1", 10);
 
+/// The longest name, bytes. A long base would otherwise be in memory once for each record of its pack.
+const MAX_NAME_BYTES: usize = 1_024;
+
 /// Reads packs.
 #[derive(Debug)]
 pub(super) struct SenmlReader {
@@ -129,20 +132,24 @@ impl Records<'_, '_, '_> {
             let detail = format!("version {version}; up to {} is understood", VERSION.2);
             return Err((Reason::Malformed, detail));
         }
-        if let Some(Scalar::Text(name)) = bn {
-            self.base.name = name.into_owned();
+        match bn {
+            Some(Scalar::Text(name)) => self.base.name = name.into_owned(),
+            Some(_) => return Err(no_base("bn", "text")),
+            None => {}
         }
-        if let Some(Scalar::Text(unit)) = bu {
-            self.base.unit = Some(unit.into_owned());
+        match bu {
+            Some(Scalar::Text(unit)) => self.base.unit = Some(unit.into_owned()),
+            Some(_) => return Err(no_base("bu", "text")),
+            None => {}
         }
         let bases = [
-            (bt, &mut self.base.time),
-            (bv, &mut self.base.value),
-            (bs, &mut self.base.sum),
+            ("bt", bt, &mut self.base.time),
+            ("bv", bv, &mut self.base.value),
+            ("bs", bs, &mut self.base.sum),
         ];
-        for (found, base) in bases {
-            if let Some(number) = found.as_ref().and_then(number) {
-                *base = number;
+        for (label, found, base) in bases {
+            if let Some(found) = found {
+                *base = number(&found).ok_or_else(|| no_base(label, "number"))?;
             }
         }
         let has_value = [&v, &vs, &vb, &vd, &s].iter().any(|value| value.is_some());
@@ -163,6 +170,11 @@ impl Records<'_, '_, '_> {
         };
         let name = match n {
             Some(Scalar::Text(name)) => {
+                let bytes = self.base.name.len() + name.len();
+                if bytes > MAX_NAME_BYTES {
+                    let detail = format!("a name of {bytes} bytes; at most {MAX_NAME_BYTES}");
+                    return Err((Reason::Malformed, detail));
+                }
                 Scalar::Text(Cow::Owned(format!("{}{name}", self.base.name)))
             }
             None if !self.base.name.is_empty() => Scalar::Text(Cow::Owned(self.base.name.clone())),
@@ -189,6 +201,11 @@ impl Records<'_, '_, '_> {
         }
         self.events.end()
     }
+}
+
+/// A base of another type: what follows would get the one before it.
+fn no_base(label: &str, wanted: &str) -> Refusal {
+    (Reason::Malformed, format!("{label} is no {wanted}"))
 }
 
 fn number(scalar: &Scalar<'_>) -> Option<f64> {

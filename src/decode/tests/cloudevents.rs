@@ -49,6 +49,18 @@ fn attributes_and_data_are_fields() {
 }
 
 #[test]
+fn data_that_is_not_wanted_may_be_anything() {
+    let mut fixture = Fixture::new(
+        r#""cloudevents""#,
+        r#"{"time": {"from": "time", "unit": "rfc3339"}, "fields": {"kind": {"from": "type", "type": "text"}}}"#,
+    );
+    let picture = format!(r#"{{"specversion":"1.0","type":"a",{TIME},"data_base64":"/9j/"}}"#);
+    let decoded = fixture.decode(&[picture.as_bytes()]);
+    assert_eq!(decoded.cells(), ["a"]);
+    assert_eq!(decoded.refused, [""; 0]);
+}
+
+#[test]
 fn base64_is_that_of_the_specification() {
     let decode = |text: &[u8]| {
         let mut bytes = Vec::new();

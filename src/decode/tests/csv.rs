@@ -16,8 +16,45 @@ fn the_first_row_names_the_columns() {
     );
     let decoded = fixture.decode(&[record.as_bytes(), b"t,rpm", b""]);
     assert_eq!(decoded.cells(), ["V,\"1\" 100 true", "V2 - -"]);
-    assert_eq!(decoded.refused, ["0 missing_field event 3: vehicle"]);
-    assert_eq!(fixture.metrics.dropped_total(), 1);
+    let no_row = "malformed no row behind that of the names; where records have no names, say them with columns";
+    assert_eq!(
+        decoded.refused,
+        [
+            "0 missing_field event 3: vehicle".to_owned(),
+            format!("1 {no_row}"),
+            format!("2 {no_row}"),
+        ]
+    );
+    assert_eq!(fixture.metrics.dropped_total(), 3);
+}
+
+#[test]
+fn a_quote_without_its_end_is_told() {
+    let mut fixture = Fixture::new(
+        r#"{"format": "csv", "columns": ["t", "vehicle.id"]}"#,
+        EVENT,
+    );
+    let rows = |text: &str| text.replace("NOW", &NOW.to_string());
+    let decoded = fixture.decode(&[
+        rows("NOW,V1\nNOW,\"V2\nNOW,V3\n").as_bytes(),
+        rows("NOW,\"V4").as_bytes(),
+        rows("NOW,\"V5\n\"\n\n").as_bytes(),
+        rows("NOW,5\" pipe").as_bytes(),
+        rows("NOW,\"V6\"").as_bytes(),
+        rows("\n").as_bytes(),
+    ]);
+    assert_eq!(
+        decoded.cells(),
+        ["V1 - -", "V5\n - -", "5\" pipe - -", "V6 - -"]
+    );
+    assert_eq!(
+        decoded.refused,
+        [
+            "0 malformed event 2: a cell in quotes without its end",
+            "1 malformed a cell in quotes without its end",
+            "5 malformed no row",
+        ]
+    );
 }
 
 #[test]

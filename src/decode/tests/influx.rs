@@ -54,6 +54,7 @@ fn a_bad_line_is_refused_alone() {
         "engine,vehicle= rpm=1 NOW",
         ",a=b rpm=1 NOW",
         "engine note=\"open NOW",
+        "engine note=\"two\nfake rpm=9 NOW\n\" soon",
     ];
     for line in bad {
         let mut fixture = Fixture::new(r#""influx""#, EVENT);

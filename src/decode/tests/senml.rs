@@ -68,6 +68,32 @@ fn a_bad_record_is_refused_alone_and_a_bad_pack_as_a_whole() {
     assert!(decoded.refused[4].starts_with("3 malformed_json "));
 }
 
+#[test]
+fn a_base_of_another_type_or_a_name_that_grows_too_long_refuses_the_pack() {
+    let long = "x".repeat(1_000);
+    let grown = format!(
+        r#"[{{"bn":"{long}","n":"{}","v":1}},{{"n":"{}","v":1}}]"#,
+        "y".repeat(24),
+        "y".repeat(25)
+    );
+    let decoded = fixture().decode(&[
+        br#"[{"bt":1730621749,"n":"a","v":1},{"bn":7,"n":"b","v":1}]"#,
+        br#"[{"bt":"soon","n":"a","v":1}]"#,
+        br#"[{"bu":true,"n":"a","v":1}]"#,
+        grown.as_bytes(),
+    ]);
+    assert_eq!(decoded.cells(), [""; 0]);
+    assert_eq!(
+        decoded.refused,
+        [
+            "0 malformed bn is no text",
+            "1 malformed bt is no number",
+            "2 malformed bu is no text",
+            "3 malformed a name of 1025 bytes; at most 1024",
+        ]
+    );
+}
+
 /// The pack in CBOR: its labels are numbers (RFC 8428, table 4).
 fn in_cbor(pack: &Value) -> Vec<u8> {
     let keys = [
