@@ -6,9 +6,10 @@
 #
 # Where there is apt (Debian, Ubuntu) it installs packages; elsewhere it names the programs that are
 # missing. Apache Kafka for the tests comes from Maven Central into
-# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, moto and grpcio-tools from PyPI into the same folder, where
-# RocksDB (scripts/rocksdb.sh) and a current Prometheus (from Go's modules) are built as well; mirrors
-# and proxies of ~/.m2/settings.xml, of pip.conf and of the environment are honoured.
+# ${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}, moto and grpcio-tools from PyPI
+# and kinesis-local from npm into the same folder, where RocksDB (scripts/rocksdb.sh) and a current
+# Prometheus (from Go's modules) are built as well; mirrors and proxies of ~/.m2/settings.xml, of pip.conf,
+# of .npmrc and of the environment are honoured.
 set -euo pipefail
 
 readonly target=${1:-demo}
@@ -40,6 +41,9 @@ readonly kafka=$cache/kafka-$kafka_version
 # The same version stands in tests/it/support/moto.rs.
 readonly moto_version=5.2.5
 readonly moto=$cache/moto-$moto_version
+# The same version stands in tests/it/support/kinesis.rs.
+readonly kinesis_local_version=0.6.2
+readonly kinesis_local=$cache/kinesis-local-$kinesis_local_version
 
 # Prometheus 3.14.0 is version 0.314.0 of its Go module. The same version stands in
 # tests/it/support/prometheus.rs.
@@ -75,6 +79,7 @@ have_victoria_metrics() { [ -n "${VICTORIA_METRICS:-}" ] || have victoria-metric
 have_mosquitto() { [ -n "${MOSQUITTO:-}" ] || have mosquitto; }
 have_postgres() { [ -n "${POSTGRES:-}" ] || have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 have_kafka() { [ -f "$kafka/libs/kafka_2.13-$kafka_version.jar" ]; }
+have_kinesis_local() { [ -f "$kinesis_local/node_modules/kinesis-local/main.js" ]; }
 have_moto() { "$moto/bin/python" -c 'import moto.server' >/dev/null 2>&1; }
 have_grpcio_tools() { "$grpcio_tools/bin/python" -c 'import grpc_tools.protoc' >/dev/null 2>&1; }
 have_venv() { { have_moto && have_grpcio_tools; } || python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
@@ -125,6 +130,8 @@ look() {
     need "PostgreSQL" postgresql have_postgres
     need "Java 17 or later" java have_java
     have_kafka || need "maven (mvn)" maven have mvn
+    need "Node.js" nodejs have node
+    have_kinesis_local || need "npm" npm have npm
     need "Python 3 with venv" "python3 python3-venv" have_venv
 }
 
@@ -222,6 +229,30 @@ fetch_moto() {
     have_moto || fail "pip has fetched moto, but it does not run"
 }
 
+# A server that speaks Kinesis. It would listen on all addresses; here it is for this machine alone.
+fetch_kinesis_local() {
+    local new main
+    say "fetching kinesis-local $kinesis_local_version into $kinesis_local"
+    mkdir -p "$cache"
+    new=$(mktemp -d "$cache/kinesis-local-$kinesis_local_version.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf -- '$new'" EXIT
+    npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$new" \
+        "kinesis-local@$kinesis_local_version" ||
+        fail "npm could not fetch kinesis-local: behind a proxy or a mirror, name it in .npmrc"
+    main=$new/node_modules/kinesis-local/main.js
+    [ "$(grep -o '"0\.0\.0\.0"' "$main" | wc -l)" = 1 ] ||
+        fail "kinesis-local $kinesis_local_version does not name the address that it listens on"
+    sed -i 's/"0\.0\.0\.0"/"127.0.0.1"/' "$main"
+    chmod 755 "$new"
+    if ! have_kinesis_local; then
+        rm -rf -- "$kinesis_local"
+        mv -- "$new" "$kinesis_local"
+    fi
+    rm -rf -- "$new"
+    trap - EXIT
+}
+
 # Without the user interface and the ways to discover targets, whose clients are most of its code.
 build_prometheus3() {
     local new wanted found
@@ -271,6 +302,7 @@ fi
 "$repository/scripts/rocksdb.sh" build
 if [ "$target" = test ] && ! have_kafka; then fetch_kafka; fi
 if [ "$target" = test ] && ! have_moto; then fetch_moto; fi
+if [ "$target" = test ] && ! have_kinesis_local; then fetch_kinesis_local; fi
 if [ "$target" = test ] && ! have_prometheus3; then build_prometheus3; fi
 if [ "$target" = test ] && ! have_grpcio_tools; then fetch_grpcio_tools; fi
 say "all that '$target' needs is here"

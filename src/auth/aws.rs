@@ -160,6 +160,14 @@ fn explained(identity: &AwsIdentity, error: CredentialsError) -> FetchError {
     }
 }
 
+/// The region that the environment or the shared files of AWS name.
+#[cfg(feature = "kinesis")]
+pub async fn environment_region() -> Option<String> {
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::builder().build());
+    Some(region.region().await?.to_string())
+}
+
 /// The SDK's view of the environment, and the identity's first credentials in it.
 async fn sdk(identity: &AwsIdentity) -> SdkConfig {
     let mut profile_region = ProfileFileRegionProvider::builder();

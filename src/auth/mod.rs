@@ -11,10 +11,14 @@ mod sdk_http;
 mod signature;
 pub mod token;
 
+#[cfg(feature = "kinesis")]
+pub use aws::environment_region;
 pub use aws::{AwsCredentials, AwsIdentity, AwsKeys, AwsRole};
 pub use aws_credential_types::Credentials as AwsKeySet;
 pub use bucket::BucketCredentials;
 pub use msk::msk_token;
 pub use region::{is_region, prometheus_region};
 pub use renewed::{Fetched, NoCredentials, Renewed};
+#[cfg(feature = "kinesis")]
+pub use sdk_http::StreamingHttp;
 pub use signature::{Scope, SignatureError, clean_path, sign};

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::decode::{DecodeConfig, EventConfig, UnwrapStep};
 use crate::enrich::LookupConfig;
 use crate::model::Duration;
-use crate::source::{self, FileConfig, HttpConfig, KafkaConfig, MqttConfig};
+use crate::source::{self, FileConfig, HttpConfig, KafkaConfig, KinesisConfig, MqttConfig};
 use crate::window::{TimeConfig, WindowConfig};
 use crate::write::{self, MetricType, dead_letters};
 
@@ -46,7 +46,7 @@ pub struct PipelineFile {
     pub workers: Option<u32>,
 }
 
-/// Where events come from: exactly one of `file`, `kafka`, `mqtt` and `http`.
+/// Where events come from: exactly one of `file`, `kafka`, `kinesis`, `mqtt` and `http`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
@@ -56,6 +56,9 @@ pub struct SourceSection {
     /// Kafka topics.
     #[serde(default)]
     pub kafka: Option<KafkaConfig>,
+    /// A Kinesis data stream.
+    #[serde(default)]
+    pub kinesis: Option<KinesisConfig>,
     /// An MQTT 5 broker.
     #[serde(default)]
     pub mqtt: Option<MqttConfig>,

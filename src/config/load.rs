@@ -87,7 +87,7 @@ fn apply(overrides: &Overrides, document: &mut Document, problems: &mut Problems
         document.set(path, value, problems);
     }
     if !overrides.input.is_empty() {
-        for kind in ["kafka", "mqtt", "http", "file"] {
+        for kind in ["kafka", "kinesis", "mqtt", "http", "file"] {
             document.remove(&["source".into(), kind.into()]);
         }
         // To see what a pipeline makes of a file must not move the state of the one that runs.

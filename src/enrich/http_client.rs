@@ -13,6 +13,7 @@ const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 pub(super) fn builder(url: &Url) -> ClientBuilder {
     install_tls();
     let mut builder = Client::builder()
+        .http1_only()
         .user_agent(USER_AGENT)
         // Attempts are repeated and counted where they are made; a hidden second one would not be.
         .retry(retry::never())

@@ -1,5 +1,6 @@
 //! The kinds of a pipeline file's `source` section.
 
+mod kinesis;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,9 @@ use super::endpoint::Endpoint;
 use super::http::HttpConfig;
 use crate::model::Secret;
 
+pub use kinesis::{
+    Instance, KinesisConfig, KinesisMode, KinesisSigner, KinesisStart, OutsideShard,
+};
 pub use security::{SaslConfig, SaslMechanism, SignerConfig, TokenConfig};
 
 /// librdkafka settings that weir sets itself, with what to write instead.
@@ -69,6 +73,9 @@ pub struct Config {
     /// Kafka topics.
     #[serde(default)]
     pub kafka: Option<KafkaConfig>,
+    /// A Kinesis data stream.
+    #[serde(default)]
+    pub kinesis: Option<KinesisConfig>,
     /// An MQTT 5 broker.
     #[serde(default)]
     pub mqtt: Option<MqttConfig>,
@@ -230,6 +237,9 @@ impl Config {
         }
         if let Some(kafka) = &self.kafka {
             kafka.check(&mut found);
+        }
+        if let Some(kinesis) = &self.kinesis {
+            kinesis.check(&mut found);
         }
         if let Some(mqtt) = &self.mqtt {
             mqtt.check(&mut found);

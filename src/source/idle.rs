@@ -52,7 +52,7 @@ impl IdleTracker {
     }
 
     /// Forgets a split.
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "kafka", feature = "kinesis"))]
     pub(super) fn revoked(&mut self, split: SplitId) {
         self.splits.remove(&split);
     }
@@ -67,7 +67,7 @@ impl IdleTracker {
 
     /// Says whether a split is paused. What comes for a paused split is not read; once it is read
     /// again, it counts as not read to its end until something else is known.
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "kafka", feature = "kinesis"))]
     pub(super) fn paused(&mut self, split: SplitId, paused: bool, now: Instant) {
         self.caught_up(split, false, now);
         if let Some(silence) = self.splits.get_mut(&split) {
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(scene.due(19), [A, B]);
     }
 
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "kafka", feature = "kinesis"))]
     #[test]
     fn a_revoked_split_is_forgotten() {
         let mut scene = Scene::new();
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(scene.due(30), []);
     }
 
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "kafka", feature = "kinesis"))]
     #[test]
     fn a_paused_split_is_not_silent() {
         let mut scene = Scene::new();

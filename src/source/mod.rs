@@ -1,4 +1,4 @@
-//! Bytes in: the splits of files, Kafka topics, MQTT sessions and HTTP requests.
+//! Bytes in: the splits of files, Kafka topics, Kinesis streams, MQTT sessions and HTTP requests.
 //!
 //! A source runs on a thread of its own and hands over record batches, in order within a split.
 //! `send` blocks while the worker that owns the split is busy: that is the back-pressure.
@@ -12,6 +12,8 @@ mod http;
 mod idle;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 mod lines;
 mod log;
 mod metrics;
@@ -30,11 +32,14 @@ use crate::telemetry::Registry;
 
 pub use alignment::Alignment;
 pub use config::{
-    Config, FileConfig, KafkaConfig, MqttConfig, Paths, SaslConfig, SaslMechanism, SignerConfig,
+    Config, FileConfig, Instance, KafkaConfig, KinesisConfig, KinesisMode, KinesisSigner,
+    KinesisStart, MqttConfig, OutsideShard, Paths, SaslConfig, SaslMechanism, SignerConfig,
     StartPosition, StartTime, TlsConfig, TokenConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use http::{HttpConfig, ServerTlsConfig};
+#[cfg(feature = "kinesis")]
+pub use kinesis::{UserRecord, user_records};
 pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use position_tokens::{PositionToken, PositionTokens};
@@ -260,6 +265,9 @@ pub fn build(
     if let Some(kafka) = &config.kafka {
         return build_kafka(kafka, context, registry);
     }
+    if let Some(kinesis) = &config.kinesis {
+        return build_kinesis(kinesis, context, registry);
+    }
     if let Some(mqtt) = &config.mqtt {
         return build_mqtt(mqtt, context, registry);
     }
@@ -268,7 +276,7 @@ pub fn build(
     }
     Err(SourceError::new(
         "of the pipeline",
-        "none is given; write one of file, kafka, mqtt or http",
+        "none is given; write one of file, kafka, kinesis, mqtt or http",
     ))
 }
 
@@ -293,6 +301,30 @@ fn build_kafka(
     Err(SourceError::new(
         name,
         "this weir was built without Kafka; build it with --features kafka",
+    ))
+}
+
+#[cfg(feature = "kinesis")]
+fn build_kinesis(
+    config: &KinesisConfig,
+    context: Context,
+    registry: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(kinesis::KinesisSource::new(
+        config, context, registry,
+    )?))
+}
+
+#[cfg(not(feature = "kinesis"))]
+fn build_kinesis(
+    config: &KinesisConfig,
+    _: Context,
+    _: &Registry,
+) -> Result<Box<dyn Source>, SourceError> {
+    let name = format!("kinesis {}", config.stream_name());
+    Err(SourceError::new(
+        name,
+        "this weir was built without Kinesis; build it with --features kinesis",
     ))
 }
 

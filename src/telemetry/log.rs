@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 /// Below this the SDK of AWS logs whole answers, with the credentials in them, whatever is asked for.
@@ -26,9 +27,14 @@ pub fn start(
     format: LogFormat,
     filter: &str,
 ) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder()
-        .parse(filter)?
-        .add_directive(WITHOUT_SECRETS.parse()?);
+    let mut filter = EnvFilter::builder().parse(filter)?;
+    // Only then: otherwise it would say more than was asked for, some lines for each request to Kinesis.
+    if filter
+        .max_level_hint()
+        .is_none_or(|level| level == LevelFilter::TRACE)
+    {
+        filter = filter.add_directive(WITHOUT_SECRETS.parse()?);
+    }
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Human => builder

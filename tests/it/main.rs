@@ -37,6 +37,8 @@ mod kafka;
 mod kafka_security;
 #[cfg(feature = "kafka")]
 mod kafka_start;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "mqtt")]

@@ -24,6 +24,12 @@ const LOG_ONLY: &str = "weir_log_";
 /// look at them.
 const HTTP_ONLY: &str = "weir_http_";
 
+/// The same of Kinesis.
+const KINESIS_ONLY: &str = "weir_kinesis_";
+
+/// What other tests look at.
+const ELSEWHERE: [&str; 3] = [LOG_ONLY, HTTP_ONLY, KINESIS_ONLY];
+
 /// Nobody listens there: the discard port of the loopback address.
 const PIPELINE: &str = r#"{
     "pipeline": "cars",
@@ -173,7 +179,7 @@ fn the_page_and_the_program_name_the_same_metrics() {
     let mut documented = documented().unwrap();
     assert!(documented.remove(KAFKA_ONLY).is_some());
     let before = documented.len();
-    documented.retain(|name, _| !name.starts_with(LOG_ONLY) && !name.starts_with(HTTP_ONLY));
+    documented.retain(|name, _| !ELSEWHERE.iter().any(|start| name.starts_with(start)));
     assert!(documented.len() < before);
     let text = metrics_page().unwrap();
     let exported = exported(&text).unwrap();

@@ -23,12 +23,14 @@ impl Validator<'_> {
         let config = source::Config {
             file: section.file.clone(),
             kafka: section.kafka.clone(),
+            kinesis: section.kinesis.clone(),
             mqtt: section.mqtt.clone(),
             http: section.http.clone(),
         };
         let kinds = [
             ("file", config.file.is_some()),
             ("kafka", config.kafka.is_some()),
+            ("kinesis", config.kinesis.is_some()),
             ("mqtt", config.mqtt.is_some()),
             ("http", config.http.is_some()),
         ];

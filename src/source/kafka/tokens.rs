@@ -144,6 +144,7 @@ fn client(url: &str) -> reqwest::Result<Client> {
     // An error says that there is a choice already, which then counts.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
+        .http1_only()
         .timeout(TIMEOUT)
         .redirect(redirect::Policy::none());
     if url.starts_with("http://") {

@@ -226,6 +226,7 @@ impl Settings {
     fn build(&self, files: &Files) -> Result<Client, WriteError> {
         install_tls();
         let mut builder = Client::builder()
+            .http1_only()
             .user_agent(USER_AGENT)
             .default_headers(self.headers.clone())
             .timeout(self.timeout)

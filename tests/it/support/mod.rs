@@ -27,3 +27,6 @@ pub(crate) mod source;
 
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+
+#[cfg(feature = "kinesis")]
+pub(crate) mod kinesis;

@@ -25,7 +25,7 @@ pub(crate) fn on_free_ports<const N: usize, T>(
 }
 
 /// Whether a server accepts connections there.
-#[cfg(any(feature = "kafka", feature = "mqtt"))]
+#[cfg(any(feature = "kafka", feature = "kinesis", feature = "mqtt"))]
 pub(crate) fn accepts(port: u16) -> bool {
     std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

@@ -1,0 +1,147 @@
+//! The pipeline for e-scooters from Kinesis to samples, killed and started again while shards are split
+//! and merged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use super::load::aggregated;
+use crate::reference::fleet::{START_MS, expect_same};
+use crate::reference::service::Service;
+use crate::support::files::{run, temporary_folder, weir, write};
+use crate::support::kinesis::Kinesis;
+use crate::support::samples::{Sample, read_ndjson};
+
+const PIPELINE: &str = "pipelines/e-scooters.yaml";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The windows of all events but the markers have ended by then.
+const MARKER_MS: i64 = START_MS + 3_600_000;
+
+/// What every scooter reports in a minute: three records, each of which the producer library has put
+/// together of two events.
+fn minute(minute: i64) -> Vec<(String, Vec<Vec<u8>>)> {
+    let records = (0..3_i64).flat_map(|third| (0..24_i64).map(move |scooter| (third, scooter)));
+    let records = records.map(|(third, scooter)| {
+        let key = format!("S{scooter}");
+        let cities = ["Lisbon", "Porto", "Faro"];
+        let city = cities
+            .get(scooter as usize % 3)
+            .copied()
+            .unwrap_or_default();
+        let events = (2 * third..2 * third + 2).map(|number| {
+            let time = START_MS + minute * 60_000 + number * 10_000 + scooter * 7;
+            let is_start = number == scooter % 6;
+            let event = json!({
+                "scooter": key, "city": city, "t": time,
+                "kind": if is_start { "unlock" } else { "ride" },
+                "battery": 100 - (scooter * 5 + minute * 3) % 100,
+                "speed": (scooter * 13 + number * 7 + minute * 5) % 25,
+            });
+            event.to_string().into_bytes()
+        });
+        (key.clone(), events.collect())
+    });
+    records.collect()
+}
+
+/// An event for every shard behind all others.
+fn put_markers(kinesis: &Kinesis, stream: &str) -> Result<String> {
+    let event = json!({ "scooter": "marker", "city": "none", "t": MARKER_MS }).to_string();
+    for (_, first, _) in kinesis.open_shards(stream)? {
+        let request = json!({
+            "StreamName": stream, "PartitionKey": "marker", "ExplicitHashKey": first.to_string(),
+            "Data": crate::support::kinesis::base64(event.as_bytes()),
+        });
+        kinesis.call("PutRecord", &request)?;
+    }
+    Ok(event)
+}
+
+fn start(kinesis: &Kinesis, folder: &tempfile::TempDir) -> Result<Service> {
+    let at = folder.path().display();
+    let mut command = weir(["run", PIPELINE, "--workers", "2"]);
+    for setting in [
+        format!("source.kinesis.endpoint={}", kinesis.endpoint()),
+        "source.kinesis.discover_every=200ms".to_owned(),
+        "source.kinesis.poll_every=200ms".to_owned(),
+        format!("state={{ dir: {at}/state, checkpoint: {{ every: 300ms }} }}"),
+        "time.idle_after=5m".to_owned(),
+    ] {
+        command.arg("--set").arg(setting);
+    }
+    command
+        .arg("--output")
+        .arg(folder.path().join("samples.ndjson"));
+    command.envs([
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("KINESIS_REGION", "us-east-1"),
+    ]);
+    Service::start(&mut command, folder)
+}
+
+/// The samples before the markers.
+fn before_markers(path: &Path) -> Result<Vec<Sample>> {
+    let mut samples = read_ndjson(path)?;
+    samples.retain(|sample| sample.timestamp_ms < MARKER_MS - 600_000);
+    Ok(samples)
+}
+
+#[test]
+fn the_samples_are_those_of_the_file_through_kills_splits_and_merges() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("e-scooters", 2)?;
+    let folder = temporary_folder()?;
+    let mut lines = Vec::new();
+    let mut service = start(&kinesis, &folder)?;
+    let mut events = 0.0;
+    for number in 0..9 {
+        let mut records = Vec::new();
+        for (key, all) in minute(number) {
+            records.push((key.clone(), aggregated(&key, &all)));
+            for event in &all {
+                lines.extend_from_slice(event);
+                lines.push(b'\n');
+            }
+            events += all.len() as f64;
+        }
+        kinesis.put("e-scooters", &records)?;
+        match number % 3 {
+            0 => kinesis.split("e-scooters", usize::try_from(number)?)?,
+            1 => kinesis.merge("e-scooters", usize::try_from(number)?)?,
+            _ => {
+                service.await_metric("weir_events_total", &[], events)?;
+                service.kill()?;
+                service = start(&kinesis, &folder)?;
+                events = 0.0;
+                // What the last checkpoint had is not read again.
+                continue;
+            }
+        }
+    }
+    let marker = put_markers(&kinesis, "e-scooters")?;
+    let output = folder.path().join("samples.ndjson");
+    lines.extend_from_slice(marker.as_bytes());
+    lines.push(b'\n');
+    let input = write(folder.path(), "events.ndjson", &String::from_utf8(lines)?)?;
+    let expected = folder.path().join("expected.ndjson");
+    let mut command = weir(["run", PIPELINE, "--listen", "127.0.0.1:0", "--input"]);
+    command.arg(&input).arg("--output").arg(&expected);
+    let ended = run(&command, LIMIT)?;
+    ensure!(ended.status.success(), "{}", ended.stderr);
+    let expected = before_markers(&expected)?;
+    let last = expected.iter().map(|sample| sample.timestamp_ms).max();
+    let last = last.context("no samples are expected")?;
+    service.await_condition("the last window", || {
+        before_markers(&output).is_ok_and(|samples| {
+            samples.len() >= expected.len()
+                && samples.iter().any(|sample| sample.timestamp_ms == last)
+        })
+    })?;
+    service.stop()?;
+    expect_same(&before_markers(&output)?, &expected)
+}

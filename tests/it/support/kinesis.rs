@@ -1,0 +1,253 @@
+//! kinesis-local, a server that speaks Kinesis.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::files::{cache, find_program, temporary_folder};
+use super::http::post;
+use super::ports::{accepts, on_free_ports};
+use super::process::Process;
+
+/// The version that `scripts/setup.sh` installs.
+pub(crate) const VERSION: &str = "0.6.2";
+
+/// The longest wait for a start, and for a change of a stream.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The account and region of the streams.
+const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/";
+
+/// A running server without streams. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Kinesis {
+    port: u16,
+    _process: Process,
+    _folder: TempDir,
+}
+
+impl Kinesis {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// It is not in the cache, or does not come up.
+    pub(crate) fn start() -> Result<Self> {
+        let package = cache()?.join(format!(
+            "kinesis-local-{VERSION}/node_modules/kinesis-local"
+        ));
+        let program = package.join("main.js");
+        ensure!(
+            program.exists(),
+            "there is no {}: run scripts/setup.sh",
+            program.display()
+        );
+        on_free_ports(|[port, tls_port]| {
+            let folder = temporary_folder()?;
+            let mut command = Command::new(find_program("node", "NODE")?);
+            command.arg(&program);
+            for (name, value) in [
+                ("KINESIS_MOCK_PLAIN_PORT", port.to_string()),
+                ("KINESIS_MOCK_TLS_PORT", tls_port.to_string()),
+                ("SHARD_LIMIT", "1000".to_owned()),
+                ("LOG_LEVEL", "WARN".to_owned()),
+            ] {
+                command.env(name, value);
+            }
+            command.env("KINESIS_MOCK_CERT_PATH", package.join("server.json"));
+            for change in [
+                "CREATE_STREAM",
+                "SPLIT_SHARD",
+                "MERGE_SHARDS",
+                "REGISTER_STREAM_CONSUMER",
+            ] {
+                command.env(format!("{change}_DURATION"), "50ms");
+            }
+            let mut process = Process::start("kinesis", &command, &folder)?;
+            process.wait_until("connection", LIMIT, || accepts(port))?;
+            Ok(Self {
+                port,
+                _process: process,
+                _folder: folder,
+            })
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The port of it.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// It answers with anything but 200.
+    pub(crate) fn call(&self, operation: &str, body: &Value) -> Result<Value> {
+        call(&self.endpoint(), operation, body)
+    }
+
+    /// Makes a stream.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn create(&self, stream: &str, shards: u32) -> Result<()> {
+        let request = json!({ "StreamName": stream, "ShardCount": shards });
+        self.call("CreateStream", &request)?;
+        self.await_active(stream)
+    }
+
+    /// The shards that take records, with their first hash keys, in the order of these.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn open_shards(&self, stream: &str) -> Result<Vec<(String, u128, u128)>> {
+        let answer = self.call("ListShards", &json!({ "StreamName": stream }))?;
+        let shards = answer["Shards"].as_array().context("no shards")?;
+        let open = shards
+            .iter()
+            .filter(|shard| shard["SequenceNumberRange"]["EndingSequenceNumber"].is_null());
+        let mut open: Vec<_> = open
+            .map(|shard| {
+                let key = |name: &str| {
+                    let text = shard["HashKeyRange"][name].as_str().unwrap_or_default();
+                    text.parse::<u128>()
+                };
+                let id = shard["ShardId"].as_str().unwrap_or_default().to_owned();
+                Ok((id, key("StartingHashKey")?, key("EndingHashKey")?))
+            })
+            .collect::<Result<_>>()?;
+        open.sort_by_key(|(_, first, _)| *first);
+        Ok(open)
+    }
+
+    /// Splits a shard in the middle.
+    ///
+    /// # Errors
+    /// It cannot be split.
+    pub(crate) fn split(&self, stream: &str, number: usize) -> Result<()> {
+        let open = self.open_shards(stream)?;
+        let (id, first, last) = open.get(number % open.len()).context("no shard")?;
+        let middle = first + (last - first) / 2 + 1;
+        let request = json!({
+            "StreamName": stream, "ShardToSplit": id, "NewStartingHashKey": middle.to_string(),
+        });
+        self.call("SplitShard", &request)?;
+        self.await_active(stream)
+    }
+
+    /// Merges a shard with the next one.
+    ///
+    /// # Errors
+    /// They cannot be merged.
+    pub(crate) fn merge(&self, stream: &str, number: usize) -> Result<()> {
+        let open = self.open_shards(stream)?;
+        let number = number % (open.len() - 1);
+        let [(one, ..), (other, ..)] = open.get(number..number + 2).context("no shards")? else {
+            anyhow::bail!("there are no two shards");
+        };
+        let request = json!({
+            "StreamName": stream, "ShardToMerge": one, "AdjacentShardToMerge": other,
+        });
+        self.call("MergeShards", &request)?;
+        self.await_active(stream)
+    }
+
+    /// Writes records with partition keys, in their order.
+    ///
+    /// # Errors
+    /// One of them is not taken.
+    pub(crate) fn put(&self, stream: &str, records: &[(String, Vec<u8>)]) -> Result<()> {
+        for some in records.chunks(400) {
+            let entries = some
+                .iter()
+                .map(|(key, data)| json!({ "PartitionKey": key, "Data": base64(data) }));
+            let request = json!({
+                "StreamName": stream, "Records": entries.collect::<Vec<_>>(),
+            });
+            let answer = self.call("PutRecords", &request)?;
+            ensure!(answer["FailedRecordCount"] == 0, "{answer}");
+        }
+        Ok(())
+    }
+
+    fn await_active(&self, stream: &str) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let request = json!({ "StreamName": stream });
+            let answer = self.call("DescribeStreamSummary", &request)?;
+            if answer["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE" {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the stream is not active: {answer}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The ARN of a stream.
+pub(crate) fn arn(stream: &str) -> String {
+    format!("{ARN}{stream}")
+}
+
+/// Asks a server that speaks Kinesis for something.
+///
+/// # Errors
+/// It answers with anything but 200.
+pub(crate) fn call(endpoint: &str, operation: &str, body: &Value) -> Result<Value> {
+    let target = format!("Kinesis_20131202.{operation}");
+    let headers = [
+        ("X-Amz-Target", target.as_str()),
+        ("Content-Type", "application/x-amz-json-1.1"),
+        ("X-Amz-Date", "20241103T000000Z"),
+        (
+            "Authorization",
+            "AWS4-HMAC-SHA256 Credential=test/20241103/us-east-1/kinesis/aws4_request, \
+             SignedHeaders=host, Signature=0",
+        ),
+    ];
+    let answer = post(
+        &format!("{endpoint}/"),
+        &headers,
+        body.to_string().as_bytes(),
+    )?;
+    let text = &answer.body;
+    ensure!(
+        answer.status == 200,
+        "{operation}: {} {text}",
+        answer.status
+    );
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).with_context(|| format!("{operation}: {text}"))
+}
+
+/// As in RFC 4648.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let all = three
+            .iter()
+            .fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
+        let all = all << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            let index = (all >> (18 - 6 * digit)) & 63;
+            let letter = DIGITS.get(index as usize).copied().unwrap_or_default();
+            let letter = if digit > three.len() { b'=' } else { letter };
+            write!(text, "{}", char::from(letter)).ok();
+        }
+    }
+    text
+}
