@@ -10,6 +10,7 @@ mod renewed;
 mod sdk_http;
 mod signature;
 pub mod token;
+mod web_socket;
 
 #[cfg(feature = "kinesis")]
 pub use aws::environment_region;
@@ -22,3 +23,4 @@ pub use renewed::{Fetched, NoCredentials, Renewed};
 #[cfg(feature = "kinesis")]
 pub use sdk_http::StreamingHttp;
 pub use signature::{Scope, SignatureError, clean_path, sign};
+pub use web_socket::presigned_web_socket;

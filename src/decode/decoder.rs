@@ -1,5 +1,6 @@
 //! Records of a batch into columns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cells::Cells;
@@ -16,7 +17,7 @@ use super::plan::{ObjectPlan, Wanted};
 use super::time::event_time;
 use super::unwrap::{UnwrapStep, Unwrapper};
 use crate::model::record::Record;
-use crate::model::{Batch, Interner, RecordBatch, Schema, TextPlace, TimestampMs};
+use crate::model::{Batch, Interner, RecordBatch, Schema, TextPlace, TimestampMs, TopicTemplate};
 use crate::telemetry::LogLimit;
 
 /// How much of what is in records is kept until its texts get their symbols together, bytes.
@@ -165,6 +166,21 @@ impl Decoder {
             time_entry: plan.place_of(TIME_LEAF),
             plan: plan.clone(),
         });
+    }
+
+    /// Knows the topics by these templates, for the fields that come from a named level.
+    #[must_use]
+    pub fn with_topics(mut self, templates: Vec<TopicTemplate>) -> Self {
+        let templates: Vec<_> = templates.into_iter().map(Arc::new).collect();
+        self.target.time_path.place(&templates);
+        for field in &mut self.target.fields {
+            field.path.place(&templates);
+        }
+        let received = self.target.received.as_mut();
+        if let Some(path) = received.and_then(|received| received.path.as_mut()) {
+            path.place(&templates);
+        }
+        self
     }
 
     /// From now on, keeps what of each batch gave no event, for [`rejected`](Self::rejected).

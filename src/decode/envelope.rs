@@ -68,6 +68,7 @@ pub(super) fn envelope_value<'a>(path: &Path, record: &Record<'a>) -> Option<&'a
         Path::Body(_) | Path::Timestamp => return None,
         Path::Topic => record.topic,
         Path::TopicSegment(index) => record.topic.split(|byte| *byte == b'/').nth(*index)?,
+        Path::TopicLevel(level) => level.of(record.topic)?,
         Path::Key => record.key,
     };
     (!value.is_empty()).then_some(value)

@@ -1,6 +1,9 @@
 //! Where in a record, or in its envelope, a field comes from.
 
 use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::model::TopicTemplate;
 
 /// How many keys a path may have: no deeper is a record followed.
 const MAX_KEYS: usize = 128;
@@ -14,13 +17,59 @@ pub enum Path {
     Topic,
     /// A segment of the topic, from 0.
     TopicSegment(usize),
+    /// The level of the topic that a template has a name for.
+    TopicLevel(TopicLevel),
     /// The message key.
     Key,
     /// When the transport took the record, ms since the epoch.
     Timestamp,
 }
 
+/// A named level of topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicLevel {
+    name: String,
+    /// Where it stands, by the templates that have it, in their order.
+    places: Vec<(Arc<TopicTemplate>, usize)>,
+}
+
+impl TopicLevel {
+    /// A level that no template has yet.
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What stands there in a topic: by the first template with the name that the topic is of.
+    pub(super) fn of<'t>(&self, topic: &'t [u8]) -> Option<&'t [u8]> {
+        let mut places = self.places.iter();
+        places.find_map(|(template, place)| template.capture(topic, *place))
+    }
+
+    fn place(&mut self, templates: &[Arc<TopicTemplate>]) {
+        let places = templates.iter().filter_map(|template| {
+            let place = template.find(&self.name)?;
+            Some((Arc::clone(template), place))
+        });
+        self.places = places.collect();
+    }
+}
+
 impl Path {
+    /// Finds a named level of topics in the templates.
+    pub(super) fn place(&mut self, templates: &[Arc<TopicTemplate>]) {
+        if let Self::TopicLevel(level) = self {
+            level.place(templates);
+        }
+    }
+
     /// Whether the field comes from outside the record's own bytes.
     pub fn is_envelope(&self) -> bool {
         !matches!(self, Self::Body(_))
@@ -37,7 +86,9 @@ pub enum InvalidPath {
     #[error("a path of {0} keys; at most {MAX_KEYS} can be nested")]
     TooDeep(usize),
     /// Something unknown behind an `@`.
-    #[error("'{0}' is unknown; an envelope has @topic, @topic[0], @key and @timestamp")]
+    #[error(
+        "'{0}' is unknown; an envelope has @topic, @topic[0], @topic.name, @key and @timestamp"
+    )]
     Envelope(String),
     /// A part of the envelope where an array of the record is needed.
     #[error(
@@ -61,12 +112,7 @@ impl FromStr for Path {
                 "topic" => Ok(Self::Topic),
                 "key" => Ok(Self::Key),
                 "timestamp" => Ok(Self::Timestamp),
-                _ => envelope
-                    .strip_prefix("topic[")
-                    .and_then(|rest| rest.strip_suffix(']'))
-                    .and_then(|index| index.parse().ok())
-                    .map(Self::TopicSegment)
-                    .ok_or_else(|| InvalidPath::Envelope(text.to_owned())),
+                _ => of_topic(envelope).ok_or_else(|| InvalidPath::Envelope(text.to_owned())),
             };
         }
         let keys: Vec<_> = text.split('.').map(str::to_owned).collect();
@@ -78,6 +124,15 @@ impl FromStr for Path {
         }
         Ok(Self::Body(keys))
     }
+}
+
+/// A part of the topic: `topic[1]` or `topic.name`.
+fn of_topic(text: &str) -> Option<Path> {
+    if let Some(name) = text.strip_prefix("topic.") {
+        return (!name.is_empty()).then(|| Path::TopicLevel(TopicLevel::new(name)));
+    }
+    let index = text.strip_prefix("topic[")?.strip_suffix(']')?;
+    Some(Path::TopicSegment(index.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -93,6 +148,10 @@ mod tests {
         );
         assert_eq!("@topic".parse(), Ok(Path::Topic));
         assert_eq!("@topic[12]".parse(), Ok(Path::TopicSegment(12)));
+        assert_eq!(
+            "@topic.region".parse(),
+            Ok(Path::TopicLevel(TopicLevel::new("region")))
+        );
         assert_eq!("@key".parse(), Ok(Path::Key));
         assert_eq!("@timestamp".parse(), Ok(Path::Timestamp));
     }
@@ -104,10 +163,44 @@ mod tests {
         }
         let deep = ["a"; 129].join(".");
         assert_eq!(deep.parse::<Path>(), Err(InvalidPath::TooDeep(129)));
-        for text in ["@", "@topic[]", "@topic[-1]", "@topic[1", "@offset"] {
+        for text in [
+            "@",
+            "@topic[]",
+            "@topic[-1]",
+            "@topic[1",
+            "@topic.",
+            "@offset",
+        ] {
             assert_eq!(
                 text.parse::<Path>(),
                 Err(InvalidPath::Envelope(text.into()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_named_level_is_that_of_the_first_template_that_has_it() {
+        let templates = [
+            "{region}/{vehicle}/speed",
+            "{region}/#",
+            "x/{kind}/{vehicle}",
+        ];
+        let templates: Vec<_> = templates.map(|text| Arc::new(text.parse().unwrap())).into();
+        for (name, topic, expected) in [
+            ("region", "UK/V7/speed", Some("UK")),
+            ("vehicle", "UK/V7/speed", Some("V7")),
+            ("vehicle", "x/y/z", Some("z")),
+            ("region", "x/y/z", Some("x")),
+            ("vehicle", "UK/V7", None),
+            ("colour", "UK/V7/speed", None),
+        ] {
+            let mut level = TopicLevel::new(name);
+            assert_eq!(level.of(topic.as_bytes()), None, "no templates yet");
+            level.place(&templates);
+            assert_eq!(
+                level.of(topic.as_bytes()),
+                expected.map(str::as_bytes),
+                "{topic}"
             );
         }
     }

@@ -18,6 +18,7 @@ pub mod symbol;
 mod symbol_table;
 pub mod time;
 pub mod tls;
+pub mod topic;
 
 pub use aggregate::AGGREGATE_NAMES;
 pub use backoff::{Backoff, BackoffLimits, parse_retry_after};
@@ -33,3 +34,4 @@ pub use similar::suggest;
 pub use symbol::{Interner, Symbol, TextPlace, Texts};
 pub use time::{Clock, TimestampMs};
 pub use tls::install_tls;
+pub use topic::{InvalidTopic, TopicTemplate};

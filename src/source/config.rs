@@ -1,6 +1,7 @@
 //! The kinds of a pipeline file's `source` section.
 
 mod kinesis;
+mod mqtt;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -10,15 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Duration;
-
-use super::endpoint::Endpoint;
 use super::http::HttpConfig;
 use crate::model::Secret;
 
 pub use kinesis::{
     Instance, KinesisConfig, KinesisMode, KinesisSigner, KinesisStart, OutsideShard,
 };
+pub use mqtt::{BrokerConfig, MqttConfig, MqttProtocol, MqttTlsConfig, Retained};
 pub use security::{SaslConfig, SaslMechanism, SignerConfig, TokenConfig};
 
 /// librdkafka settings that weir sets itself, with what to write instead.
@@ -57,12 +56,6 @@ const CONTROLLED: [(&str, &str); 11] = [
     ),
 ];
 
-/// The smallest and greatest seconds that MQTT's keep-alive can be.
-const KEEP_ALIVE_SECS: (u64, u64) = (5, 65_535);
-
-/// The smallest and greatest packet limits, bytes; the greatest is that of the protocol.
-const PACKET_BYTES: (u32, u32) = (1_024, 268_435_455);
-
 /// Where records come from: exactly one of these.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -76,7 +69,7 @@ pub struct Config {
     /// A Kinesis data stream.
     #[serde(default)]
     pub kinesis: Option<KinesisConfig>,
-    /// An MQTT 5 broker.
+    /// MQTT brokers.
     #[serde(default)]
     pub mqtt: Option<MqttConfig>,
     /// An address that records are sent to over HTTP.
@@ -161,41 +154,6 @@ pub struct StartTime {
     pub timestamp: String,
 }
 
-/// An MQTT 5 broker. Messages are received with QoS 1 in a session that outlives a restart.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MqttConfig {
-    /// Where the broker is: `mqtt://host:1883`, or `mqtts://host:8883` for TLS.
-    pub url: String,
-    /// The client id, which the broker knows the session by: every instance needs its own, and the
-    /// same one after a restart. `weir-` and the pipeline's name where it is left out.
-    #[serde(default)]
-    pub client_id: Option<String>,
-    /// Topic filters: `fleet/+/telemetry`, `fleet/#`, `$share/weir/fleet/#`.
-    pub topics: Vec<String>,
-    /// How long the broker keeps messages for us while we are away.
-    #[serde(default = "default_session_expiry")]
-    pub session_expiry: Duration,
-    /// After how long without messages the connection is probed.
-    #[serde(default = "default_keep_alive")]
-    pub keep_alive: Duration,
-    /// The user name.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// The password. Better: `password_file`.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// A file with the password; a line end at its end does not count.
-    #[serde(default)]
-    pub password_file: Option<String>,
-    /// Certificates, for `mqtts://`.
-    #[serde(default)]
-    pub tls: Option<TlsConfig>,
-    /// The greatest packet that the broker may send, in bytes. It leaves out greater ones.
-    #[serde(default = "default_max_packet_bytes")]
-    pub max_packet_bytes: u32,
-}
-
 /// Certificates as PEM files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -209,19 +167,6 @@ pub struct TlsConfig {
     /// The key of our certificate.
     #[serde(default)]
     pub key_file: Option<String>,
-}
-
-fn default_session_expiry() -> Duration {
-    Duration::from_secs(3_600)
-}
-
-fn default_keep_alive() -> Duration {
-    Duration::from_secs(30)
-}
-
-/// A record of the default greatest size, and room for its topic and properties.
-fn default_max_packet_bytes() -> u32 {
-    (1_024 + 64) * 1_024
 }
 
 /// What is wrong with a value: its path within the `source` section, and a message.
@@ -267,7 +212,7 @@ impl Findings {
     }
 
     /// Checks that a list has elements and none of them twice.
-    fn distinct(&mut self, path: &[&str], texts: &[&str], example: &str) {
+    pub(super) fn distinct(&mut self, path: &[&str], texts: &[&str], example: &str) {
         if texts.is_empty() {
             self.add(path, format!("is empty; write {example}"));
         }
@@ -326,98 +271,7 @@ impl KafkaConfig {
     }
 }
 
-impl MqttConfig {
-    fn check(&self, found: &mut Findings) {
-        let endpoint = self.url.parse::<Endpoint>();
-        if let Err(error) = &endpoint {
-            found.add(&["mqtt", "url"], error.to_string());
-        }
-        if self.tls.is_some() && endpoint.is_ok_and(|endpoint| !endpoint.tls) {
-            let message = format!("'{}' speaks no TLS; write mqtts://", self.url);
-            found.add(&["mqtt", "tls"], message);
-        }
-        if let Some(client_id) = &self.client_id {
-            found.not_blank(&["mqtt", "client_id"], client_id, "a name of your choice");
-        }
-        let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
-        found.distinct(&["mqtt", "topics"], &topics, "a list of topic filters");
-        for topic in topics.iter().filter(|topic| !is_topic_filter(topic)) {
-            let message = format!(
-                "'{topic}' is not a topic filter; '+' stands for one whole level and '#' for all \
-                 the rest"
-            );
-            found.add(&["mqtt", "topics"], message);
-        }
-        self.check_numbers(found);
-        self.check_credentials(found);
-    }
-
-    fn check_numbers(&self, found: &mut Findings) {
-        let expiry = self.session_expiry;
-        if expiry < Duration::from_secs(1) || expiry.as_millis() / 1_000 >= u64::from(u32::MAX) {
-            let message = format!(
-                "{expiry} is out of range; at least 1s, or messages are lost at every reconnect"
-            );
-            found.add(&["mqtt", "session_expiry"], message);
-        }
-        let (least, most) = KEEP_ALIVE_SECS;
-        let keep_alive = self.keep_alive;
-        if keep_alive < Duration::from_secs(least) || keep_alive > Duration::from_secs(most) {
-            let message = format!("{keep_alive} is out of range; from {least}s to {most}s");
-            found.add(&["mqtt", "keep_alive"], message);
-        }
-        let (least, most) = PACKET_BYTES;
-        if !(least..=most).contains(&self.max_packet_bytes) {
-            let message = format!(
-                "{} is out of range; from {least} to {most}",
-                self.max_packet_bytes
-            );
-            found.add(&["mqtt", "max_packet_bytes"], message);
-        }
-    }
-
-    fn check_credentials(&self, found: &mut Findings) {
-        if self.password.is_some() && self.password_file.is_some() {
-            found.add(
-                &["mqtt", "password"],
-                "is given twice; write it or password_file, not both",
-            );
-        }
-        let has_password = self.password.is_some() || self.password_file.is_some();
-        if has_password && self.username.is_none() {
-            found.add(&["mqtt", "username"], "is missing; a password needs one");
-        }
-        let Some(tls) = &self.tls else { return };
-        match (&tls.cert_file, &tls.key_file) {
-            (Some(_), None) => found.add(
-                &["mqtt", "tls", "key_file"],
-                "is missing; cert_file needs it",
-            ),
-            (None, Some(_)) => found.add(
-                &["mqtt", "tls", "cert_file"],
-                "is missing; key_file needs it",
-            ),
-            _ => {}
-        }
-    }
-}
-
 fn is_topic_name(topic: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     (1..=249).contains(&topic.len()) && topic.chars().all(allowed) && topic != "." && topic != ".."
-}
-
-fn is_topic_filter(filter: &str) -> bool {
-    if filter.is_empty() || filter.len() > usize::from(u16::MAX) || filter.contains('\0') {
-        return false;
-    }
-    let last = filter.split('/').count() - 1;
-    filter
-        .split('/')
-        .enumerate()
-        .all(|(index, level)| match level {
-            "#" => index == last,
-            "+" => true,
-            _ => !level.contains(['#', '+']),
-        })
 }

@@ -92,6 +92,12 @@ impl<T> Producer<T> {
         !full(&mut state)
     }
 
+    /// How many bytes wait in it.
+    #[cfg(feature = "mqtt")]
+    pub(super) fn held(&self) -> usize {
+        self.0.lock().held
+    }
+
     /// Ends the queue; what is in it can still be taken.
     pub(super) fn finish(&self) {
         self.0.lock().finished = true;

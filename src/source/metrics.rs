@@ -14,17 +14,20 @@ pub enum DropReason {
     TooLarge,
     /// It has no content: a Kafka tombstone, or an MQTT message that clears a retained one.
     Tombstone,
+    /// The MQTT broker had kept it for those who subscribe, and such messages are not wanted.
+    Retained,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 2] = [Self::TooLarge, Self::Tombstone];
+    pub const ALL: [Self; 3] = [Self::TooLarge, Self::Tombstone, Self::Retained];
 
     /// The value of the label `reason`.
     pub fn name(self) -> &'static str {
         match self {
             Self::TooLarge => "too_large",
             Self::Tombstone => "tombstone",
+            Self::Retained => "retained",
         }
     }
 }

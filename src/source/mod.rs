@@ -32,9 +32,10 @@ use crate::telemetry::Registry;
 
 pub use alignment::Alignment;
 pub use config::{
-    Config, FileConfig, Instance, KafkaConfig, KinesisConfig, KinesisMode, KinesisSigner,
-    KinesisStart, MqttConfig, OutsideShard, Paths, SaslConfig, SaslMechanism, SignerConfig,
-    StartPosition, StartTime, TlsConfig, TokenConfig, Violation,
+    BrokerConfig, Config, FileConfig, Instance, KafkaConfig, KinesisConfig, KinesisMode,
+    KinesisSigner, KinesisStart, MqttConfig, MqttProtocol, MqttTlsConfig, OutsideShard, Paths,
+    Retained, SaslConfig, SaslMechanism, SignerConfig, StartPosition, StartTime, TlsConfig,
+    TokenConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use http::{HttpConfig, ServerTlsConfig};
@@ -338,14 +339,9 @@ fn build_mqtt(
 }
 
 #[cfg(not(feature = "mqtt"))]
-fn build_mqtt(
-    config: &MqttConfig,
-    _: Context,
-    _: &Registry,
-) -> Result<Box<dyn Source>, SourceError> {
-    let name = format!("mqtt {}", config.url);
+fn build_mqtt(_: &MqttConfig, _: Context, _: &Registry) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::new(
-        name,
+        "mqtt",
         "this weir was built without MQTT; build it with --features mqtt",
     ))
 }

@@ -1,118 +1,123 @@
-//! An MQTT 5 broker.
+//! MQTT brokers, version 5 or 3.1.1.
 //!
-//! One thread speaks to the broker and a second one hands over, so that a busy pipeline does not
-//! keep us from answering the broker's pings. A message is acknowledged when the pipeline has it:
-//! until then the broker sends it again after a lost connection, so a message may come twice.
+//! Each broker is a session and a split. One thread speaks to it and a second one hands over, so that
+//! a busy pipeline does not keep us from answering the broker's pings. A message is acknowledged when
+//! the pipeline has it: until then the broker sends it again after a lost connection, so a message may
+//! come twice.
 //!
-//! With a log there is a thread between the two: it appends the messages to the log and acknowledges
-//! them as soon as they are durable, and the second thread reads the log.
+//! With a log there is a thread between the two: it appends the messages to the broker's log and
+//! acknowledges them as soon as they are durable, and the second thread reads the log.
 
 mod acks;
 mod backoff;
+mod broker;
+mod client;
 mod delivery;
+mod failure;
+mod leftover;
 mod logging;
+mod metrics;
 mod options;
 mod repeats;
 mod session;
+mod shared_output;
+mod tls;
+mod window;
 
 use std::thread;
-
-use rumqttc::v5::mqttbytes::v5::Filter;
-use rumqttc::v5::{AsyncClient, MqttOptions};
-use tokio::runtime;
+use std::time::Duration;
 
 use crate::model::{Split, SplitId};
 use crate::telemetry::Registry;
 
 use super::config::MqttConfig;
-use super::endpoint::{Endpoint, InvalidEndpoint};
-use super::log::{self, Logged};
+use super::log::LogMetrics;
 use super::metrics::SourceMetrics;
-use super::{Context, Source, SourceError, SourceOutput, StopSignal, handover};
-use acks::Acks;
-use delivery::{Delivery, Handed};
-use handover::Consumer;
-use logging::Logging;
-use repeats::Repeats;
-use session::Session;
+use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+use broker::Broker;
+use leftover::{Leftover, LogPlace};
+use metrics::MqttMetrics;
+use shared_output::SharedOutput;
 
-/// How many bytes may wait for the pipeline before no more are read from the connection.
-const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// How often the threads of the brokers are looked after.
+const TICK: Duration = Duration::from_millis(20);
 
-/// How many acknowledgements may wait within rumqttc; more wait on our side.
-const REQUESTS: usize = 4_096;
-
-/// How many messages the broker may send before the first of them is acknowledged, where that waits
-/// for a sync of the log.
-const LOGGED_RECEIVE_MAXIMUM: u16 = 10_000;
-
-/// The split's name where a log is read. It is the same for every broker: what of the log is
-/// processed does not depend on where new messages come from.
-const LOG_SPLIT: &str = "log/mqtt";
-
-/// Receives the messages of some topic filters.
+/// Receives the messages of some topic filters, of one broker or of several.
 pub(super) struct MqttSource {
-    name: String,
-    split: Split,
-    options: MqttOptions,
-    filters: Vec<Filter>,
-    context: Context,
-    metrics: SourceMetrics,
-    /// Taken out when the source runs.
-    logged: Option<(Logged, Repeats)>,
+    is_logged: bool,
+    parts: Vec<Part>,
+}
+
+/// A split of the source.
+enum Part {
+    Broker(Box<Broker>),
+    Leftover(Box<Leftover>),
 }
 
 impl MqttSource {
-    /// Reads the password and the certificates, and opens the log where there is to be one; does not
+    /// Reads passwords and certificates, and opens the logs where there are to be some; does not
     /// connect yet.
     ///
     /// # Errors
-    /// The URL is none, a file cannot be read, or the log cannot be opened.
+    /// A URL is none, a file cannot be read, or a log cannot be opened.
     pub(super) fn new(
         config: &MqttConfig,
         context: Context,
         registry: &Registry,
     ) -> Result<Self, SourceError> {
-        let endpoint: Endpoint = config
-            .url
-            .parse()
-            .map_err(|error: InvalidEndpoint| SourceError::new("mqtt", error.to_string()))?;
-        let name = format!("mqtt {endpoint}");
-        let derived = || format!("weir-{}", context.pipeline);
-        let client_id = config.client_id.clone().unwrap_or_else(derived);
-        let mut options = options::options(config, &endpoint, &client_id)
-            .map_err(|message| SourceError::new(&name, message))?;
-        let metrics = SourceMetrics::new(registry);
-        let mut split = Split {
-            id: SplitId(0),
-            name: name.as_str().into(),
-        };
-        let mut logged = None;
-        if let Some(settings) = &context.log {
-            split.name = LOG_SPLIT.into();
-            options.set_receive_maximum(Some(LOGGED_RECEIVE_MAXIMUM));
-            let failed = |error| SourceError::new(&name, format!("its log: {error}"));
-            let keep_last = u64::from(LOGGED_RECEIVE_MAXIMUM);
-            let opened = Logged::open(settings, &split, keep_last, &context, &metrics, registry);
-            let opened = opened.map_err(failed)?;
-            let repeats = logging::known(&opened.appender).map_err(failed)?;
-            logged = Some((opened, repeats));
+        let source_metrics = SourceMetrics::new(registry);
+        let brokers = config.each();
+        let metrics = MqttMetrics::new(registry, brokers.len());
+        let logs = context.log.as_ref();
+        let logs = logs.map(|settings| (&settings.folder, LogMetrics::new(registry)));
+        let mut places = Vec::new();
+        let mut parts = Vec::new();
+        let mut ids = (0..).map(SplitId);
+        for ((label, settings), id) in brokers.into_iter().zip(ids.by_ref()) {
+            let mut broker = Broker::new(label, settings, id, &context, &metrics, &source_metrics)?;
+            if let Some((folder, log_metrics)) = &logs {
+                let place = LogPlace::new(folder, label);
+                broker.open_log(&place, log_metrics.another())?;
+                places.push(place);
+            }
+            parts.push(Part::Broker(Box::new(broker)));
+        }
+        if let Some((folder, log_metrics)) = &logs {
+            let all = LogPlace::all(folder).map_err(|message| SourceError::new("mqtt", message))?;
+            let others = all.iter().filter(|place| !places.contains(place));
+            for (place, id) in others.zip(ids) {
+                let metrics = log_metrics.another();
+                let leftover = Leftover::open(place, id, &context, &source_metrics, metrics)?;
+                parts.extend(leftover.map(|leftover| Part::Leftover(Box::new(leftover))));
+            }
         }
         Ok(Self {
-            split,
-            name,
-            options,
-            filters: options::filters(config),
-            context,
-            metrics,
-            logged,
+            is_logged: context.log.is_some(),
+            parts,
         })
+    }
+}
+
+impl Part {
+    /// Its split, which the source says for it.
+    fn begin(&mut self) -> Split {
+        match self {
+            Self::Broker(broker) => broker.begin(),
+            Self::Leftover(leftover) => leftover.begin(),
+        }
+    }
+
+    fn run(self, output: &mut dyn SourceOutput, stop: &StopSignal) -> Result<(), SourceError> {
+        match self {
+            Self::Broker(broker) => broker.run(output, stop),
+            Self::Leftover(leftover) => leftover.run(output, stop),
+        }
     }
 }
 
 impl Source for MqttSource {
     fn is_replayable(&self) -> bool {
-        self.context.log.is_some()
+        self.is_logged
     }
 
     fn run(
@@ -120,56 +125,49 @@ impl Source for MqttSource {
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
-        let logged = self.logged.take();
-        let failed = |message: String| self.error(message);
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| failed(format!("cannot start: {error}")))?;
-        let (client, events) = AsyncClient::new(self.options.clone(), REQUESTS);
-        let (producer, handed) = handover::queue(BUFFER_BYTES);
-        let acks = Acks::default();
-        let session = Session::new(&self, client, producer, &acks, stop);
+        let splits: Vec<_> = self.parts.iter_mut().map(Part::begin).collect();
+        let output = SharedOutput::new(output);
+        // Where one of them fails, the others stop as well.
+        let ending = StopSignal::default();
         thread::scope(|scope| {
-            let thread = thread::Builder::new()
-                .name("mqtt".to_owned())
-                .spawn_scoped(scope, || runtime.block_on(session.run(events)))
-                .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
-            let read = match logged {
-                Some((logged, repeats)) => self.log(logged, repeats, handed, &acks, output, stop),
-                None => {
-                    let delivery =
-                        Delivery::new(self.split.clone(), &self.context, &self.metrics, &acks);
-                    delivery.run(handed, output);
-                    Ok(())
+            // Nothing is handed over before all splits are known: none may let the watermark run ahead
+            // of those yet to come. What the brokers have is received meanwhile.
+            let mut first = output.lock();
+            let mut running = Vec::new();
+            let mut result = Ok(());
+            for part in self.parts {
+                let (mut output, ending) = (&output, &ending);
+                let thread = thread::Builder::new()
+                    .name("mqtt split".to_owned())
+                    .spawn_scoped(scope, move || part.run(&mut output, ending));
+                match thread {
+                    Ok(thread) => running.push(thread),
+                    Err(error) => {
+                        let message = format!("cannot start its thread: {error}");
+                        result = Err(SourceError::new("mqtt", message));
+                    }
                 }
-            };
-            let received = thread
-                .join()
-                .unwrap_or_else(|_| Err(failed("its thread died".to_owned())));
-            read.and(received)
+            }
+            for split in splits {
+                if first.send(SourceEvent::Assigned(split)).is_err() {
+                    break;
+                }
+            }
+            drop(first);
+            while !running.is_empty() {
+                if stop.is_stopped() || result.is_err() {
+                    ending.stop();
+                }
+                let (ended, others) = running.into_iter().partition(|thread| thread.is_finished());
+                running = others;
+                let ended: Vec<thread::ScopedJoinHandle<'_, _>> = ended;
+                for thread in ended {
+                    let died = |_| Err(SourceError::new("mqtt", "its thread died"));
+                    result = result.and(thread.join().unwrap_or_else(died));
+                }
+                thread::sleep(TICK);
+            }
+            result
         })
-    }
-}
-
-impl MqttSource {
-    /// Appends what comes to the log on another thread, and hands over what the log has.
-    fn log(
-        &self,
-        logged: Logged,
-        repeats: Repeats,
-        handed: Consumer<Handed>,
-        acks: &Acks,
-        output: &mut dyn SourceOutput,
-        stop: &StopSignal,
-    ) -> Result<(), SourceError> {
-        let Logged { appender, follower } = logged;
-        let logging = Logging::new(appender, repeats, &self.context, &self.metrics, acks);
-        log::follow(follower, || logging.run(handed, stop), output, stop)
-            .map_err(|error| self.error(error.to_string()))
-    }
-
-    fn error(&self, message: String) -> SourceError {
-        SourceError::new(&self.name, message)
     }
 }

@@ -43,6 +43,14 @@ mod kinesis;
 mod mqtt;
 #[cfg(feature = "mqtt")]
 mod mqtt_log;
+#[cfg(feature = "mqtt")]
+mod mqtt_refused;
+#[cfg(feature = "mqtt")]
+mod mqtt_sessions;
+#[cfg(feature = "mqtt")]
+mod mqtt_storm;
+#[cfg(feature = "mqtt")]
+mod mqtt_transports;
 #[cfg(feature = "kafka")]
 mod resume;
 #[cfg(feature = "kafka")]

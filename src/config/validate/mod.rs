@@ -46,6 +46,7 @@ pub(super) fn validate(
         schema: Schema::new(),
         lookups: Vec::new(),
         needs_envelope: false,
+        topic_names: None,
     };
     validator.name(&file.pipeline);
     let source = validator.source(file);
@@ -73,6 +74,7 @@ pub(super) fn validate(
         needs_envelope,
         lookups,
         compiler,
+        ..
     } = validator;
     if !compiler.problems.is_empty() {
         return None;
@@ -113,6 +115,8 @@ struct Validator<'a> {
     /// The lookups, with the columns that each one reads.
     lookups: Vec<(LookupConfig, LookupInput)>,
     needs_envelope: bool,
+    /// The names of levels of topics, where the source has topics.
+    topic_names: Option<Vec<String>>,
 }
 
 impl Validator<'_> {

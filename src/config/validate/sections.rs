@@ -5,6 +5,7 @@ use super::super::document::PathSegment;
 use super::super::file::PipelineFile;
 use super::Validator;
 use crate::decode::{DecodeConfig, FieldConfig, Path, Purpose, UnwrapStep};
+use crate::model::suggest;
 use crate::source;
 use crate::window::LatePolicy;
 
@@ -46,6 +47,7 @@ impl Validator<'_> {
             path.insert(0, "unwrap".to_owned());
             self.problem_of_stage("source", &path, &message);
         }
+        self.topic_names = topic_names(&config);
         config
     }
 
@@ -183,8 +185,49 @@ impl Validator<'_> {
 
     pub(super) fn path(&mut self, at: &[PathSegment<'_>], text: &str) {
         match text.parse::<Path>() {
-            Ok(path) => self.needs_envelope |= path.is_envelope(),
+            Ok(path) => {
+                self.needs_envelope |= path.is_envelope();
+                if let Path::TopicLevel(level) = path {
+                    self.topic_level(at, level.name());
+                }
+            }
             Err(error) => self.problem(at, error.to_string()),
         }
     }
+
+    /// A named level of topics must be one that a topic of MQTT has. A file has no topics, so that of
+    /// a pipeline whose source it takes the place of nothing is asked.
+    fn topic_level(&mut self, at: &[PathSegment<'_>], name: &str) {
+        let Some(names) = &self.topic_names else {
+            return;
+        };
+        if names.iter().any(|known| known == name) {
+            return;
+        }
+        let hint = match suggest(name, names.iter().map(String::as_str)) {
+            _ if names.is_empty() => {
+                "no topic of MQTT names its levels; write one such as fleet/{vehicle}/telemetry"
+                    .to_owned()
+            }
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("the topics name {}", names.join(", ")),
+        };
+        self.problem(at, format!("unknown level '{name}' of topics; {hint}"));
+    }
+}
+
+/// The names that levels of topics have, each once; none where the source has no topics of its own.
+fn topic_names(config: &source::Config) -> Option<Vec<String>> {
+    let Some(mqtt) = &config.mqtt else {
+        return config.kafka.is_some().then(Vec::new);
+    };
+    let mut names: Vec<String> = Vec::new();
+    for template in mqtt.templates() {
+        for name in template.names() {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    Some(names)
 }

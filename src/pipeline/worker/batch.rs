@@ -79,6 +79,9 @@ impl Preparation {
         if let Some(config) = &pipeline.time.clock {
             decoder = decoder.with_received(config.received.as_deref(), clock.runs())?;
         }
+        if let Some(mqtt) = &pipeline.source.mqtt {
+            decoder = decoder.with_topics(mqtt.templates());
+        }
         Ok(Self {
             decoder,
             lookups,

@@ -185,7 +185,7 @@ fn check_sasl(sasl: &SaslConfig, found: &mut Findings) {
         check_token(token, found);
     }
     if let Some(signer) = &sasl.sigv4 {
-        check_signer(signer, found);
+        check_signer(&["kafka", "sasl", "sigv4"], signer, found);
     }
 }
 
@@ -220,8 +220,9 @@ fn check_token(token: &TokenConfig, found: &mut Findings) {
     }
 }
 
-fn check_signer(signer: &SignerConfig, found: &mut Findings) {
-    let path = |key| ["kafka", "sasl", "sigv4", key];
+/// What is wrong with a signer that stands at a place.
+pub(super) fn check_signer(at: &[&str], signer: &SignerConfig, found: &mut Findings) {
+    let path = |key| [at, &[key]].concat();
     if !is_region(&signer.region) {
         let message = format!(
             "'{}' is not a region; write one such as eu-central-1",

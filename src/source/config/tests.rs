@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::Duration;
 
 fn parse(value: Value) -> Config {
     serde_json::from_value(value).unwrap()
@@ -24,6 +25,10 @@ fn mqtt(changes: Value) -> Value {
     };
     all.extend(changes);
     json!({ "mqtt": mqtt })
+}
+
+fn brokers(brokers: Value) -> Value {
+    json!({ "mqtt": { "brokers": brokers, "topics": ["fleet/#"] } })
 }
 
 fn kafka(changes: Value) -> Value {
@@ -58,6 +63,14 @@ fn good_values_pass() {
         mqtt(json!({ "topics": ["+/a/+", "#", "a b/ü", "/", "$share/weir/fleet/#"] })),
         mqtt(json!({ "url": "mqtts://b", "tls": { "cert_file": "c", "key_file": "k" } })),
         mqtt(json!({ "username": "me", "password": 12345 })),
+        mqtt(json!({ "protocol": "5", "retained": "ignore" })),
+        mqtt(json!({ "url": "wss://b/mqtt", "sigv4": { "region": "eu-west-1" } })),
+        mqtt(json!({ "url": "mqtts://b:443", "tls": { "alpn": "x-amzn-mqtt-ca" } })),
+        json!({ "mqtt": { "tls": {}, "topics": ["a"], "brokers": [
+            { "name": "plain", "url": "mqtt://a" },
+            { "name": "tls", "url": "mqtts://a", "client_id": "me" },
+            { "name": "again", "url": "mqtts://a", "client_id": "other", "topics": ["b"] },
+        ] } }),
     ] {
         assert_eq!(found(value.clone()), [""; 0], "{value}");
     }
@@ -101,12 +114,12 @@ fn wrong_values_are_named() {
         ),
         (
             mqtt(json!({ "url": "broker" })),
-            "mqtt.url: 'broker' is not a broker address; write mqtt://host:1883 or \
-             mqtts://host:8883",
+            "mqtt.url: 'broker' is not a broker address; write mqtt://host:1883, \
+             mqtts://host:8883 or wss://host/mqtt",
         ),
         (
             mqtt(json!({ "tls": {} })),
-            "mqtt.tls: 'mqtt://broker' speaks no TLS; write mqtts://",
+            "mqtt.tls: 'mqtt://broker' speaks no TLS; write mqtts:// or wss://",
         ),
         (
             mqtt(json!({ "topics": ["fleet/a#"] })),
@@ -150,9 +163,118 @@ fn wrong_values_are_named() {
             mqtt(json!({ "url": "mqtts://b", "tls": { "key_file": "c" } })),
             "mqtt.tls.cert_file: is missing; key_file needs it",
         ),
+        (
+            mqtt(json!({ "url": null })),
+            "mqtt.url: is missing; write mqtt://host:1883, or several brokers as brokers",
+        ),
+        (
+            mqtt(json!({ "topics": ["fleet/{v}/a", "fleet/+/a"] })),
+            "mqtt.topics: 'fleet/+/a' and 'fleet/{v}/a' are one filter to the broker; leave out one \
+             of them",
+        ),
+        (
+            mqtt(json!({ "topics": ["fleet/v{id}"] })),
+            "mqtt.topics: 'v{id}' in 'fleet/v{id}' names no level; write {vehicle} for a whole \
+             level, or {rest...} for all the rest",
+        ),
+        (
+            mqtt(json!({ "protocol": "3.1.1", "session_expiry": "2h" })),
+            "mqtt.session_expiry: is unknown to protocol 3.1.1: the broker decides how long it \
+             keeps a session",
+        ),
+        (
+            mqtt(json!({ "url": "mqtts://b", "tls": { "alpn": "" } })),
+            "mqtt.tls.alpn: '' is not the name of a protocol; write x-amzn-mqtt-ca",
+        ),
+        (
+            mqtt(json!({ "url": "mqtts://b", "sigv4": { "region": "eu-west-1" } })),
+            "mqtt.sigv4: 'mqtts://b' is no WebSocket with TLS; write wss://",
+        ),
+        (
+            mqtt(json!({ "url": "wss://b/mqtt", "sigv4": { "region": "the moon" } })),
+            "mqtt.sigv4.region: 'the moon' is not a region; write one such as eu-central-1",
+        ),
+        (
+            mqtt(json!({
+                "url": "wss://b/mqtt", "sigv4": { "region": "eu-west-1" }, "username": "me",
+            })),
+            "mqtt.username: does not go with sigv4; the signature says who we are",
+        ),
+        (
+            mqtt(json!({ "brokers": [{ "name": "a", "url": "mqtt://a" }] })),
+            "mqtt.url: does not go with brokers; make it one of them",
+        ),
+        (
+            brokers(json!([{ "name": "a/b", "url": "mqtt://a" }])),
+            "mqtt.brokers.0.name: 'a/b' is not a name of a broker; use letters, digits, '_' and \
+             '-', at most 64",
+        ),
+        (
+            brokers(
+                json!([{ "name": "a", "url": "mqtt://a" }, { "name": "a", "url": "mqtt://b" }]),
+            ),
+            "mqtt.brokers.1.name: 'a' is there twice; every broker has its own",
+        ),
+        (
+            brokers(json!([{ "name": "a", "url": "mqtt://a" }, { "name": "b", "url": "b" }])),
+            "mqtt.brokers.1.url: 'b' is not a broker address; write mqtt://host:1883, \
+             mqtts://host:8883 or wss://host/mqtt",
+        ),
+        (
+            brokers(json!([
+                { "name": "a", "url": "mqtt://a", "client_id": "me" },
+                { "name": "b", "url": "mqtt://a:1883", "client_id": "me" },
+            ])),
+            "mqtt.brokers.1.client_id: 'me' is that of broker 'a' as well, at the same address; \
+             every session needs its own",
+        ),
+        (
+            brokers(json!([{ "name": "a", "url": "mqtt://a", "topics": [] }])),
+            "mqtt.brokers.0.topics: is empty; write a list of topic filters",
+        ),
     ] {
         assert_eq!(found(value.clone()), [expected], "{value}");
     }
+}
+
+#[test]
+fn a_broker_has_what_it_says_and_else_what_holds_for_all() {
+    let config = parse(json!({ "mqtt": {
+        "topics": ["fleet/{region}/#"], "client_id": "weir-1", "username": "all",
+        "password_file": "all.txt", "tls": { "ca_file": "ca.pem" }, "keep_alive": "1m",
+        "brokers": [
+            { "name": "east", "url": "mqtts://east" },
+            { "name": "west", "url": "mqtt://west", "client_id": "weir-2", "username": "west",
+              "topics": ["trucks/{vehicle}", "fleet/{region}/#"] },
+        ],
+    } }));
+    let mqtt = config.mqtt.unwrap();
+    let brokers = mqtt.each();
+    let shown: Vec<_> = brokers
+        .iter()
+        .map(|(name, broker)| {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let tls = broker.tls.is_some();
+            let (id, user) = (text(&broker.client_id), text(&broker.username));
+            let password_file = text(&broker.password_file);
+            format!("{} {id} {user} {password_file} {tls}", name.unwrap())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        ["east weir-1 all all.txt true", "west weir-2 west  false"]
+    );
+    assert!(
+        brokers
+            .iter()
+            .all(|(_, broker)| broker.keep_alive == Duration::from_secs(60))
+    );
+    let filters: Vec<_> = mqtt
+        .templates()
+        .iter()
+        .map(|template| template.filter().to_owned())
+        .collect();
+    assert_eq!(filters, ["fleet/+/#", "trucks/+"]);
 }
 
 #[test]

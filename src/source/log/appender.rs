@@ -327,14 +327,13 @@ impl Appender {
     }
 
     fn show(&self) {
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.metrics.bytes.set(number(self.log.bytes()));
-        self.metrics.records.set(number(self.log.records()));
         let age_ms = self
             .log
             .oldest_ms()
             .map_or(0, |oldest| self.clock.now_ms().saturating_sub(oldest));
-        self.metrics.oldest_seconds.set(age_ms.max(0) / 1_000);
+        let age_seconds = age_ms.max(0) / 1_000;
+        self.metrics
+            .show(self.log.bytes(), self.log.records(), age_seconds);
     }
 }
 

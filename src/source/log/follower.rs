@@ -35,6 +35,8 @@ pub(in crate::source) struct Follower {
     next: u64,
     /// Whether the pipeline was told that the split is idle.
     told_idle: bool,
+    /// Whether the pipeline was told that the split begins.
+    is_assigned: bool,
 }
 
 /// Why reading ended before its time.
@@ -67,7 +69,22 @@ impl Follower {
             next: progress.now().handed,
             progress,
             told_idle: false,
+            is_assigned: false,
         }
+    }
+
+    /// Its split. The source says that it begins, and [`run`](Self::run) does not: for one with several
+    /// splits, which are all said first.
+    #[cfg(feature = "mqtt")]
+    pub(in crate::source) fn begin(&mut self) -> Split {
+        self.is_assigned = true;
+        self.split.clone()
+    }
+
+    /// Whether everything that the log has was handed over in an earlier run.
+    #[cfg(feature = "mqtt")]
+    pub(in crate::source) fn is_at_end(&self) -> bool {
+        self.next >= self.progress.now().next
     }
 
     /// Hands over until the signal is set, or everything of a log that nobody appends to any more.
@@ -91,7 +108,9 @@ impl Follower {
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), FollowError> {
-        output.send(SourceEvent::Assigned(self.split.clone()))?;
+        if !self.is_assigned {
+            output.send(SourceEvent::Assigned(self.split.clone()))?;
+        }
         let mut records = Vec::new();
         while !stop.is_stopped() {
             let state = self.progress.wait(PATIENCE, |state| {

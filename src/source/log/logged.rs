@@ -54,6 +54,21 @@ impl Logged {
         registry: &Registry,
     ) -> Result<Self, LogError> {
         let log_metrics = LogMetrics::new(registry);
+        Self::open_one(settings, split, keep_last, context, metrics, log_metrics)
+    }
+
+    /// The same for one of several logs, whose metrics are those of all together.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub(in crate::source) fn open_one(
+        settings: &LogSettings,
+        split: &Split,
+        keep_last: u64,
+        context: &Context,
+        metrics: &SourceMetrics,
+        log_metrics: LogMetrics,
+    ) -> Result<Self, LogError> {
         let opening = Opening {
             split_name: split.name.to_string(),
             resume: context.resume.position(&split.name),

@@ -19,7 +19,6 @@ pub(super) use appender::Appender;
 pub(super) use appender::Opening;
 pub(super) use follower::Follower;
 pub(super) use logged::{Logged, follow, look_back};
-#[cfg(test)]
 pub(super) use metrics::LogMetrics;
 pub(super) use progress::Progress;
 pub(super) use record::Entry;

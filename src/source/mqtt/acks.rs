@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::Notify;
 
 /// The acknowledgement of a message.
@@ -15,17 +13,6 @@ pub(super) struct Ack {
     pub(super) packet_id: u16,
     /// The number of that connection.
     pub(super) connection: u64,
-}
-
-impl Ack {
-    /// The part of the message that rumqttc makes an acknowledgement of.
-    pub(super) fn publish(self) -> Publish {
-        Publish {
-            qos: QoS::AtLeastOnce,
-            pkid: self.packet_id,
-            ..Publish::default()
-        }
-    }
 }
 
 /// Acknowledgements to send, in the order of their messages, as the protocol wants.

@@ -1,14 +1,12 @@
 //! The thread that hands messages over to the pipeline and says when they may be acknowledged.
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Publish;
-
 use crate::model::{Clock, RecordBatch, Split};
 
 use super::super::handover::Consumer;
 use super::super::metrics::{DropReason, SourceMetrics, SplitMetrics};
 use super::super::{Context, SourceEvent, SourceOutput, Stopped};
 use super::acks::{Ack, Acks};
+use super::client::Message;
 
 /// The most that one batch holds. It is whatever came while the one before was handed over, and
 /// never waited for: a broker may send only some 20 messages before the first is acknowledged.
@@ -19,9 +17,35 @@ const BATCH_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) enum Handed {
     /// A message of the connection with this number.
-    Message(Publish, u64),
+    Message(Message, u64),
     /// Something else.
     Event(SourceEvent),
+}
+
+/// Which messages are taken, and the counters of the others.
+#[derive(Debug, Clone)]
+pub(super) struct MessageFilter {
+    pub(super) max_record_bytes: usize,
+    /// Whether those are left out that the broker has kept for who subscribes.
+    pub(super) ignores_retained: bool,
+    pub(super) metrics: SourceMetrics,
+}
+
+impl MessageFilter {
+    /// Whether a message is taken; counts it where it is not.
+    pub(super) fn takes(&self, message: &Message) -> bool {
+        let reason = if message.retained && self.ignores_retained {
+            DropReason::Retained
+        } else if message.payload.is_empty() {
+            DropReason::Tombstone
+        } else if message.payload.len() > self.max_record_bytes {
+            DropReason::TooLarge
+        } else {
+            return true;
+        };
+        self.metrics.dropped(reason).inc();
+        false
+    }
 }
 
 /// Makes batches of messages.
@@ -30,8 +54,7 @@ pub(super) struct Delivery<'a> {
     split: Split,
     clock: Clock,
     needs_envelope: bool,
-    max_record_bytes: usize,
-    metrics: SourceMetrics,
+    filter: MessageFilter,
     split_metrics: SplitMetrics,
     acks: &'a Acks,
     next_position: u64,
@@ -48,15 +71,14 @@ impl<'a> Delivery<'a> {
     pub(super) fn new(
         split: Split,
         context: &Context,
-        metrics: &SourceMetrics,
+        filter: MessageFilter,
         acks: &'a Acks,
     ) -> Self {
         Self {
             clock: context.clock.clone(),
             needs_envelope: context.needs_envelope,
-            max_record_bytes: context.max_record_bytes,
-            metrics: metrics.clone(),
-            split_metrics: metrics.split(&split.name),
+            split_metrics: filter.metrics.split(&split.name),
+            filter,
             split,
             acks,
             next_position: 0,
@@ -84,9 +106,9 @@ impl<'a> Delivery<'a> {
             match handed {
                 Handed::Message(message, connection) => {
                     self.add(&mut batch, &message);
-                    if message.qos != QoS::AtMostOnce {
+                    if message.packet_id != 0 {
                         acks.push(Ack {
-                            packet_id: message.pkid,
+                            packet_id: message.packet_id,
                             connection,
                         });
                     }
@@ -105,14 +127,13 @@ impl<'a> Delivery<'a> {
         RecordBatch::new(self.split.clone(), self.clock.now_ms())
     }
 
-    fn add(&mut self, batch: &mut RecordBatch, message: &Publish) {
+    fn add(&mut self, batch: &mut RecordBatch, message: &Message) {
         let position = self.next_position;
         self.next_position += 1;
-        if message.payload.is_empty() {
-            self.metrics.dropped(DropReason::Tombstone).inc();
-        } else if message.payload.len() > self.max_record_bytes {
-            self.metrics.dropped(DropReason::TooLarge).inc();
-        } else if self.needs_envelope {
+        if !self.filter.takes(message) {
+            return;
+        }
+        if self.needs_envelope {
             batch.push_enveloped(&message.payload, position, &message.topic, &[]);
         } else {
             batch.push(&message.payload, position);
@@ -175,19 +196,42 @@ mod tests {
     }
 
     fn message(payload: &str, packet_id: u16) -> Handed {
-        let qos = if packet_id == 0 {
-            QoS::AtMostOnce
-        } else {
-            QoS::AtLeastOnce
+        let message = Message {
+            topic: b"cars/1".to_vec(),
+            payload: payload.as_bytes().to_vec(),
+            packet_id,
+            ..Message::default()
         };
-        let mut publish = Publish::new("cars/1", qos, payload.to_owned(), None);
-        publish.pkid = packet_id;
-        Handed::Message(publish, 1)
+        Handed::Message(message, 1)
+    }
+
+    fn retained(payload: &str, packet_id: u16) -> Handed {
+        match message(payload, packet_id) {
+            Handed::Message(message, connection) => {
+                let retained = true;
+                Handed::Message(
+                    Message {
+                        retained,
+                        ..message
+                    },
+                    connection,
+                )
+            }
+            other => other,
+        }
     }
 
     /// What is handed over of a queue, and which packets are acknowledged, when the pipeline takes
     /// so many events.
     fn deliver(handed: Vec<Handed>, taken: usize) -> (Vec<String>, Vec<u16>) {
+        deliver_with(handed, taken, false)
+    }
+
+    fn deliver_with(
+        handed: Vec<Handed>,
+        taken: usize,
+        ignores_retained: bool,
+    ) -> (Vec<String>, Vec<u16>) {
         let context = Context {
             pipeline: "test".to_owned(),
             idle_after: Duration::from_secs(1),
@@ -207,7 +251,11 @@ mod tests {
             id: SplitId(0),
             name: "mqtt broker:1883".into(),
         };
-        let metrics = SourceMetrics::new(&Registry::new("test"));
+        let filter = MessageFilter {
+            max_record_bytes: context.max_record_bytes,
+            ignores_retained,
+            metrics: SourceMetrics::new(&Registry::new("test")),
+        };
         let acks = Acks::default();
         let (producer, consumer) = queue(1_000_000);
         for item in handed {
@@ -215,7 +263,7 @@ mod tests {
         }
         drop(producer);
         let mut log = Log(Vec::new(), taken);
-        Delivery::new(split, &context, &metrics, &acks).run(consumer, &mut log);
+        Delivery::new(split, &context, filter, &acks).run(consumer, &mut log);
         let mut acknowledged = Vec::new();
         acks.send(1, |ack| {
             acknowledged.push(ack.packet_id);
@@ -255,6 +303,19 @@ mod tests {
         let (log, acknowledged) = deliver(handed, usize::MAX);
         assert_eq!(log, ["cars/1=a@1"]);
         assert_eq!(acknowledged, [1, 2, 3]);
+    }
+
+    #[test]
+    fn retained_messages_are_taken_or_left_out_and_acknowledged_in_either_case() {
+        for (ignores, expected) in [
+            (false, "cars/1=a@0 cars/1=b@1 cars/1=c@2"),
+            (true, "cars/1=a@0 cars/1=c@2"),
+        ] {
+            let handed = vec![message("a", 1), retained("b", 2), message("c", 3)];
+            let (log, acknowledged) = deliver_with(handed, usize::MAX, ignores);
+            assert_eq!(log, [expected]);
+            assert_eq!(acknowledged, [1, 2, 3]);
+        }
     }
 
     #[test]

@@ -4,18 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Publish;
-
 use crate::durable::LogError;
 
 use super::super::handover::Consumer;
 use super::super::log::{Appender, Entry, Progress, look_back};
-use super::super::metrics::{DropReason, SourceMetrics};
-use super::super::{Context, SourceEvent, StopSignal};
+use super::super::{SourceEvent, StopSignal};
 use super::acks::{Ack, Acks};
-use super::delivery::Handed;
+use super::client::Message;
+use super::delivery::{Handed, MessageFilter};
 use super::repeats::Repeats;
+use super::window::BrokerWindow;
 
 /// The most that is taken from the connection at once.
 const TAKE_RECORDS: usize = 4_096;
@@ -33,9 +31,9 @@ pub(super) struct Logging<'a> {
     appender: Appender,
     progress: Arc<Progress>,
     repeats: Repeats,
-    max_record_bytes: usize,
-    metrics: SourceMetrics,
+    filter: MessageFilter,
     acks: &'a Acks,
+    window: BrokerWindow,
     /// The acknowledgements of what is appended and not yet durable.
     unsynced: Vec<Ack>,
 }
@@ -52,17 +50,16 @@ impl<'a> Logging<'a> {
     pub(super) fn new(
         appender: Appender,
         repeats: Repeats,
-        context: &Context,
-        metrics: &SourceMetrics,
+        filter: MessageFilter,
         acks: &'a Acks,
     ) -> Self {
         Self {
             progress: Arc::clone(appender.progress()),
             repeats,
             appender,
-            max_record_bytes: context.max_record_bytes,
-            metrics: metrics.clone(),
+            filter,
             acks,
+            window: BrokerWindow::default(),
             unsynced: Vec::new(),
         }
     }
@@ -82,6 +79,9 @@ impl<'a> Logging<'a> {
             let Some(taken) = handed.take_within(patience, TAKE_RECORDS, TAKE_BYTES) else {
                 return self.sync();
             };
+            if !taken.is_empty() {
+                self.window.arrived(Instant::now());
+            }
             let mut waiting = VecDeque::from(taken);
             while let Some(first) = waiting.pop_front() {
                 let Some(refused) = self.take(first)? else {
@@ -95,6 +95,9 @@ impl<'a> Logging<'a> {
                     return Ok(());
                 }
             }
+            if self.window.is_reached(self.unsynced.len()) {
+                self.sync()?;
+            }
             self.keep_up()?;
         }
         Ok(())
@@ -104,6 +107,7 @@ impl<'a> Logging<'a> {
     fn keep_up(&mut self) -> Result<(), LogError> {
         let now = Instant::now();
         if self.appender.sync_is_due(now) {
+            self.window.waited(self.unsynced.len(), now);
             self.appender.sync()?;
         }
         if self.appender.is_durable() {
@@ -119,9 +123,9 @@ impl<'a> Logging<'a> {
                 if !self.append(&message)? {
                     return Ok(Some(Handed::Message(message, connection)));
                 }
-                if message.qos != QoS::AtMostOnce {
+                if message.packet_id != 0 {
                     self.unsynced.push(Ack {
-                        packet_id: message.pkid,
+                        packet_id: message.packet_id,
                         connection,
                     });
                 }
@@ -135,17 +139,12 @@ impl<'a> Logging<'a> {
     }
 
     /// Appends a message that is to be; says whether there was room.
-    fn append(&mut self, message: &Publish) -> Result<bool, LogError> {
-        if message.payload.is_empty() {
-            self.metrics.dropped(DropReason::Tombstone).inc();
-            return Ok(true);
-        }
-        if message.payload.len() > self.max_record_bytes {
-            self.metrics.dropped(DropReason::TooLarge).inc();
+    fn append(&mut self, message: &Message) -> Result<bool, LogError> {
+        if !self.filter.takes(message) {
             return Ok(true);
         }
         let entry = Entry {
-            packet_id: message.pkid,
+            packet_id: message.packet_id,
             topic: &message.topic,
             payload: &message.payload,
         };
@@ -168,6 +167,7 @@ impl<'a> Logging<'a> {
     }
 
     fn acknowledge(&mut self) {
+        self.window.synced();
         if !self.unsynced.is_empty() {
             self.acks.add(self.unsynced.drain(..));
         }
@@ -191,41 +191,20 @@ mod tests {
 
     use super::super::super::handover::queue;
     use super::super::super::log::{Always, Fsync, LogMetrics, Opening};
-    use super::super::super::{
-        Alignment, FileProgress, KeptPositions, LogConfig, LogSettings, Resume, SafePositions,
-    };
+    use super::super::super::{KeptPositions, LogConfig, LogSettings, SourceMetrics};
     use super::*;
-    use crate::model::{Clock, Duration, SplitId};
+    use crate::model::{Clock, SplitId};
     use crate::telemetry::Registry;
 
     fn message(payload: &str, packet_id: u16, dup: bool, connection: u64) -> Handed {
-        let qos = if packet_id == 0 {
-            QoS::AtMostOnce
-        } else {
-            QoS::AtLeastOnce
+        let message = Message {
+            topic: b"cars/1".to_vec(),
+            payload: payload.as_bytes().to_vec(),
+            packet_id,
+            dup,
+            retained: false,
         };
-        let mut publish = Publish::new("cars/1", qos, payload.to_owned(), None);
-        publish.pkid = packet_id;
-        publish.dup = dup;
-        Handed::Message(publish, connection)
-    }
-
-    fn context() -> Context {
-        Context {
-            pipeline: "test".to_owned(),
-            idle_after: Duration::from_secs(1),
-            commit_every: Duration::from_secs(5),
-            max_record_bytes: 10,
-            needs_envelope: true,
-            clock: Clock::Fixed(42),
-            safe: SafePositions::default(),
-            resume: Resume::default(),
-            kept: KeptPositions::default(),
-            tokens: crate::source::PositionTokens::default(),
-            log: None,
-            alignment: Alignment::default(),
-            progress: FileProgress::default(),
-        }
+        Handed::Message(message, connection)
     }
 
     fn open(folder: &Path, config: &LogConfig, registry: &Registry) -> Appender {
@@ -265,8 +244,12 @@ mod tests {
         let acks = Acks::default();
         let progress = Arc::clone(appender.progress());
         let repeats = known(&appender).unwrap();
-        let metrics = SourceMetrics::new(&registry);
-        let logging = Logging::new(appender, repeats, &context(), &metrics, &acks);
+        let filter = MessageFilter {
+            max_record_bytes: 10,
+            ignores_retained: false,
+            metrics: SourceMetrics::new(&registry),
+        };
+        let logging = Logging::new(appender, repeats, filter, &acks);
         logging.run(consumer, stop).unwrap();
         let mut acknowledged = Vec::new();
         acks.send(2, |ack| {

@@ -1,71 +1,209 @@
 //! The settings that rumqttc is run with.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
-use rumqttc::v5::MqttOptions;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, RetainForwardRule};
-use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rumqttc::v5::MqttOptions as OptionsOfFive;
+use rumqttc::{MqttOptions as OptionsOfThree, NetworkOptions, TlsConfiguration, Transport};
 
-use super::super::config::{MqttConfig, TlsConfig};
+use super::super::config::{MqttConfig, MqttProtocol, SignerConfig};
 use super::super::endpoint::Endpoint;
+use super::client::{CONNECT_TIMEOUT, Filter, Options};
+use super::tls::tls;
+use crate::auth::{AwsCredentials, AwsIdentity, AwsRole, presigned_web_socket};
+use crate::model::{Clock, Secret, TopicTemplate};
+use crate::source::config::Retained;
 
-/// How long the broker may take to accept a connection, seconds.
-const CONNECT_TIMEOUT_SECS: u64 = 10;
+/// The service's name for signatures at the gateway of AWS IoT Core.
+const IOT_SERVICE: &str = "iotdevicegateway";
 
-/// How many messages the broker may send before the first of them is acknowledged. It bounds what
-/// is sent again after a lost connection; not every broker keeps to it.
-const RECEIVE_MAXIMUM: u16 = 1_000;
-
-/// rumqttc's settings for a source.
-///
-/// # Errors
-/// A password, certificate or key cannot be read, or does not fit; the message names the file.
-pub(super) fn options(
-    config: &MqttConfig,
-    endpoint: &Endpoint,
-    client_id: &str,
-) -> Result<MqttOptions, String> {
-    let mut options = MqttOptions::new(client_id, &endpoint.host, endpoint.port);
-    options.set_clean_start(false);
-    options.set_session_expiry_interval(Some(expiry_secs(config)));
-    options.set_keep_alive(config.keep_alive.to_std());
-    options.set_connection_timeout(CONNECT_TIMEOUT_SECS);
-    options.set_max_packet_size(Some(config.max_packet_bytes));
-    options.set_receive_maximum(Some(RECEIVE_MAXIMUM));
-    options.set_manual_acks(true);
-    // Nothing is published, and rumqttc sets memory aside for each message that could be.
-    options.set_outgoing_inflight_upper_limit(1);
-    // Acknowledgements are small packets: held back to be sent together, each would wait for the
-    // broker's delayed answer to the one before.
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    if let Some(username) = &config.username {
-        options.set_credentials(username, password(config)?);
-    }
-    if endpoint.tls {
-        let tls = tls(&config.tls.clone().unwrap_or_default())?;
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
-            Arc::new(tls),
-        )));
-    }
-    Ok(options)
+/// How connections to one broker are made.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    config: MqttConfig,
+    endpoint: Endpoint,
+    client_id: String,
+    /// How many messages the broker may send before the first of them is acknowledged. It bounds
+    /// what is sent again after a lost connection; not every broker keeps to it, and to one of 3.1.1
+    /// it cannot be said.
+    receive_maximum: u16,
+    signer: Option<Signer>,
 }
 
-/// What is subscribed to. Retained messages come with a new subscription only: we subscribe again
-/// at every reconnect.
-pub(super) fn filters(config: &MqttConfig) -> Vec<Filter> {
-    let filter = |topic: &String| Filter {
-        retain_forward_rule: RetainForwardRule::OnNewSubscribe,
-        ..Filter::new(topic, QoS::AtLeastOnce)
-    };
-    config.topics.iter().map(filter).collect()
+/// Who signs the request for a WebSocket.
+#[derive(Debug)]
+struct Signer {
+    region: String,
+    credentials: AwsCredentials,
+    clock: Clock,
+}
+
+impl Connecting {
+    /// How connections are made by settings whose endpoint was read.
+    pub(super) fn new(
+        config: MqttConfig,
+        endpoint: Endpoint,
+        client_id: String,
+        receive_maximum: u16,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            signer: config.sigv4.as_ref().map(|signer| Signer {
+                region: signer.region.clone(),
+                credentials: AwsCredentials::new(identity(signer)),
+                clock,
+            }),
+            config,
+            endpoint,
+            client_id,
+            receive_maximum,
+        }
+    }
+
+    /// What is subscribed to.
+    pub(super) fn filters(&self) -> Vec<Filter> {
+        let topics = self.config.topics.iter();
+        let templates = topics.filter_map(|topic| topic.parse::<TopicTemplate>().ok());
+        let wants_retained = self.config.retained == Retained::Use;
+        templates
+            .map(|template| Filter {
+                path: template.filter().to_owned(),
+                wants_retained,
+            })
+            .collect()
+    }
+
+    /// Whether retained messages are left out.
+    pub(super) fn ignores_retained(&self) -> bool {
+        self.config.retained == Retained::Ignore
+    }
+
+    /// Whether a broker that has kept our session must not be asked again for what is subscribed
+    /// to: to one of 3.1.1 it cannot be said that it is to leave out retained messages that we have.
+    pub(super) fn keeps_subscriptions(&self) -> bool {
+        self.config.protocol == MqttProtocol::Three
+    }
+
+    /// The greatest packet that is taken, bytes.
+    pub(super) fn max_packet_bytes(&self) -> u32 {
+        self.config.max_packet_bytes
+    }
+
+    /// Whether a broker is told the greatest packet that is taken.
+    pub(super) fn tells_max_packet_bytes(&self) -> bool {
+        self.config.protocol == MqttProtocol::Five
+    }
+
+    /// The settings of a connection, without a signature. Password and certificates are read anew.
+    ///
+    /// # Errors
+    /// A password, certificate or key cannot be read, or does not fit; the message names the file.
+    pub(super) fn options(&self) -> Result<Options, String> {
+        self.options_at(self.endpoint.web_address(), 0)
+    }
+
+    /// The settings of the next connection, with a fresh signature where there is to be one. Should
+    /// a packet have come that was too large, as many bytes are taken for once.
+    ///
+    /// # Errors
+    /// As for [`options`](Self::options), or there are no credentials to sign with.
+    pub(super) async fn fresh(&self, too_large: usize) -> Result<Options, String> {
+        let mut address = self.endpoint.web_address();
+        if let (Some(signer), Some(plain)) = (&self.signer, &address) {
+            let now_ms = signer.clock.now_ms();
+            let credentials = signer.credentials.get(now_ms).await;
+            let credentials = credentials.map_err(|error| error.to_string())?;
+            let scope = crate::auth::Scope {
+                region: &signer.region,
+                service: IOT_SERVICE,
+                now_ms,
+            };
+            let signed = presigned_web_socket(plain, &credentials, scope);
+            address = Some(signed.map_err(|error| error.to_string())?);
+        }
+        self.options_at(address, too_large)
+    }
+
+    fn options_at(&self, address: Option<String>, too_large: usize) -> Result<Options, String> {
+        let config = &self.config;
+        let transport = self.transport()?;
+        let credentials = match &config.username {
+            Some(username) => Some((username.clone(), password(config)?)),
+            None => None,
+        };
+        let host = address.unwrap_or_else(|| self.endpoint.host.clone());
+        let port = self.endpoint.port;
+        // Acknowledgements are small packets: held back to be sent together, each would wait for the
+        // broker's delayed answer to the one before.
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+        let most_bytes = config.max_packet_bytes as usize;
+        Ok(match config.protocol {
+            MqttProtocol::Five => {
+                let mut options = OptionsOfFive::new(&self.client_id, host, port);
+                options.set_clean_start(false);
+                options.set_session_expiry_interval(Some(expiry_secs(config)));
+                options.set_keep_alive(config.keep_alive.to_std());
+                options.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+                options.set_max_packet_size(Some(config.max_packet_bytes));
+                options.set_receive_maximum(Some(self.receive_maximum));
+                options.set_manual_acks(true);
+                // Nothing is published, and rumqttc sets memory aside for each message that could be.
+                options.set_outgoing_inflight_upper_limit(1);
+                options.set_network_options(network);
+                options.set_transport(transport);
+                if let Some((username, password)) = credentials {
+                    options.set_credentials(username, password);
+                }
+                Options::Five(Box::new(options))
+            }
+            MqttProtocol::Three => {
+                let mut options = OptionsOfThree::new(&self.client_id, host, port);
+                options.set_clean_session(false);
+                options.set_keep_alive(config.keep_alive.to_std());
+                options.set_max_packet_size(most_bytes.max(too_large), most_bytes);
+                options.set_manual_acks(true);
+                options.set_inflight(1);
+                options.set_transport(transport);
+                if let Some((username, password)) = credentials {
+                    options.set_credentials(username, password);
+                }
+                Options::Three(Box::new((options, network)))
+            }
+        })
+    }
+
+    fn transport(&self) -> Result<Transport, String> {
+        if !self.endpoint.tls {
+            return Ok(match &self.endpoint.path {
+                Some(_) => Transport::Ws,
+                None => Transport::tcp(),
+            });
+        }
+        let tls = tls(&self.config.tls.clone().unwrap_or_default())?;
+        let tls = TlsConfiguration::Rustls(Arc::new(tls));
+        Ok(match &self.endpoint.path {
+            Some(_) => Transport::Wss(tls),
+            None => Transport::tls_with_config(tls),
+        })
+    }
+}
+
+fn identity(signer: &SignerConfig) -> AwsIdentity {
+    AwsIdentity {
+        region: Some(signer.region.clone()),
+        profile: signer.profile.clone(),
+        keys: None,
+        role: signer.role_arn.as_ref().map(|arn| AwsRole {
+            arn: arn.clone(),
+            external_id: signer
+                .external_id
+                .as_ref()
+                .map(|id: &Secret| id.reveal().to_owned()),
+            session_name: None,
+        }),
+    }
 }
 
 /// Whole seconds, as the protocol counts, rounded up.
@@ -84,91 +222,79 @@ fn password(config: &MqttConfig) -> Result<String, String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-fn tls(config: &TlsConfig) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?
-        .with_root_certificates(roots(config)?);
-    let (Some(cert_file), Some(key_file)) = (&config.cert_file, &config.key_file) else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = certificates("cert_file", cert_file)?;
-    let key = PrivateKeyDer::from_pem_slice(&read("key_file", key_file)?)
-        .map_err(|error| format!("key_file {key_file} holds no usable key: {error}"))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| format!("cert_file {cert_file} and key_file {key_file}: {error}"))
-}
-
-fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(ca_file) = &config.ca_file else {
-        let native = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(native.certs);
-        if roots.is_empty() {
-            return Err(
-                "the system has no certificate authorities; name some as ca_file".to_owned(),
-            );
-        }
-        return Ok(roots);
-    };
-    for certificate in certificates("ca_file", ca_file)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("ca_file {ca_file}: {error}"))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(setting: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&read(setting, path)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("{setting} {path} is not PEM: {error}"))?;
-    if certificates.is_empty() {
-        return Err(format!("{setting} {path} holds no certificate in PEM form"));
-    }
-    Ok(certificates)
-}
-
-fn read(setting: &str, path: &str) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{setting} {path} does not exist"),
-        _ => format!("{setting} {path} cannot be read: {error}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(json: &str) -> MqttConfig {
-        serde_json::from_str(json).unwrap()
+    fn connecting(json: &str) -> Connecting {
+        let config: MqttConfig = serde_json::from_str(json).unwrap();
+        let endpoint = config.url.as_deref().unwrap().parse().unwrap();
+        Connecting::new(
+            config,
+            endpoint,
+            "weir-cars".to_owned(),
+            1_000,
+            Clock::Fixed(0),
+        )
+    }
+
+    fn five(options: Options) -> OptionsOfFive {
+        match options {
+            Options::Five(options) => *options,
+            Options::Three(_) => panic!("not version 5"),
+        }
     }
 
     #[test]
     fn the_session_is_kept_and_acknowledged_by_hand() {
-        let config = config(
-            r#"{ "url": "mqtt://broker", "topics": ["a/#"], "session_expiry": "1500ms",
+        let connecting = connecting(
+            r#"{ "url": "mqtt://broker", "topics": ["a/{name}/#"], "session_expiry": "1500ms",
                  "username": "me", "password": "x" }"#,
         );
-        let options = options(&config, &config.url.parse().unwrap(), "weir-cars").unwrap();
+        let options = five(connecting.options().unwrap());
         assert_eq!(options.broker_address(), ("broker".to_owned(), 1883));
         assert_eq!(options.client_id(), "weir-cars");
         assert!(!options.clean_start() && options.manual_acks());
         assert_eq!(options.session_expiry_interval(), Some(2));
+        assert_eq!(options.receive_maximum(), Some(1_000));
         assert_eq!(options.max_packet_size(), Some(1_114_112));
         let login = options.credentials().unwrap();
         assert_eq!(
             (login.username.as_str(), login.password.as_str()),
             ("me", "x")
         );
-        let filters = filters(&config);
-        assert_eq!((filters.len(), filters[0].path.as_str()), (1, "a/#"));
-        assert_eq!(
-            filters[0].retain_forward_rule,
-            RetainForwardRule::OnNewSubscribe
+        let filter = Filter {
+            path: "a/+/#".to_owned(),
+            wants_retained: true,
+        };
+        assert_eq!(connecting.filters(), [filter]);
+    }
+
+    #[test]
+    fn the_older_protocol_has_the_same_session() {
+        let connecting = connecting(
+            r#"{ "url": "mqtt://broker", "topics": ["a"], "protocol": "3.1.1",
+                 "retained": "ignore", "max_packet_bytes": 2000 }"#,
         );
+        let Options::Three(options) = connecting.options_at(None, 5_000).unwrap() else {
+            panic!("not version 3.1.1");
+        };
+        let (options, network) = *options;
+        assert_eq!(options.broker_address(), ("broker".to_owned(), 1883));
+        assert_eq!(options.client_id(), "weir-cars");
+        assert!(!options.clean_session() && options.manual_acks());
+        assert_eq!(options.max_packet_size(), 5_000);
+        assert_eq!(network.connection_timeout(), 10);
+        assert!(connecting.ignores_retained() && connecting.keeps_subscriptions());
+        assert!(!connecting.filters()[0].wants_retained);
+    }
+
+    #[test]
+    fn a_web_socket_has_a_whole_address() {
+        let connecting = connecting(r#"{ "url": "ws://broker/mqtt", "topics": ["a"] }"#);
+        let options = five(connecting.options().unwrap());
+        assert_eq!(options.broker_address().0, "ws://broker:80/mqtt");
+        assert!(matches!(options.transport(), Transport::Ws));
     }
 
     #[test]
@@ -182,31 +308,11 @@ mod tests {
             ("x\n\n", "x\n"),
         ] {
             fs::write(&path, content).unwrap();
-            let mut config = config(r#"{ "url": "mqtt://b", "topics": ["a"], "username": "me" }"#);
-            config.password_file = Some(path.display().to_string());
-            assert_eq!(password(&config).as_deref(), Ok(expected));
+            let mut connecting =
+                connecting(r#"{ "url": "mqtt://b", "topics": ["a"], "username": "me" }"#);
+            connecting.config.password_file = Some(path.display().to_string());
+            let login = five(connecting.options().unwrap()).credentials().unwrap();
+            assert_eq!(login.password, expected);
         }
-    }
-
-    #[test]
-    fn an_unusable_certificate_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let empty = folder.path().join("empty.pem").display().to_string();
-        fs::write(&empty, "").unwrap();
-        let refused = |tls: TlsConfig| super::tls(&tls).unwrap_err();
-        assert_eq!(
-            refused(TlsConfig {
-                ca_file: Some("missing.pem".to_owned()),
-                ..TlsConfig::default()
-            }),
-            "ca_file missing.pem does not exist"
-        );
-        assert_eq!(
-            refused(TlsConfig {
-                ca_file: Some(empty.clone()),
-                ..TlsConfig::default()
-            }),
-            format!("ca_file {empty} holds no certificate in PEM form")
-        );
     }
 }

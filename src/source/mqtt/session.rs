@@ -1,15 +1,9 @@
 //! The thread that speaks to the broker.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode,
-};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, StateError};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::telemetry::LogLimit;
@@ -17,10 +11,12 @@ use crate::telemetry::LogLimit;
 use super::super::handover::Producer;
 use super::super::idle::IdleTracker;
 use super::super::{SourceError, SourceEvent, StopSignal};
-use super::MqttSource;
 use super::acks::Acks;
 use super::backoff::Backoff;
+use super::broker::Broker;
+use super::client::{Answer, CONNECT_TIMEOUT, Events, Filter, Incoming, Message, Requests};
 use super::delivery::Handed;
+use super::failure::Failure;
 
 /// How often the stop signal and idleness are looked for.
 const TICK: Duration = Duration::from_millis(20);
@@ -35,10 +31,14 @@ const LONG_WAIT: Duration = Duration::from_millis(100);
 /// How often the same trouble is logged.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
+/// How many filters one request to subscribe has: AWS IoT Core takes no more.
+const FILTERS_AT_ONCE: usize = 8;
+
 /// A conversation with the broker over one or more connections.
 pub(super) struct Session<'a> {
-    source: &'a MqttSource,
-    client: AsyncClient,
+    broker: &'a Broker,
+    filters: Vec<Filter>,
+    requests: Requests,
     producer: Producer<Handed>,
     acks: &'a Acks,
     stop: &'a StopSignal,
@@ -47,6 +47,12 @@ pub(super) struct Session<'a> {
     connection: u64,
     connected: bool,
     was_connected: bool,
+    /// To how many of the filters the broker has agreed since it was connected.
+    agreed: usize,
+    /// Whether it has once agreed to all of them.
+    was_subscribed: bool,
+    /// The size of a packet that was too large, bytes, where the broker will send it again.
+    too_large: usize,
     phase: Phase,
     backoff: Backoff,
     log: LogLimit,
@@ -73,20 +79,21 @@ enum Next {
 
 impl<'a> Session<'a> {
     pub(super) fn new(
-        source: &'a MqttSource,
-        client: AsyncClient,
+        broker: &'a Broker,
+        requests: Requests,
         producer: Producer<Handed>,
         acks: &'a Acks,
         stop: &'a StopSignal,
     ) -> Self {
-        let mut idle = IdleTracker::new(source.context.idle_after.to_std());
+        let mut idle = IdleTracker::new(broker.context.idle_after.to_std());
         let now = Instant::now();
-        idle.assigned(source.split.id, now);
+        idle.assigned(broker.split.id, now);
         // A broker sends all it has, so a connected session is always read to its end.
-        idle.caught_up(source.split.id, true, now);
+        idle.caught_up(broker.split.id, true, now);
         Self {
-            source,
-            client,
+            broker,
+            filters: broker.connecting.filters(),
+            requests,
             producer,
             acks,
             stop,
@@ -94,6 +101,9 @@ impl<'a> Session<'a> {
             connection: 0,
             connected: false,
             was_connected: false,
+            agreed: 0,
+            was_subscribed: false,
+            too_large: 0,
             phase: Phase::Receiving,
             backoff: Backoff::default(),
             log: LogLimit::every(LOG_EVERY),
@@ -104,37 +114,18 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// The broker refuses us or a subscription, and waiting would not mend it.
-    pub(super) async fn run(mut self, mut events: EventLoop) -> Result<(), SourceError> {
+    pub(super) async fn run(mut self, mut events: Events) -> Result<(), SourceError> {
         let result = self.receive(&mut events).await;
-        self.source.metrics.connected.set(0);
+        self.broker.metrics.disconnected();
         result
     }
 
-    async fn receive(&mut self, events: &mut EventLoop) -> Result<(), SourceError> {
+    async fn receive(&mut self, events: &mut Events) -> Result<(), SourceError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.hand_over(
-            Handed::Event(SourceEvent::Assigned(self.source.split.clone())),
-            0,
-        );
         loop {
-            self.wait_for_room();
-            let Some(polled) = self.poll(events, &mut tick).await else {
+            let Some(reason) = self.connect_and_receive(events, &mut tick).await? else {
                 return Ok(());
-            };
-            let next = match polled {
-                Ok(Event::Incoming(packet)) => {
-                    // Any packet shows that the broker lives. While we read slowly, the answer to
-                    // our ping may stand behind megabytes of messages.
-                    events.state.await_pingresp = false;
-                    self.heed(packet)?
-                }
-                Ok(Event::Outgoing(_)) => Next::Poll,
-                Err(_) if matches!(self.phase, Phase::Leaving(_)) => return Ok(()),
-                Err(error) => Next::Reconnect(self.describe(error)?),
-            };
-            let Next::Reconnect(reason) = next else {
-                continue;
             };
             self.disconnected(events, &reason);
             if self.back_off(&mut tick).await.is_break() {
@@ -143,13 +134,69 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Receives over one connection; gives why it was lost, or nothing at the end.
+    async fn connect_and_receive(
+        &mut self,
+        events: &mut Events,
+        tick: &mut Interval,
+    ) -> Result<Option<String>, SourceError> {
+        match self.renew(events, tick).await {
+            None => return Ok(None),
+            Some(Err(reason)) => return Ok(Some(reason)),
+            Some(Ok(())) => {}
+        }
+        loop {
+            self.wait_for_room();
+            let Some(polled) = self.poll(events, tick).await else {
+                return Ok(None);
+            };
+            let next = match polled {
+                Ok(incoming) => self.heed(incoming)?,
+                Err(_) if matches!(self.phase, Phase::Leaving(_)) => return Ok(None),
+                Err(failure) => Next::Reconnect(self.describe(failure)?),
+            };
+            if let Next::Reconnect(reason) = next {
+                return Ok(Some(reason));
+            }
+        }
+    }
+
+    /// Reads passwords and certificates anew, and signs anew: they may have expired. Nothing at the
+    /// end.
+    async fn renew(
+        &mut self,
+        events: &mut Events,
+        tick: &mut Interval,
+    ) -> Option<Result<(), String>> {
+        let broker = self.broker;
+        let options = broker.connecting.fresh(std::mem::take(&mut self.too_large));
+        let mut options = pin!(tokio::time::timeout(CONNECT_TIMEOUT, options));
+        loop {
+            if self.work().is_break() {
+                return None;
+            }
+            tokio::select! {
+                options = &mut options => {
+                    let options = match options {
+                        Ok(Ok(options)) => options,
+                        Ok(Err(reason)) => return Some(Err(reason)),
+                        Err(_) => return Some(Err("there are no credentials in time".to_owned())),
+                    };
+                    events.renew(options);
+                    return Some(Ok(()));
+                }
+                _ = tick.tick() => {}
+            }
+        }
+    }
+
     /// The next event, or none at the end. A poll that has begun is never given up before the end,
     /// because it may have read half a packet.
     async fn poll(
         &mut self,
-        events: &mut EventLoop,
+        events: &mut Events,
         tick: &mut Interval,
-    ) -> Option<Result<Event, ConnectionError>> {
+    ) -> Option<Result<Incoming, Failure>> {
         let mut poll = pin!(events.poll());
         loop {
             if self.work().is_break() {
@@ -176,9 +223,10 @@ impl<'a> Session<'a> {
 
     /// What is to be done besides receiving; says when all is done.
     fn work(&mut self) -> ControlFlow<()> {
-        self.acks.send(self.connection, |ack| {
-            self.client.try_ack(&ack.publish()).is_ok()
-        });
+        self.acks
+            .send(self.connection, |ack| self.requests.acknowledge(ack));
+        let waiting = i64::try_from(self.producer.held()).unwrap_or(i64::MAX);
+        self.broker.metrics.waiting_bytes.set(waiting);
         match self.phase {
             Phase::Receiving if self.stop.is_stopped() || self.producer.is_abandoned() => {
                 self.producer.finish();
@@ -195,7 +243,7 @@ impl<'a> Session<'a> {
             Phase::Draining if !self.acks.are_done() => {}
             Phase::Draining if !self.connected => return ControlFlow::Break(()),
             Phase::Draining => {
-                if self.client.try_disconnect().is_ok() {
+                if self.requests.leave() {
                     self.phase = Phase::Leaving(Instant::now());
                 }
             }
@@ -214,7 +262,7 @@ impl<'a> Session<'a> {
         if self.phase != Phase::Receiving || self.producer.has_room(Duration::ZERO) {
             return;
         }
-        self.source.metrics.buffer_full.inc();
+        self.broker.source_metrics.buffer_full.inc();
         let start = Instant::now();
         while !self.producer.has_room(TICK) && !self.stop.is_stopped() {}
         if start.elapsed() >= LONG_WAIT {
@@ -222,71 +270,93 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn heed(&mut self, packet: Packet) -> Result<Next, SourceError> {
-        match packet {
-            Packet::ConnAck(answer) => Ok(self.connected(&answer)),
-            Packet::SubAck(answer) => self.subscribed(&answer),
-            Packet::Publish(message) => {
+    fn heed(&mut self, incoming: Incoming) -> Result<Next, SourceError> {
+        match incoming {
+            Incoming::Connected { session_kept } => Ok(self.connected(session_kept)),
+            Incoming::Subscribed(answers) => self.subscribed(answers),
+            Incoming::Message(message) => {
                 self.message(message);
                 Ok(Next::Poll)
             }
-            _ => Ok(Next::Poll),
+            Incoming::Other => Ok(Next::Poll),
         }
     }
 
     /// Subscribes at every connection: the broker may have lost the session, or the pipeline may
     /// have other topics than before.
-    fn connected(&mut self, answer: &ConnAck) -> Next {
-        let session_kept = answer.session_present;
-        tracing::info!(source = %self.source.name, session_kept, "connected");
-        if self.was_connected {
-            self.source.metrics.reconnects.inc();
+    fn connected(&mut self, session_kept: bool) -> Next {
+        let broker = self.broker;
+        tracing::info!(source = %broker.name, session_kept, "connected");
+        if self.was_subscribed && !session_kept {
+            broker.metrics.sessions_lost.inc();
+            tracing::warn!(
+                source = %broker.name,
+                "the broker no longer has our session: what it kept for us since the connection was \
+                 lost is gone"
+            );
         }
+        broker.metrics.connected(self.was_connected);
         self.connected = true;
         self.was_connected = true;
-        self.source.metrics.connected.set(1);
         self.idle.connected(true, Instant::now());
-        match self.client.try_subscribe_many(self.source.filters.clone()) {
+        self.agreed = 0;
+        if session_kept && self.was_subscribed && broker.connecting.keeps_subscriptions() {
+            self.agreed = self.filters.len();
+        }
+        self.subscribe()
+    }
+
+    /// Asks for some of the filters that the broker has not agreed to yet.
+    fn subscribe(&mut self) -> Next {
+        let rest = self.filters.get(self.agreed..).unwrap_or_default();
+        let Some(filters) = rest.chunks(FILTERS_AT_ONCE).next() else {
+            self.was_subscribed = true;
+            self.backoff.reset();
+            return Next::Poll;
+        };
+        match self.requests.subscribe(filters) {
             Ok(()) => Next::Poll,
             Err(error) => Next::Reconnect(format!("cannot subscribe: {error}")),
         }
     }
 
-    fn subscribed(&mut self, answer: &SubAck) -> Result<Next, SourceError> {
-        for (filter, code) in self.source.filters.iter().zip(&answer.return_codes) {
-            let path = &filter.path;
-            match code {
-                SubscribeReasonCode::Success(QoS::AtMostOnce) => {
-                    tracing::warn!(
-                        filter = %path,
-                        "the broker grants QoS 0 only: messages can be lost"
-                    );
+    fn subscribed(&mut self, answers: Vec<Answer>) -> Result<Next, SourceError> {
+        if answers.is_empty() {
+            return Ok(Next::Reconnect(
+                "the broker does not say what it subscribes us to".to_owned(),
+            ));
+        }
+        for answer in answers {
+            let Some(Filter { path, .. }) = self.filters.get(self.agreed) else {
+                break;
+            };
+            match answer {
+                Answer::Granted => {}
+                Answer::GrantedQos0 => tracing::warn!(
+                    filter = %path,
+                    "the broker grants QoS 0 only: messages can be lost"
+                ),
+                // Where it has agreed before, it may do so again: its rules are perhaps not read yet.
+                Answer::Refused(reason) if !self.was_subscribed => {
+                    let message = format!("the broker refuses topic filter '{path}': {reason}");
+                    return Err(self.broker.error(message));
                 }
-                SubscribeReasonCode::Success(_) => {}
-                SubscribeReasonCode::NotAuthorized
-                | SubscribeReasonCode::TopicFilterInvalid
-                | SubscribeReasonCode::SharedSubscriptionsNotSupported
-                | SubscribeReasonCode::WildcardSubscriptionsNotSupported => {
-                    let message = format!("the broker refuses topic filter '{path}': {code:?}");
-                    return Err(SourceError::new(&self.source.name, message));
-                }
-                _ => {
-                    let reason = format!("the broker did not take topic filter '{path}': {code:?}");
+                Answer::Refused(reason) | Answer::NotNow(reason) => {
+                    let reason = format!("the broker did not take topic filter '{path}': {reason}");
                     return Ok(Next::Reconnect(reason));
                 }
             }
+            self.agreed += 1;
         }
-        self.backoff.reset();
-        Ok(Next::Poll)
+        Ok(self.subscribe())
     }
 
     /// A message that comes after the end is not taken, and so not acknowledged: it comes again.
-    fn message(&mut self, mut message: Publish) {
+    fn message(&mut self, message: Message) {
         if self.phase != Phase::Receiving {
             return;
         }
-        self.idle.active(self.source.split.id, Instant::now());
-        message.properties = None;
+        self.idle.active(self.broker.split.id, Instant::now());
         let bytes = message.topic.len() + message.payload.len() + size_of::<Handed>();
         self.hand_over(Handed::Message(message, self.connection), bytes);
     }
@@ -297,61 +367,46 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn disconnected(&mut self, events: &mut EventLoop, reason: &str) {
+    fn disconnected(&mut self, events: &mut Events, reason: &str) {
         if let Some(held_back) = self.log.admit() {
-            tracing::warn!(source = %self.source.name, held_back, "not connected: {reason}");
+            tracing::warn!(source = %self.broker.name, held_back, "not connected: {reason}");
         }
-        events.clean();
-        self.take_unacknowledgeable(&mut events.state.events);
+        for message in events.close() {
+            self.message(message);
+        }
         self.connection += 1;
         self.connected = false;
-        self.source.metrics.connected.set(0);
+        self.broker.metrics.disconnected();
         self.idle.connected(false, Instant::now());
-    }
-
-    /// Empties what rumqttc has read of the lost connection and would give out as part of the next
-    /// one. The broker sends it again, except for messages of QoS 0.
-    fn take_unacknowledgeable(&mut self, events: &mut VecDeque<Event>) {
-        for event in events.drain(..) {
-            match event {
-                Event::Incoming(Packet::Publish(message)) if message.qos == QoS::AtMostOnce => {
-                    self.message(message);
-                }
-                _ => {}
-            }
-        }
     }
 
     /// The words for a lost connection.
     ///
     /// # Errors
-    /// It was refused at the first attempt for a reason that stays.
-    fn describe(&self, error: ConnectionError) -> Result<String, SourceError> {
-        match error {
-            ConnectionError::ConnectionRefused(code) if !self.was_connected && stays(code) => {
-                let message = format!("the broker refuses the connection: {code:?}");
-                Err(SourceError::new(&self.source.name, message))
+    /// It was refused at the first attempt for a reason that stays. Once connected we wait
+    /// nevertheless: a broker that restarts may refuse everybody for a moment, and a password that
+    /// has expired may be renewed.
+    fn describe(&mut self, failure: Failure) -> Result<String, SourceError> {
+        match failure {
+            Failure::Refused { reason, stays } => {
+                let message = format!("the broker refuses the connection: {reason}");
+                if stays && !self.was_connected {
+                    return Err(self.broker.error(message));
+                }
+                Ok(message)
             }
-            ConnectionError::MqttState(StateError::IncomingPacketTooLarge { pkt_size, max }) => Ok(
-                format!("a packet of {pkt_size} bytes came; max_packet_bytes is {max}"),
-            ),
-            other => Ok(other.to_string()),
+            Failure::TooLarge(bytes) => {
+                let connecting = &self.broker.connecting;
+                if !connecting.tells_max_packet_bytes() {
+                    // It comes again until it is acknowledged. So it is received once, to be dropped.
+                    self.too_large = bytes;
+                }
+                Ok(format!(
+                    "a packet of {bytes} bytes came; max_packet_bytes is {}",
+                    connecting.max_packet_bytes()
+                ))
+            }
+            Failure::Lost(reason) => Ok(reason),
         }
     }
-}
-
-/// Whether waiting would not change a refusal. Once connected we wait nevertheless: a broker that
-/// restarts may refuse everybody for a moment.
-fn stays(code: ConnectReturnCode) -> bool {
-    matches!(
-        code,
-        ConnectReturnCode::BadUserNamePassword
-            | ConnectReturnCode::NotAuthorized
-            | ConnectReturnCode::BadClientId
-            | ConnectReturnCode::ClientIdentifierNotValid
-            | ConnectReturnCode::Banned
-            | ConnectReturnCode::BadAuthenticationMethod
-            | ConnectReturnCode::RefusedProtocolVersion
-            | ConnectReturnCode::UnsupportedProtocolVersion
-    )
 }

@@ -22,7 +22,7 @@ pub(crate) const START_MS: i64 = 1_730_621_750_000;
 /// The shipped pipeline.
 pub(crate) const CONNECTED_CARS: &str = "pipelines/connected-cars.yaml";
 
-const VEHICLES: &str = "200";
+const VEHICLES: u32 = 200;
 
 /// A fleet.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub(crate) struct Fleet {
     pub(crate) table: PathBuf,
     /// The same table. It lacks some vehicles.
     pub(crate) models: Models,
+    vehicles: String,
 }
 
 impl Fleet {
@@ -41,9 +42,18 @@ impl Fleet {
     /// # Errors
     /// There is no `weirgen`, or a file cannot be written.
     pub(crate) fn new() -> Result<Self> {
+        Self::of(VEHICLES)
+    }
+
+    /// As [`Self::new`], with so many vehicles.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn of(vehicles: u32) -> Result<Self> {
+        let vehicles = vehicles.to_string();
         let folder = temporary_folder()?;
         let complete = folder.path().join("complete.csv");
-        let mut command = weirgen(["--vehicles", VEHICLES, "--reference"])?;
+        let mut command = weirgen(["--vehicles", &vehicles, "--reference"])?;
         succeed(command.arg(&complete))?;
         let mut known = String::new();
         let mut models = Models::new();
@@ -62,6 +72,7 @@ impl Fleet {
             folder,
             table,
             models,
+            vehicles,
         })
     }
 
@@ -80,7 +91,7 @@ impl Fleet {
     /// # Errors
     /// There is no `weirgen`.
     pub(crate) fn weirgen(&self, options: &[&str]) -> Result<Command> {
-        let mut command = weirgen(["--vehicles", VEHICLES])?;
+        let mut command = weirgen(["--vehicles", &self.vehicles])?;
         command.args(options);
         Ok(command)
     }

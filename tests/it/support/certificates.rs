@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 use super::files::write;
@@ -24,6 +24,8 @@ pub(crate) struct Certificates {
     pub(crate) client: PathBuf,
     /// The client's private key.
     pub(crate) client_key: PathBuf,
+    /// A client's certificate that has expired, and its private key.
+    pub(crate) expired: (PathBuf, PathBuf),
 }
 
 impl Certificates {
@@ -64,6 +66,13 @@ impl Certificates {
             server_key,
             client,
             client_key,
+            expired: issue_one(
+                folder,
+                "expired",
+                ExtendedKeyUsagePurpose::ClientAuth,
+                &issuer,
+                true,
+            )?,
         })
     }
 }
@@ -74,6 +83,16 @@ fn issue(
     purpose: ExtendedKeyUsagePurpose,
     issuer: &Issuer<'_, KeyPair>,
 ) -> Result<(PathBuf, PathBuf)> {
+    issue_one(folder, name, purpose, issuer, false)
+}
+
+fn issue_one(
+    folder: &Path,
+    name: &str,
+    purpose: ExtendedKeyUsagePurpose,
+    issuer: &Issuer<'_, KeyPair>,
+    has_expired: bool,
+) -> Result<(PathBuf, PathBuf)> {
     let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
     parameters
         .subject_alt_names
@@ -82,6 +101,9 @@ fn issue(
     parameters.use_authority_key_identifier_extension = true;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![purpose];
+    if has_expired {
+        parameters.not_after = date_time_ymd(2001, 1, 1);
+    }
     let key = KeyPair::generate()?;
     let certificate = parameters.signed_by(&key, issuer)?;
     Ok((

@@ -22,6 +22,9 @@ pub(crate) mod victoria_metrics;
 #[cfg(feature = "mqtt")]
 pub(crate) mod mosquitto;
 
+#[cfg(feature = "mqtt")]
+pub(crate) mod web_socket;
+
 #[cfg(any(feature = "kafka", feature = "mqtt"))]
 pub(crate) mod source;
 

@@ -29,6 +29,11 @@ pub(crate) struct MosquittoOptions {
     /// Save sessions and queued messages at every change, so that they outlive a
     /// [`Mosquitto::kill`]. Slow with many messages; a [`Mosquitto::stop`] saves them anyhow.
     pub(crate) save_every_change: bool,
+    /// It forgets all sessions when it ends.
+    pub(crate) forgets: bool,
+    /// How many messages it sends a client before the first is acknowledged; without limit where
+    /// nothing is said.
+    pub(crate) max_inflight: Option<u32>,
 }
 
 /// A running broker. Dropping it kills it.
@@ -96,6 +101,14 @@ impl Mosquitto {
     /// The certificates, where it speaks TLS.
     pub(crate) fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
+    }
+
+    /// Gives its user another password, which counts after the next start.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn change_password(&self, user: &str, password: &str) -> Result<()> {
+        write_password_file(&self.folder, user, password)
     }
 
     /// Kills it, as a crash would: what it has not saved is lost. Where it saves every change, it is
@@ -187,8 +200,11 @@ fn configuration(
         "set_tcp_nodelay true".to_owned(),
         // 0 is no limit. By default it drops what a client leaves waiting beyond 1000 messages.
         "max_queued_messages 0".to_owned(),
-        "max_inflight_messages 0".to_owned(),
-        "persistence true".to_owned(),
+        format!(
+            "max_inflight_messages {}",
+            options.max_inflight.unwrap_or_default()
+        ),
+        format!("persistence {}", !options.forgets),
         format!("persistence_location {folder}/"),
         format!("allow_anonymous {}", options.credentials.is_none()),
     ];

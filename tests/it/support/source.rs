@@ -17,6 +17,9 @@ use weir::telemetry::Registry;
 /// The longest wait for an event.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Whatever has arrived is handed over sooner.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// A record with its position.
 pub(crate) type Positioned = (u64, String);
 
@@ -109,6 +112,21 @@ impl RunningSource {
             }
         }
         Ok(records)
+    }
+
+    /// Takes what comes within a moment.
+    pub(crate) fn take_some(&self) -> Vec<Positioned> {
+        let mut records = Vec::new();
+        while let Ok(event) = self.events.recv_timeout(MOMENT) {
+            if let SourceEvent::Records(batch) = event {
+                let texts = batch.records().map(|record| {
+                    let text = String::from_utf8_lossy(record.bytes).into_owned();
+                    (record.position, text)
+                });
+                records.extend(texts);
+            }
+        }
+        records
     }
 
     /// Takes events until the split is idle, and fails where there are records before.

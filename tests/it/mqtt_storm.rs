@@ -1,0 +1,161 @@
+//! Many clients' messages while connections are cut again and again, or the broker is killed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use weir::source::Config;
+
+use crate::mqtt_sessions::{config, expected, numbered, publish, take_all};
+use crate::reference::fleet::{CONNECTED_CARS, Fleet, START_MS, expect_same, succeed};
+use crate::reference::service::Service;
+use crate::support::files::{repository, write};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::proxy::Proxy;
+use crate::support::samples::read_ndjson;
+use crate::support::source::RunningSource;
+
+/// Twenty thousand cars, each with a topic of its own for each kind of event.
+const VEHICLES: u32 = 20_000;
+const EVENTS: [&str; 4] = ["--rate", "8000", "--seconds", "10"];
+
+/// What may wait in memory: the buffer, and what one read of the connection adds to it.
+const MOST_BYTES: f64 = 16.0 * 1024.0 * 1024.0;
+
+/// The connected-cars pipeline over MQTT, with a log, its fields from named levels of the topic.
+fn pipeline(fleet: &Fleet, url: &str, output: &Path) -> Result<String> {
+    let shipped = std::fs::read_to_string(repository().join(CONNECTED_CARS))?;
+    let (head, rest) = shipped.split_once("\nsource:").context("no source")?;
+    let (_, tail) = rest.split_once("\nevent:").context("no event")?;
+    let (tail, _) = tail.split_once("\nwrite:").context("no write")?;
+    let text = format!(
+        "{head}\nsource:\n  mqtt: {{ url: \"{url}\", topics: [\"fleet/{{region}}/+/{{kind}}\"] }}\n\
+         \nevent:{tail}\nwrite:\n  file: {{ path: \"{}\" }}\n\nstate:\n  dir: \"{}\"\n",
+        output.display(),
+        fleet.path("state").display()
+    )
+    .replace("from: eventType", "from: \"@topic.kind\"")
+    .replace(
+        "region: text",
+        "region: { from: \"@topic.region\", type: text }",
+    );
+    assert!(text.contains("@topic.kind") && text.contains("@topic.region"));
+    let path = write(fleet.folder.path(), "storm.yaml", &text)?;
+    Ok(path.display().to_string())
+}
+
+#[test]
+fn twenty_thousand_clients_in_a_storm_of_reconnects_count_each_once() -> Result<()> {
+    let (fleet, mosquitto) = (Fleet::of(VEHICLES)?, Mosquitto::start()?);
+    let events = fleet.events(&EVENTS)?;
+    let expected = fleet.check(std::slice::from_ref(&events), &[])?;
+    let proxy = Arc::new(Proxy::start(mosquitto.port(), || Box::new(|_| {}))?);
+    let output = fleet.path("storm.ndjson");
+    let url = format!("mqtt://{}", proxy.address());
+    let mut command = fleet.weir(&pipeline(&fleet, &url, &output)?, &["--workers", "2"]);
+    let mut service = Service::start(&mut command, &fleet.folder)?;
+
+    let direct = format!(
+        "mqtt://127.0.0.1:{}/fleet/{{region}}/{{vehicle}}/{{kind}}",
+        mosquitto.port()
+    );
+    // Until weir has subscribed, messages go nowhere. These are of 1970: they count for nothing.
+    let mut early = fleet.weirgen(&["--events", "1", "--start-ms", "0", "--max-speed"])?;
+    early.arg(&direct);
+    let mut failure = None;
+    service.repeat_until("weir_source_records_total", 1.0, || {
+        failure = succeed(&early).err();
+    })?;
+    ensure!(failure.is_none(), "{failure:?}");
+
+    let done = Arc::new(AtomicBool::new(false));
+    let (storm, calm) = (Arc::clone(&proxy), Arc::clone(&done));
+    let cutting = thread::spawn(move || {
+        while !calm.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(150));
+            storm.cut();
+            storm.mend();
+        }
+    });
+    let mut command = fleet.weirgen(&["--max-speed", "--start-ms", &START_MS.to_string()])?;
+    succeed(command.args(EVENTS).arg(&direct))?;
+    let count = events.split_inclusive(|byte| *byte == b'\n').count() as f64;
+    let waiting = |service: &Service| service.metric("weir_mqtt_waiting_bytes", &[]);
+    ensure!(waiting(&service)? <= MOST_BYTES, "too much is in memory");
+    service.await_metric("weir_events_total", &[], count / 2.0)?;
+    done.store(true, Ordering::SeqCst);
+    ensure!(cutting.join().is_ok(), "the storm has panicked");
+    service.await_metric("weir_events_total", &[], count)?;
+    assert_eq!(service.metric("weir_events_total", &[])?, count);
+    ensure!(waiting(&service)? <= MOST_BYTES, "too much is in memory");
+    ensure!(
+        service.metric("weir_mqtt_reconnects_total", &[])? >= 1.0,
+        "there was no storm"
+    );
+    assert_eq!(service.metric("weir_mqtt_sessions_lost_total", &[])?, 0.0);
+    // With state, a stop leaves windows open. An event of ten minutes later closes them.
+    let later = (START_MS + 600_000).to_string();
+    let mut last = fleet.weirgen(&["--events", "1", "--start-ms", &later, "--max-speed"])?;
+    succeed(last.arg(&direct))?;
+    service.await_metric("weir_events_total", &[], count + 1.0)?;
+    service.stop()?;
+    let end = expected.iter().map(|sample| sample.timestamp_ms).max();
+    let mut found = read_ndjson(&output)?;
+    found.retain(|sample| Some(sample.timestamp_ms) <= end);
+    expect_same(&found, &expected)
+}
+
+fn logged(mosquitto: &Mosquitto, protocol: &str) -> Result<Config> {
+    config(json!({
+        "url": mosquitto.url(), "topics": ["fleet/#"], "protocol": protocol,
+    }))
+}
+
+#[test]
+fn a_broker_that_is_killed_under_load_costs_nothing() -> Result<()> {
+    for protocol in ["5", "3.1.1"] {
+        let mut mosquitto = Mosquitto::start_with(&MosquittoOptions {
+            save_every_change: true,
+            ..MosquittoOptions::default()
+        })?;
+        let fleet = Fleet::new()?;
+        let log = fleet.path("log");
+        let source = RunningSource::start(&logged(&mosquitto, protocol)?, &[], Some(&log))?;
+        source.await_idle()?;
+        for round in 0..4_u64 {
+            let numbers = round * 500..(round + 1) * 500;
+            publish(mosquitto.port(), false, numbered(numbers))?;
+            mosquitto.kill()?;
+            mosquitto.restart()?;
+        }
+        assert_eq!(
+            take_all(&[&source], 2_000)?,
+            expected(0..2_000),
+            "{protocol}"
+        );
+        source.await_idle()?;
+        source.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_sends_few_messages_at_once_is_not_kept_waiting() -> Result<()> {
+    let mosquitto = Mosquitto::start_with(&MosquittoOptions {
+        max_inflight: Some(20),
+        ..MosquittoOptions::default()
+    })?;
+    let fleet = Fleet::new()?;
+    let log = fleet.path("log");
+    let source = RunningSource::start(&logged(&mosquitto, "5")?, &[], Some(&log))?;
+    source.await_idle()?;
+    publish(mosquitto.port(), false, numbered(0..2_000))?;
+    source.await_metric("weir_log_appended_total{pipeline=\"test\"} 2000\n")?;
+    let texts = source.take(2_000)?.into_iter().map(|(_, text)| text);
+    assert!(texts.eq((0..2_000).map(|number| number.to_string())));
+    source.stop()
+}
