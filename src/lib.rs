@@ -11,7 +11,7 @@ pub mod telemetry; // 0 our own metrics and logs
 pub mod decode; // 1 bytes to columns: JSON
 pub mod enrich; // 1 reference data: tables, lookups, refresh
 pub mod expr; // 1 SQL expressions: parse, type, evaluate over a batch
-pub mod source; // 1 bytes in: files, Kafka, MQTT, HTTP
+pub mod source; // 1 bytes in: files, Kafka, MQTT, HTTP, Remote-Write
 pub mod state; // 1 state kept: checkpoints, savepoints, and the stores for them
 pub mod window; // 1 event time: watermarks, windows, partial aggregates
 pub mod write; // 1 samples out: order, queues, Remote-Write, files
@@ -22,4 +22,4 @@ pub mod pipeline; // 3 where the stages meet: workers, exchange, owners
 
 pub mod control; // 4 HTTP: health, metrics, savepoints
 
-pub mod cli; // 5 run, validate, schema, demo, savepoint, state
+pub mod cli; // 5 run, validate, schema, demo, savepoint, state, rejected, dead-letters

@@ -15,7 +15,7 @@ use weir::telemetry::Registry;
 /// 3 November 2024.
 const NOW: TimestampMs = 1_730_621_749_000;
 
-const FORMATS: [&str; 10] = [
+const FORMATS: [&str; 11] = [
     r#"{"format": "json", "explode": "l"}"#,
     r#"{"format": "json", "explode": "."}"#,
     r#""csv""#,
@@ -26,6 +26,7 @@ const FORMATS: [&str; 10] = [
     r#""senml_cbor""#,
     r#""cloudevents""#,
     r#""number""#,
+    r#""remote_write""#,
 ];
 
 const EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {

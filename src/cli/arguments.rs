@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::dead_letters::DeadLettersCommand;
 use crate::model::Duration;
 use crate::pipeline::{InvalidName, Restore, check_savepoint_name};
 use crate::telemetry::log::LogFormat;
@@ -53,6 +54,9 @@ pub(super) enum Command {
     /// Look at the samples that a pipeline's receiver does not take, send them again or remove them.
     #[command(subcommand)]
     Rejected(RejectedCommand),
+    /// Look at the records that reached no window, or send them to the pipeline again.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
 }
 
 /// What can be done with rejected samples.

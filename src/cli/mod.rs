@@ -5,6 +5,7 @@
 )]
 
 mod arguments;
+mod dead_letters;
 mod demo;
 mod demo_source;
 mod progress;
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(demo) => demo::demo(&demo),
         Command::Savepoint(command) => savepoint::savepoint(&command),
         Command::State(command) => state::state(&command),
+        Command::DeadLetters(command) => dead_letters::dead_letters(&command),
         Command::Rejected(command) => rejected::rejected(&command),
     };
     match result {

@@ -16,6 +16,19 @@ pub(super) fn stop_on_signal(
     runtime: &Handle,
     pipelines: Vec<PipelineHandle>,
 ) -> std::io::Result<()> {
+    on_signal(runtime, move || {
+        pipelines.iter().for_each(PipelineHandle::stop);
+    })
+}
+
+/// From now on the first signal is to stop what is done, and the second ends the process.
+///
+/// # Errors
+/// The system takes no handlers.
+pub(super) fn on_signal(
+    runtime: &Handle,
+    stop: impl FnOnce() + Send + 'static,
+) -> std::io::Result<()> {
     let _guard = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -25,7 +38,7 @@ pub(super) fn stop_on_signal(
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping; a second signal ends at once");
-        pipelines.iter().for_each(PipelineHandle::stop);
+        stop();
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

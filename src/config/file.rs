@@ -46,7 +46,7 @@ pub struct PipelineFile {
     pub workers: Option<u32>,
 }
 
-/// Where events come from: exactly one of `file`, `kafka`, `kinesis`, `mqtt` and `http`.
+/// Where events come from: exactly one of `file`, `kafka`, `kinesis`, `mqtt`, `http` and `remote_write`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
@@ -65,6 +65,9 @@ pub struct SourceSection {
     /// An address that records are sent to over HTTP.
     #[serde(default)]
     pub http: Option<HttpConfig>,
+    /// An address that Prometheus and its agents write to with Remote-Write. Every sample is an event.
+    #[serde(default)]
+    pub remote_write: Option<HttpConfig>,
     /// How records are written.
     #[serde(default)]
     pub decode: DecodeConfig,

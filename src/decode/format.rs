@@ -18,6 +18,7 @@ use super::number::NumberReader;
 use super::path::InvalidPath;
 use super::plan::{ObjectPlan, Wanted};
 use super::protobuf::{Described, MessageType, ProtobufReader, Purpose};
+use super::remote_write::RemoteWriteReader;
 use super::senml::SenmlReader;
 use super::tree::TreeReader;
 
@@ -57,6 +58,8 @@ pub enum Format {
     Cloudevents,
     /// A bare number, which is the field `value`.
     Number,
+    /// A request of Prometheus Remote-Write 1.0, not compressed.
+    RemoteWrite,
 }
 
 /// A format with its options.
@@ -118,6 +121,8 @@ pub enum FormatOptions {
     Cloudevents {},
     /// Bare numbers.
     Number {},
+    /// Requests of Prometheus Remote-Write 1.0.
+    RemoteWrite {},
 }
 
 fn comma() -> String {
@@ -148,6 +153,7 @@ impl DecodeConfig {
             Format::SenmlCbor => FormatOptions::SenmlCbor {},
             Format::Cloudevents => FormatOptions::Cloudevents {},
             Format::Number => FormatOptions::Number {},
+            Format::RemoteWrite => FormatOptions::RemoteWrite {},
         }
     }
 
@@ -297,6 +303,7 @@ pub(super) enum Reader {
     SenmlCbor(SenmlReader),
     CloudEvents(CloudEventsReader),
     Number(NumberReader),
+    RemoteWrite(RemoteWriteReader),
 }
 
 impl Reader {
@@ -334,6 +341,7 @@ impl Reader {
             FormatOptions::SenmlCbor {} => Self::SenmlCbor(SenmlReader::new(wanted, true)),
             FormatOptions::Cloudevents {} => Self::CloudEvents(CloudEventsReader::new(wanted)),
             FormatOptions::Number {} => Self::Number(NumberReader::new(wanted)),
+            FormatOptions::RemoteWrite {} => Self::RemoteWrite(RemoteWriteReader::new(wanted)),
         })
     }
 
@@ -356,12 +364,16 @@ impl Reader {
             Self::SenmlCbor(senml) => senml.read(&Cbor(payload.bytes), events),
             Self::CloudEvents(cloud) => cloud.read(payload.text()?, events),
             Self::Number(number) => number.read(payload.text()?, events),
+            Self::RemoteWrite(requests) => requests.read(payload.bytes, events),
         }
     }
 
     /// Whether records are text.
     pub(super) fn is_text(&self) -> bool {
-        !matches!(self, Self::Cbor(_) | Self::SenmlCbor(_) | Self::Protobuf(_))
+        !matches!(
+            self,
+            Self::Cbor(_) | Self::SenmlCbor(_) | Self::Protobuf(_) | Self::RemoteWrite(_)
+        )
     }
 
     /// The plan by which ordinary records may take the fast way.

@@ -21,6 +21,7 @@ mod path;
 mod plain;
 mod plan;
 mod protobuf;
+mod remote_write;
 mod senml;
 mod time;
 mod tree;

@@ -60,6 +60,17 @@ impl WideStableHash {
         self
     }
 
+    /// Adds bytes, and a terminator. It must be the last addition where the bytes may hold the
+    /// terminator, which no text does.
+    #[must_use]
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        for byte in bytes {
+            self.byte(*byte);
+        }
+        self.byte(0xff);
+        self
+    }
+
     fn byte(&mut self, byte: u8) {
         self.0 = (self.0 ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
     }
@@ -82,6 +93,10 @@ mod tests {
         assert_eq!(hash.finish(), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
         assert_ne!(
             WideStableHash::default().text("ab").text("c").finish(),
+            WideStableHash::default().text("a").text("bc").finish()
+        );
+        assert_eq!(
+            WideStableHash::default().text("a").bytes(b"bc").finish(),
             WideStableHash::default().text("a").text("bc").finish()
         );
     }

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod hash;
 pub mod histogram;
 pub mod live;
+pub mod protobuf;
 pub mod record;
 pub mod sample;
 pub mod secret;

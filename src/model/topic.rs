@@ -180,6 +180,16 @@ impl TopicTemplate {
     /// What stands at a place of a topic: of a last `{name...}`, all the rest. Nothing where the
     /// topic is not one of this filter.
     pub fn capture<'t>(&self, topic: &'t [u8], place: usize) -> Option<&'t [u8]> {
+        self.follow(topic, place)?
+    }
+
+    /// Whether a topic is one of this filter.
+    pub fn matches(&self, topic: &[u8]) -> bool {
+        self.follow(topic, usize::MAX).is_some()
+    }
+
+    /// What stands at a place, if anything, of a topic that is one of this filter.
+    fn follow<'t>(&self, topic: &'t [u8], place: usize) -> Option<Option<&'t [u8]>> {
         // Topics of the broker's own are not meant by a wildcard at the beginning.
         let is_own = topic.starts_with(b"$");
         if is_own && !matches!(self.levels.first(), Some(Level::Literal(_))) {
@@ -189,7 +199,7 @@ impl TopicTemplate {
         let mut left = Some(topic);
         for (index, level) in self.levels.iter().enumerate() {
             if let Level::Rest(_) = level {
-                return if index == place { left } else { captured };
+                return Some(if index == place { left } else { captured });
             }
             let here = left?;
             let part;
@@ -206,10 +216,7 @@ impl TopicTemplate {
                 captured = Some(part);
             }
         }
-        if left.is_some() {
-            return None;
-        }
-        captured
+        left.is_none().then_some(captured)
     }
 }
 
@@ -270,6 +277,23 @@ mod tests {
         let shared = "$share/weir/fleet/{region}/#";
         assert_eq!(value(shared, "region", "fleet/UK/V7/x"), Some("UK"));
         assert_eq!(value(shared, "region", "fleet/UK"), Some("UK"));
+    }
+
+    #[test]
+    fn a_filter_matches_its_topics() {
+        for (filter, topic, expected) in [
+            ("fleet/{region}/#", "fleet/UK/V7/x", true),
+            ("fleet/{region}/#", "fleet/UK", true),
+            ("fleet/{region}/#", "fleet", false),
+            ("$share/weir/fleet/+", "fleet/UK", true),
+            ("fleet/+", "fleet/UK/V7", false),
+            ("#", "a", true),
+            ("#", "$SYS/uptime", false),
+            ("a", "", false),
+        ] {
+            let matches = template(filter).matches(topic.as_bytes());
+            assert_eq!(matches, expected, "{filter} {topic}");
+        }
     }
 
     #[test]

@@ -306,6 +306,7 @@ impl Running {
                         tokens,
                     ),
                     writer: writer.handle(),
+                    dead_letters: dead_letters.as_ref().map(DeadLetters::handle),
                     kept,
                     durable,
                     clock: options.clock.clone(),

@@ -75,6 +75,9 @@ pub struct Config {
     /// An address that records are sent to over HTTP.
     #[serde(default)]
     pub http: Option<HttpConfig>,
+    /// An address that Prometheus and its agents write to with Remote-Write.
+    #[serde(default)]
+    pub remote_write: Option<HttpConfig>,
 }
 
 /// Files, a record a line. They are read once, from beginning to end.
@@ -173,6 +176,18 @@ pub struct TlsConfig {
 pub type Violation = (Vec<String>, String);
 
 impl Config {
+    /// Which kind is given, by its key.
+    pub fn kind(&self) -> &'static str {
+        let kinds = [
+            ("kafka", self.kafka.is_some()),
+            ("mqtt", self.mqtt.is_some()),
+            ("http", self.http.is_some()),
+            ("remote_write", self.remote_write.is_some()),
+        ];
+        let given = kinds.iter().find(|(_, is_given)| *is_given);
+        given.map_or("file", |(kind, _)| kind)
+    }
+
     /// Checks what the types cannot: one entry for each wrong value. That exactly one kind is given
     /// is for the caller to check.
     pub fn validate(&self) -> Vec<Violation> {
@@ -190,7 +205,10 @@ impl Config {
             mqtt.check(&mut found);
         }
         if let Some(http) = &self.http {
-            http.check(&mut found);
+            http.check("http", &mut found);
+        }
+        if let Some(remote_write) = &self.remote_write {
+            remote_write.check("remote_write", &mut found);
         }
         found.0
     }

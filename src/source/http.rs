@@ -5,6 +5,7 @@
 //! to the log and has the request answered as soon as they are durable, and the second thread reads the
 //! log.
 
+mod bodies;
 mod budget;
 mod config;
 mod encoding;
@@ -12,22 +13,29 @@ mod endpoint;
 mod intake;
 mod metrics;
 mod records;
+mod remote_write;
 mod repeats;
+mod resend;
 mod server;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_remote_write;
 mod tls;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fs, thread};
 
 use tokio::runtime::{self, Runtime};
 use tokio_rustls::TlsAcceptor;
 
 use crate::model::{Secret, Split, SplitId};
-use crate::telemetry::Registry;
+use crate::telemetry::{LogLimit, Registry};
 
 use super::log::{self, Logged};
 use super::metrics::SourceMetrics;
@@ -39,7 +47,9 @@ use intake::{Delivery, KEPT_RECORDS, Logging, Push};
 use metrics::HttpMetrics;
 use server::Server;
 
+pub use bodies::{body_records, remote_write_records};
 pub use config::{HttpConfig, ServerTlsConfig};
+pub(super) use resend::HttpResend;
 
 /// How many bytes of records may wait for the pipeline or the log before requests are refused.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -47,16 +57,53 @@ const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// How many bytes all requests may hold together, at least; greater bodies make it more.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
+/// How often requests are told of that were refused for good.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+
 /// How many threads expand bodies.
 const BODY_THREADS: usize = 2;
 
-/// The split's name where a log is read. It is the same for every address: what of the log is
-/// processed does not depend on where new records come from.
-const LOG_SPLIT: &str = "log/http";
+/// What requests are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Records of the pipeline's format.
+    Records,
+    /// Prometheus Remote-Write.
+    RemoteWrite,
+}
+
+impl Protocol {
+    /// The source's name in messages, which is its key in a pipeline file.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Records => "http",
+            Self::RemoteWrite => "remote_write",
+        }
+    }
+
+    /// The split's name where a log is read. It is the same for every address: what of the log is
+    /// processed does not depend on where new records come from.
+    fn log_split(self) -> &'static str {
+        match self {
+            Self::Records => "log/http",
+            Self::RemoteWrite => "log/remote_write",
+        }
+    }
+
+    /// Where requests are taken.
+    fn path(self, config: &HttpConfig, pipeline: &str) -> String {
+        let default_path = || match self {
+            Self::Records => format!("/ingest/{pipeline}"),
+            Self::RemoteWrite => "/api/v1/write".to_owned(),
+        };
+        config.path.clone().unwrap_or_else(default_path)
+    }
+}
 
 /// Takes the records of requests.
 pub(super) struct HttpSource {
     name: String,
+    protocol: Protocol,
     split: Split,
     listener: TcpListener,
     path: String,
@@ -77,15 +124,15 @@ impl HttpSource {
     /// The address is not to be had, a file cannot be read, or the log cannot be opened.
     pub(super) fn new(
         config: &HttpConfig,
+        protocol: Protocol,
         mut context: Context,
         registry: &Registry,
     ) -> Result<Self, SourceError> {
-        let name = format!("http {}", config.listen);
+        let name = format!("{} {}", protocol.name(), config.listen);
         let failed = |message: String| SourceError::new(&name, message);
         let (listener, address) = listen(&config.listen).map_err(failed)?;
-        let default_path = || format!("/ingest/{}", context.pipeline);
-        let path = config.path.clone().unwrap_or_else(default_path);
-        let name = format!("http {address}{path}");
+        let path = protocol.path(config, &context.pipeline);
+        let name = format!("{} {address}{path}", protocol.name());
         let failed = |message: String| SourceError::new(&name, message);
         let token = token(config).map_err(failed)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose();
@@ -99,7 +146,7 @@ impl HttpSource {
         };
         let mut logged = None;
         if let Some(settings) = &context.log {
-            split.name = LOG_SPLIT.into();
+            split.name = protocol.log_split().into();
             let failed = |error| SourceError::new(&name, format!("its log: {error}"));
             let opened = Logged::open(settings, &split, KEPT_RECORDS, &context, &metrics, registry);
             let Logged { appender, follower } = opened.map_err(failed)?;
@@ -109,6 +156,7 @@ impl HttpSource {
         tracing::info!(%address, path, tls = tls.is_some(), "records are taken over HTTP");
         Ok(Self {
             name,
+            protocol,
             split,
             listener,
             path,
@@ -137,6 +185,7 @@ impl HttpSource {
         let max_body_bytes = usize::try_from(self.config.max_body_bytes).unwrap_or(usize::MAX);
         let endpoint = Endpoint {
             path: self.path.clone(),
+            protocol: self.protocol,
             token: self.token.clone(),
             max_body_bytes,
             request_timeout: self.config.request_timeout.to_std(),
@@ -144,6 +193,7 @@ impl HttpSource {
             producer,
             metrics: self.http_metrics.clone(),
             closing: AtomicBool::new(false),
+            log: Mutex::new(LogLimit::every(LOG_EVERY)),
         };
         let server = Server {
             listener,

@@ -11,6 +11,7 @@ mod intake;
 mod metadata;
 mod offsets;
 mod reader;
+mod resend;
 mod security;
 mod settings;
 mod start;
@@ -37,6 +38,8 @@ use group::Group;
 use reader::Reader;
 use tokens::Tokens;
 use topics::Topics;
+
+pub(super) use resend::KafkaResend;
 
 /// How many bytes may wait for the pipeline before polling fetches no more.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;

@@ -21,6 +21,7 @@ mod metrics;
 mod mqtt;
 mod position_tokens;
 mod progress;
+mod resend;
 mod resume;
 
 use std::collections::BTreeMap;
@@ -38,13 +39,14 @@ pub use config::{
     TokenConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use http::{HttpConfig, ServerTlsConfig};
+pub use http::{HttpConfig, ServerTlsConfig, body_records, remote_write_records};
 #[cfg(feature = "kinesis")]
 pub use kinesis::{UserRecord, user_records};
 pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use position_tokens::{PositionToken, PositionTokens};
 pub use progress::FileProgress;
+pub use resend::{Resender, Resent, ResentRecord};
 pub use resume::{KeptPositions, Resume};
 
 /// The size from which a record is dropped, where a pipeline says nothing else: 1 MiB, in bytes.
@@ -273,11 +275,18 @@ pub fn build(
         return build_mqtt(mqtt, context, registry);
     }
     if let Some(http) = &config.http {
-        return Ok(Box::new(http::HttpSource::new(http, context, registry)?));
+        let protocol = http::Protocol::Records;
+        let source = http::HttpSource::new(http, protocol, context, registry)?;
+        return Ok(Box::new(source));
+    }
+    if let Some(http) = &config.remote_write {
+        let protocol = http::Protocol::RemoteWrite;
+        let source = http::HttpSource::new(http, protocol, context, registry)?;
+        return Ok(Box::new(source));
     }
     Err(SourceError::new(
         "of the pipeline",
-        "none is given; write one of file, kafka, kinesis, mqtt or http",
+        "none is given; write one of file, kafka, kinesis, mqtt, http or remote_write",
     ))
 }
 

@@ -19,6 +19,7 @@ mod logging;
 mod metrics;
 mod options;
 mod repeats;
+mod resend;
 mod session;
 mod shared_output;
 mod tls;
@@ -41,6 +42,7 @@ use shared_output::SharedOutput;
 
 /// How often the threads of the brokers are looked after.
 const TICK: Duration = Duration::from_millis(20);
+pub(super) use resend::MqttResend;
 
 /// Receives the messages of some topic filters, of one broker or of several.
 pub(super) struct MqttSource {

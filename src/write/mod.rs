@@ -37,7 +37,7 @@ mod testing;
 
 pub use config::{Config, FileConfig, Problem, Receivers};
 pub use dead_letters::{
-    DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
+    DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError, Origin,
 };
 pub use file::FileWriter;
 pub use metadata::{MAX_METADATA_BYTES, MetricMetadata, MetricType, MetricsMetadata};

@@ -57,7 +57,7 @@ impl Commands {
                     .map(|at| code.at(at)),
             );
             let names = names.filter(|name| name.starts_with(char::is_uppercase));
-            commands.subcommands.extend(names.map(str::to_lowercase));
+            commands.subcommands.extend(names.map(in_kebab_case));
         }
         let fields = code
             .find(&[":"])
@@ -123,6 +123,18 @@ impl Commands {
         }
         None
     }
+}
+
+/// A variant as clap calls it: `DeadLetters` is `dead-letters`.
+fn in_kebab_case(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
 }
 
 /// Placeholders (`FILE`, `…`, `<name>`) are no names.
@@ -216,7 +228,8 @@ mod tests {
     const MAKEFILE: &str = "SECONDS := 60\n.PHONY: demo\ndemo test: build\n\tweir x: y\nbuild:\n";
     const MANIFEST: &str =
         "[lib]\nname = \"x\"\n[[bench]]\nname = \"limit\"\n[[bench]]\nname = \"growth\"\n";
-    const ARGUMENTS: &str = "enum Command { /// Run.\n Run(RunArguments), Schema, Demo(D) }
+    const ARGUMENTS: &str =
+        "enum Command { /// Run.\n Run(RunArguments), Schema, Demo(D), DeadLetters(L) }
         struct RunArguments { #[arg(long = \"set\")] pub(super) set: Vec<X>, dry_run: bool }";
 
     fn wrong(document: &str) -> Vec<String> {
@@ -229,7 +242,7 @@ mod tests {
         let commands = Commands::read(MAKEFILE, MANIFEST, ARGUMENTS);
         let names = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(names(&commands.targets), "build demo test");
-        assert_eq!(names(&commands.subcommands), "demo run schema");
+        assert_eq!(names(&commands.subcommands), "dead-letters demo run schema");
         assert_eq!(names(&commands.benches), "growth limit");
     }
 

@@ -263,7 +263,7 @@ fn commands_in_documents_exist() -> io::Result<()> {
     let commands = Commands::read(
         &read("Makefile")?,
         &read("Cargo.toml")?,
-        &read("src/cli/arguments.rs")?,
+        &(read("src/cli/arguments.rs")? + &read("src/cli/dead_letters/arguments.rs")?),
     );
     let documents = documents()?;
     let wrong = documents

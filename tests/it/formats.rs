@@ -115,5 +115,33 @@ fn each_event_of_a_record_is_judged_on_its_own() -> Result<()> {
             ),
         ]
     );
+    let used: Vec<_> = letters
+        .iter()
+        .map(|letter| letter["events_used"].as_u64())
+        .collect();
+    assert_eq!(used, [Some(3), Some(3), None, None]);
+
+    let again = weir([
+        "dead-letters",
+        "replay",
+        &pipeline,
+        "--set",
+        &to,
+        "--dry-run",
+    ]);
+    let run = files::run(&again, Duration::from_secs(60))?;
+    assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+    let told: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(
+        told,
+        [
+            "0 records would be sent again, with 0 events",
+            "2 are of records of which other events were counted; --partial sends them whole",
+            "1 were decoded and dropped for their time, and would be again; --reason sends them",
+            "1 still give no event:",
+            "REASON        RECORDS  FIRST  DETAIL OF THE FIRST",
+            "not_an_array        1      4  list",
+        ]
+    );
     Ok(())
 }

@@ -57,7 +57,7 @@ fn key(request: i64) -> String {
 }
 
 /// Where a running weir takes records.
-fn address(service: &Service) -> Result<String> {
+pub(crate) fn address(service: &Service) -> Result<String> {
     let log = service.log()?;
     let (_, rest) = log
         .split_once("records are taken over HTTP address=")

@@ -1,12 +1,14 @@
 //! The integration tests: weir and the servers around it as real processes.
 
 mod bad_state;
+mod chargers;
 mod dashboards;
 mod dead_letters;
 mod expressions;
 mod formats;
 mod geofences;
 mod http_push;
+mod http_tls;
 mod journal;
 mod markdown;
 mod metrics;
@@ -16,6 +18,8 @@ mod prometheus;
 mod receivers;
 mod reference;
 mod rejected;
+mod remote_write_source;
+mod replayed_letters;
 mod restart;
 mod restored;
 mod savepoints;

@@ -25,6 +25,7 @@ use super::document::{Document, PathSegment};
 use super::file::PipelineFile;
 use super::pipeline::{Derived, Pipeline};
 use super::report::Problems;
+use crate::decode::{DecodeConfig, Format};
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::model::{DataType, Schema};
 use crate::write;
@@ -85,7 +86,10 @@ pub(super) fn validate(
         folder,
         source,
         max_record_bytes: file.source.max_record_bytes as usize,
-        format,
+        format: match file.source.remote_write {
+            Some(_) => DecodeConfig::Format(Format::RemoteWrite),
+            None => format,
+        },
         unwrap: file.source.unwrap.clone(),
         event: file.event.clone(),
         // A dead letter carries its record with topic and key.

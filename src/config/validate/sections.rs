@@ -27,6 +27,7 @@ impl Validator<'_> {
             kinesis: section.kinesis.clone(),
             mqtt: section.mqtt.clone(),
             http: section.http.clone(),
+            remote_write: section.remote_write.clone(),
         };
         let kinds = [
             ("file", config.file.is_some()),
@@ -34,10 +35,16 @@ impl Validator<'_> {
             ("kinesis", config.kinesis.is_some()),
             ("mqtt", config.mqtt.is_some()),
             ("http", config.http.is_some()),
+            ("remote_write", config.remote_write.is_some()),
         ];
         self.exactly_one("source", &kinds);
         for (path, message) in config.validate() {
             self.problem_of_stage("source", &path, &message);
+        }
+        let decode: [PathSegment<'_>; 2] = ["source".into(), "decode".into()];
+        if config.remote_write.is_some() && self.compiler.document.get(&decode).is_some() {
+            let message = "'decode' does not go with 'remote_write'; remove it";
+            self.problem_of_key(&decode, message);
         }
         for (mut path, message) in section.decode.validate() {
             path.insert(0, "decode".to_owned());

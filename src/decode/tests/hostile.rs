@@ -4,12 +4,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::cbor::cbor;
+use super::remote_write::request;
 use super::{Fixture, NOW};
 
 const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {
     "a": "number", "b": {"from": "l.b", "type": "text"}, "value": "boolean", "n": "text"}}"#;
 
-const FORMATS: [&str; 9] = [
+const FORMATS: [&str; 10] = [
     r#"{"format": "json", "explode": "l"}"#,
     r#""csv""#,
     r#"{"format": "cbor", "explode": "l"}"#,
@@ -19,6 +20,7 @@ const FORMATS: [&str; 9] = [
     r#""senml_cbor""#,
     r#""cloudevents""#,
     r#""number""#,
+    r#""remote_write""#,
 ];
 
 /// A good record of some format.
@@ -36,6 +38,7 @@ fn records() -> Vec<Vec<u8>> {
         format!("t,a,l.b\n{NOW},1,\"x,\"\"y\"\n{NOW},,\n").into_bytes(),
         format!("m,b=x a=1,value=t,n=\"\\\"x\" {NOW}\nm a=2i\n").into_bytes(),
         b"-12.5e1".to_vec(),
+        request(&[(&[("n", "x"), ("l.b", "y")], &[(1.0, NOW), (2.0, 0)])]),
     ]
 }
 

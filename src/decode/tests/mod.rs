@@ -7,6 +7,7 @@ mod explode;
 mod hostile;
 mod influx;
 mod number;
+mod remote_write;
 mod senml;
 mod unwrap;
 

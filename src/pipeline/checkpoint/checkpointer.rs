@@ -22,7 +22,7 @@ use crate::pipeline::savepoints::{SavepointError, SavepointErrorKind};
 use crate::source::{KeptPositions, StopSignal};
 use crate::state::{About, Committed, Savepoint, StateError};
 use crate::telemetry::LogLimit;
-use crate::write::WriterHandle;
+use crate::write::{DeadLetterHandle, WriterHandle};
 
 /// How often a failure of the same kind is told of.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -30,12 +30,20 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked whether the input has ended, and the age of the last checkpoint is told.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long a checkpoint waits for dead letters: a broker of theirs may be away.
+const LETTERS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same, once the pipeline is to stop: less than a checkpoint has then in all.
+const LETTERS_PATIENCE_AT_THE_END: Duration = Duration::from_secs(3);
+
 /// What a checkpointer works with.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Parts {
     pub(in crate::pipeline) state: OpenState,
     pub(in crate::pipeline) saving: Saving,
     pub(in crate::pipeline) writer: WriterHandle,
+    /// What the pipeline drops, where it keeps that.
+    pub(in crate::pipeline) dead_letters: Option<DeadLetterHandle>,
     /// Told which positions of the source are still needed.
     pub(in crate::pipeline) kept: KeptPositions,
     /// Told the positions in the latest checkpoint.
@@ -313,6 +321,18 @@ impl Checkpointer {
         Ok(())
     }
 
+    /// Waits for dead letters; not for long where the pipeline is to stop.
+    fn has_letters(&self) -> bool {
+        let Some(letters) = &self.parts.dead_letters else {
+            return true;
+        };
+        let patience = match self.parts.stop.is_stopped() {
+            true => LETTERS_PATIENCE_AT_THE_END,
+            false => LETTERS_PATIENCE,
+        };
+        letters.make_durable(Instant::now() + patience)
+    }
+
     fn request(&mut self, request: Request) -> Event {
         match request {
             Request::Savepoint { name, answer } => {
@@ -400,6 +420,11 @@ impl Checkpointer {
                 return Ok(());
             }
         };
+        // Workers handed them over before their barriers; behind the checkpoint they are not read again.
+        if !self.has_letters() {
+            self.failed(number, "dead letters of before it are not written yet");
+            return Ok(());
+        }
         let collected = Collected {
             workers,
             owners,

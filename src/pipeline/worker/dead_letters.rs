@@ -11,7 +11,7 @@ use crate::model::{Batch, RecordBatch, TimestampMs};
 use crate::telemetry::Registry;
 use crate::window::LateRow;
 use crate::write::{
-    DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError,
+    DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError, Origin,
 };
 
 /// The split's own watermark had passed the window's end.
@@ -34,7 +34,13 @@ pub(in crate::pipeline) fn start(
         .chain(Reason::ALL.map(Reason::name));
     let metrics = DeadLetterMetrics::new(registry, reasons);
     match &pipeline.dead_letters {
-        Some(config) => DeadLetters::start(config, &pipeline.name, metrics).map(Some),
+        Some(config) => {
+            let origin = Origin {
+                pipeline: pipeline.name.clone(),
+                source: pipeline.source.kind(),
+            };
+            DeadLetters::start(config, &origin, metrics).map(Some)
+        }
         None => Ok(None),
     }
 }
@@ -92,6 +98,7 @@ impl Mailroom {
     pub(in crate::pipeline) fn reject(
         &mut self,
         records: &RecordBatch,
+        batch: &Batch,
         rejected: &[Rejected],
         processed_before: Option<u64>,
         now_ms: TimestampMs,
@@ -106,6 +113,7 @@ impl Mailroom {
             }
             self.push(DeadLetter {
                 detail: rejected.detail.clone(),
+                events_used: rows_of(batch, letter.position),
                 ..letter
             });
         }
@@ -115,6 +123,7 @@ impl Mailroom {
     pub(in crate::pipeline) fn quarantine(
         &mut self,
         records: &RecordBatch,
+        batch: &Batch,
         quarantined: &[Quarantined],
         now_ms: TimestampMs,
     ) {
@@ -122,7 +131,11 @@ impl Mailroom {
             let index = records.find(quarantined.position);
             let reason = quarantined.state.reason();
             if let Some(letter) = self.letter(records, index, reason, now_ms) {
-                self.push(letter);
+                let events_used = rows_of(batch, letter.position);
+                self.push(DeadLetter {
+                    events_used,
+                    ..letter
+                });
             }
         }
     }
@@ -202,7 +215,10 @@ impl Mailroom {
             metrics: Vec::new(),
             event_time_ms: None,
             watermark_ms: None,
+            timestamp_ms: record.timestamp,
+            received_at_ms: records.received_ms(),
             dropped_at_ms: now_ms,
+            events_used: 0,
             detail: String::new(),
             topic: record.topic.to_vec(),
             key: record.key.to_vec(),
@@ -226,4 +242,12 @@ impl Mailroom {
             .filter_map(|metric| self.metrics.get(*metric));
         names.cloned().collect()
     }
+}
+
+/// How many events of a record go on. The rows of a batch are in the order of their records.
+fn rows_of(batch: &Batch, position: u64) -> usize {
+    let positions = &batch.positions;
+    let from = positions.partition_point(|known| *known < position);
+    let to = positions.partition_point(|known| *known <= position);
+    to - from
 }

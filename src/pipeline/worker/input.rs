@@ -244,8 +244,8 @@ impl Worker {
                 rejected,
                 processed_before,
             } = undelivered;
-            mailroom.reject(records, rejected, *processed_before, now_ms);
-            mailroom.quarantine(records, &quarantined, now_ms);
+            mailroom.reject(records, batch, rejected, *processed_before, now_ms);
+            mailroom.quarantine(records, batch, &quarantined, now_ms);
             mailroom.divert(records, batch, self.flushed, now_ms);
             mailroom.send();
         }

@@ -75,28 +75,28 @@ fn default_max_connections() -> u16 {
 
 impl HttpConfig {
     /// Checks what the types cannot.
-    pub(in crate::source) fn check(&self, found: &mut Findings) {
+    pub(in crate::source) fn check(&self, section: &str, found: &mut Findings) {
         if self.listen.parse::<SocketAddr>().is_err() {
             let message = format!(
                 "'{}' is no address to listen on; write 127.0.0.1:8080, or 0.0.0.0:8080 for all",
                 self.listen
             );
-            found.add(&["http", "listen"], message);
+            found.add(&[section, "listen"], message);
         }
         if let Some(path) = self.path.as_ref().filter(|path| !is_path(path)) {
             let message = format!(
                 "'{path}' is no path; write one that begins with '/', of letters, digits and -_.~/"
             );
-            found.add(&["http", "path"], message);
+            found.add(&[section, "path"], message);
         }
         if self.token.is_some() && self.token_file.is_some() {
             found.add(
-                &["http", "token"],
+                &[section, "token"],
                 "is given twice; write it or token_file, not both",
             );
         }
         if let Some(token) = &self.token {
-            found.not_blank(&["http", "token"], token.reveal(), "a long random text");
+            found.not_blank(&[section, "token"], token.reveal(), "a long random text");
         }
         let (least, most) = BODY_BYTES;
         if !(least..=most).contains(&self.max_body_bytes) {
@@ -104,7 +104,7 @@ impl HttpConfig {
                 "{} is out of range; from {least} to {most}",
                 self.max_body_bytes
             );
-            found.add(&["http", "max_body_bytes"], message);
+            found.add(&[section, "max_body_bytes"], message);
         }
         let (least, most) = REQUEST_TIMEOUT;
         if !(least..=most).contains(&self.request_timeout) {
@@ -112,10 +112,10 @@ impl HttpConfig {
                 "{} is out of range; from {least} to {most}",
                 self.request_timeout
             );
-            found.add(&["http", "request_timeout"], message);
+            found.add(&[section, "request_timeout"], message);
         }
         if self.max_connections == 0 {
-            found.add(&["http", "max_connections"], "is 0; at least 1");
+            found.add(&[section, "max_connections"], "is 0; at least 1");
         }
     }
 }

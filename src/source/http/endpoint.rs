@@ -1,6 +1,7 @@
 //! A request, from its first line to its answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,13 +17,17 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::model::Secret;
+use crate::model::hash::WideStableHash;
+use crate::telemetry::LogLimit;
 
 use super::super::handover::Producer;
+use super::Protocol;
 use super::budget::{Budget, Exhausted, Held};
 use super::encoding::{Encoding, ExpandError};
 use super::intake::{MAX_KEYED_RECORDS, Outcome, Push};
 use super::metrics::HttpMetrics;
 use super::records::{Layout, Records};
+use super::remote_write::{self, Unusable, Version, Written};
 
 /// By which a client marks what it may send again.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -37,6 +42,7 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) path: String,
+    pub(super) protocol: Protocol,
     pub(super) token: Option<Secret>,
     pub(super) max_body_bytes: usize,
     pub(super) request_timeout: Duration,
@@ -45,6 +51,7 @@ pub(super) struct Endpoint {
     pub(super) metrics: HttpMetrics,
     /// Whether we take no more.
     pub(super) closing: AtomicBool,
+    pub(super) log: Mutex<LogLimit>,
 }
 
 /// Why a request was not taken.
@@ -77,9 +84,38 @@ impl Refusal {
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).with(RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
+    /// The same for an agent. What is to be sent again is 503: Prometheus throws away what is answered
+    /// with 429, unless `retry_on_http_429` is set, and what is answered with 408 in any case. The
+    /// specification has 5xx sent again always, and 429 where the sender likes.
+    fn for_remote_write(self) -> Self {
+        let is_passing = matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        );
+        match is_passing {
+            true => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..self
+            }
+            .with(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            false => self,
+        }
+    }
+
     fn stopping() -> Self {
         let message = "weir is stopping or restarting; send it again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+}
+
+impl From<Unusable> for Refusal {
+    fn from(error: Unusable) -> Self {
+        match error {
+            Unusable::TooLarge { .. } | Unusable::TooManyLabelBytes(_) => {
+                Self::too_large(error.to_string())
+            }
+            _ => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+        }
     }
 }
 
@@ -101,9 +137,22 @@ impl From<ExpandError> for Refusal {
 /// What the head of a request says.
 #[derive(Debug)]
 struct Head {
-    layout: Layout,
-    encoding: Encoding,
+    content: Content,
     key: Option<Vec<u8>>,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    Records(Layout, Encoding),
+    RemoteWrite(Version),
+}
+
+/// A request that was taken.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    Records(usize),
+    RemoteWrite(Version, Written),
 }
 
 impl Endpoint {
@@ -117,36 +166,61 @@ impl Endpoint {
         self.producer.finish();
     }
 
-    /// The answer to a request: 202 once its records are taken.
+    /// The answer to a request: 202, or 204 to Remote-Write, once its records are taken.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let result = self.take(request).await;
-        let (status, text, header) = match result {
-            Ok(records) => {
-                let text = format!("{{\"records\":{records}}}\n");
-                (StatusCode::ACCEPTED, text, None)
+        let mut response = match self.take(request).await {
+            Ok(taken) => taken.into_response(),
+            Err(refusal) => {
+                self.log_lost(&refusal);
+                self.refused(refusal)
             }
-            Err(refusal) => (
-                refusal.status,
-                format!("{}\n", refusal.message),
-                refusal.header,
-            ),
         };
-        self.metrics.answered(status.as_u16());
-        let mut response = Response::new(Body::from(text));
-        *response.status_mut() = status;
+        self.metrics.answered(response.status().as_u16());
         let headers = response.headers_mut();
-        let text_type = HeaderValue::from_static("text/plain; charset=utf-8");
-        let json_type = HeaderValue::from_static("application/json");
-        let is_taken = status == StatusCode::ACCEPTED;
-        headers.insert(CONTENT_TYPE, if is_taken { json_type } else { text_type });
-        headers.extend(header);
         if self.closing.load(Ordering::Acquire) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    async fn take(&self, request: Request<Incoming>) -> Result<usize, Refusal> {
+    fn refused(&self, refusal: Refusal) -> Response<Body> {
+        let refusal = match self.protocol {
+            Protocol::Records => refusal,
+            Protocol::RemoteWrite => refusal.for_remote_write(),
+        };
+        let mut response = Response::new(Body::from(format!("{}\n", refusal.message)));
+        *response.status_mut() = refusal.status;
+        let headers = response.headers_mut();
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(CONTENT_TYPE, text);
+        headers.extend(refusal.header);
+        if self.protocol == Protocol::RemoteWrite {
+            Written::default().tell(headers);
+        }
+        response
+    }
+
+    /// Tells of requests that no agent sends again: their samples are lost.
+    fn log_lost(&self, refusal: &Refusal) {
+        let is_lost = refusal.status.is_client_error()
+            && refusal.status != StatusCode::TOO_MANY_REQUESTS
+            && refusal.status != StatusCode::REQUEST_TIMEOUT;
+        if self.protocol == Protocol::Records || !is_lost {
+            return;
+        }
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held_back) = log.admit() {
+            let (status, error) = (refusal.status.as_u16(), &refusal.message);
+            tracing::warn!(
+                status,
+                error,
+                held_back,
+                "a Remote-Write request is refused"
+            );
+        }
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Result<Taken, Refusal> {
         let head = self.head(&request)?;
         let body = timeout(self.request_timeout, self.read(request.into_body())).await;
         let (body, mut held) = body.map_err(|_| {
@@ -154,17 +228,22 @@ impl Endpoint {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, message)
         })??;
         let limit = self.max_body_bytes;
-        let (encoding, layout) = (head.encoding, head.layout);
         // Many of a megabyte would keep other connections waiting.
-        let records = tokio::task::spawn_blocking(move || -> Result<Records, Refusal> {
-            let body = encoding.expand(body, limit)?;
-            Records::of(body, layout)
-                .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))
-        });
-        let records = records.await.map_err(|_| Refusal::stopping())??;
+        let content = head.content;
+        let opened = tokio::task::spawn_blocking(move || content.open(body, limit));
+        let Opened {
+            records,
+            written,
+            key,
+        } = opened.await.map_err(|_| Refusal::stopping())??;
+        let key = key.or(head.key);
         held.grow(records.held())?;
         let count = records.len();
-        if head.key.is_some() && count > MAX_KEYED_RECORDS {
+        let taken = match content {
+            Content::Records(..) => Taken::Records(count),
+            Content::RemoteWrite(version) => Taken::RemoteWrite(version, written),
+        };
+        if key.is_some() && count > MAX_KEYED_RECORDS {
             let message = format!(
                 "a request with Idempotency-Key may have {MAX_KEYED_RECORDS} records; it has {count}"
             );
@@ -174,14 +253,17 @@ impl Endpoint {
         let size = records.held();
         let push = Push {
             records,
-            key: head.key,
+            key,
             answer,
         };
         self.producer
             .push(push, size)
             .map_err(|_| Refusal::stopping())?;
         match answered.await {
-            Ok(Outcome::Taken) => Ok(count),
+            Ok(Outcome::Taken) => {
+                self.metrics.wrote(written);
+                Ok(taken)
+            }
             Ok(Outcome::Full) => Err(Refusal::busy("the log is full; send it again later")),
             Err(_) => Err(Refusal::stopping()),
         }
@@ -202,10 +284,15 @@ impl Endpoint {
             return Err(refusal.with(ALLOW, HeaderValue::from_static("POST")));
         }
         self.authenticate(headers)?;
-        let head = Head {
-            layout: layout(headers)?,
-            encoding: encoding(headers)?,
-            key: key(headers)?,
+        let head = match self.protocol {
+            Protocol::Records => Head {
+                content: Content::Records(layout(headers)?, encoding(headers)?),
+                key: key(headers)?,
+            },
+            Protocol::RemoteWrite => Head {
+                content: Content::RemoteWrite(remote_write_version(headers)?),
+                key: None,
+            },
         };
         let declared = headers.get(CONTENT_LENGTH).and_then(|length| {
             let text = length.to_str().ok()?;
@@ -274,15 +361,86 @@ impl Endpoint {
     }
 }
 
+/// A body, opened.
+#[derive(Debug)]
+struct Opened {
+    records: Records,
+    written: Written,
+    /// A key that follows from the body.
+    key: Option<Vec<u8>>,
+}
+
+impl Content {
+    /// Opens a body, which may have `limit` bytes then.
+    fn open(self, body: Vec<u8>, limit: usize) -> Result<Opened, Refusal> {
+        match self {
+            Self::Records(layout, encoding) => {
+                let body = encoding.expand(body, limit)?;
+                let records = Records::of(body, layout)
+                    .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+                Ok(Opened {
+                    records,
+                    written: Written::default(),
+                    key: None,
+                })
+            }
+            Self::RemoteWrite(version) => {
+                let (records, written) = remote_write::read(&body, version, limit)?;
+                // An agent that gets no answer sends the same bytes again. Another request with the same
+                // bytes has the same samples.
+                let key = WideStableHash::default().bytes(&body).finish();
+                Ok(Opened {
+                    records,
+                    written,
+                    key: Some(key.to_le_bytes().to_vec()),
+                })
+            }
+        }
+    }
+}
+
+impl Taken {
+    fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Records(records) => {
+                let text = format!("{{\"records\":{records}}}\n");
+                let mut response = Response::new(Body::from(text));
+                *response.status_mut() = StatusCode::ACCEPTED;
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, json);
+                response
+            }
+            Self::RemoteWrite(version, written) => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                if version == Version::V2 {
+                    written.tell(response.headers_mut());
+                }
+                response
+            }
+        }
+    }
+}
+
+fn remote_write_version(headers: &HeaderMap) -> Result<Version, Refusal> {
+    if !remote_write::is_snappy(headers) {
+        let message = "the Content-Encoding is not snappy, in which Remote-Write requests are";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    remote_write::version(headers).ok_or_else(|| {
+        let message = "the Content-Type is none of Remote-Write; send application/x-protobuf, with \
+                       proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request";
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    })
+}
+
 fn layout(headers: &HeaderMap) -> Result<Layout, Refusal> {
     let given = headers.get(CONTENT_TYPE);
     let given = given.map_or("", |value| value.to_str().unwrap_or("?"));
     let essence = given.split(';').next().unwrap_or_default().trim();
-    match essence.to_ascii_lowercase().as_str() {
-        "application/x-ndjson" | "application/ndjson" | "text/plain" => Ok(Layout::Lines),
-        "application/json" => Ok(Layout::JsonArray),
-        "application/octet-stream" => Ok(Layout::Whole),
-        _ => {
+    match Layout::named(essence) {
+        Some(layout) => Ok(layout),
+        None => {
             let found = if essence.is_empty() {
                 "there is no Content-Type".to_owned()
             } else {

@@ -4,13 +4,21 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::Registry;
 
+use super::remote_write::Written;
+
 /// Every status that requests are answered with, so that all counters are there from the start.
-const CODES: [u16; 11] = [202, 400, 401, 403, 404, 405, 408, 413, 415, 429, 503];
+const CODES: [u16; 12] = [202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 503];
+
+/// What is left out of Remote-Write requests.
+const STALE: &str = "stale_marker";
+const HISTOGRAM: &str = "histogram";
+const EXEMPLAR: &str = "exemplar";
 
 /// The metrics of a pipeline's HTTP source.
 #[derive(Debug, Clone)]
 pub(super) struct HttpMetrics {
     requests: IntCounterVec,
+    skipped: IntCounterVec,
     /// Bytes of bodies as they were sent.
     pub(super) bytes: IntCounter,
     /// Connections that are open.
@@ -28,6 +36,11 @@ impl HttpMetrics {
                 "Requests by the status that they were answered with.",
                 &["code"],
             ),
+            skipped: registry.counters(
+                "weir_http_skipped_total",
+                "What of Remote-Write requests is no event, by kind.",
+                &["kind"],
+            ),
             bytes: registry.counter(
                 "weir_http_received_bytes_total",
                 "Bytes of the bodies of requests, as they were sent.",
@@ -41,7 +54,21 @@ impl HttpMetrics {
         for code in CODES {
             metrics.requests.with_label_values(&[&code.to_string()]);
         }
+        for kind in [STALE, HISTOGRAM, EXEMPLAR] {
+            metrics.skipped.with_label_values(&[kind]);
+        }
         metrics
+    }
+
+    /// Counts what was left out of a request that was taken.
+    pub(super) fn wrote(&self, written: Written) {
+        for (kind, count) in [
+            (STALE, written.stale),
+            (HISTOGRAM, written.histograms),
+            (EXEMPLAR, written.exemplars),
+        ] {
+            self.skipped.with_label_values(&[kind]).inc_by(count);
+        }
     }
 
     /// Counts a request that was answered.

@@ -20,6 +20,18 @@ pub(super) enum Layout {
     Whole,
 }
 
+impl Layout {
+    /// The one of a `Content-Type` without its parameters.
+    pub(super) fn named(essence: &str) -> Option<Self> {
+        match essence.to_ascii_lowercase().as_str() {
+            "application/x-ndjson" | "application/ndjson" | "text/plain" => Some(Self::Lines),
+            "application/json" => Some(Self::JsonArray),
+            "application/octet-stream" => Some(Self::Whole),
+            _ => None,
+        }
+    }
+}
+
 /// Why a body is none of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
@@ -56,6 +68,13 @@ impl Records {
         }
         records.bytes = bytes;
         Ok(records)
+    }
+
+    /// Appends a record by copying it.
+    pub(super) fn append(&mut self, record: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(record);
+        self.push(start..self.bytes.len());
     }
 
     /// How many there are.

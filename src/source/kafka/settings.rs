@@ -98,7 +98,7 @@ pub(super) fn silence_limit_us(client: &ClientConfig) -> i64 {
 }
 
 /// The value is left out: it may be a password.
-fn refusal(error: &KafkaError) -> String {
+pub(super) fn refusal(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, reason, key, _) => {
             format!("property '{key}' is refused: {reason}")

@@ -63,16 +63,7 @@ impl Broker {
         let endpoint: Endpoint = url
             .parse()
             .map_err(|error: InvalidEndpoint| SourceError::new("mqtt", error.to_string()))?;
-        let (name, derived) = match label {
-            None => (
-                format!("mqtt {endpoint}"),
-                format!("weir-{}", context.pipeline),
-            ),
-            Some(label) => (
-                format!("mqtt {label}"),
-                format!("weir-{}-{label}", context.pipeline),
-            ),
-        };
+        let (name, derived) = names(label, &endpoint, &context.pipeline);
         let client_id = settings.client_id.clone().unwrap_or(derived);
         let receive_maximum = match context.log {
             Some(_) => LOGGED_RECEIVE_MAXIMUM,
@@ -206,5 +197,13 @@ impl Broker {
 
     pub(super) fn error(&self, message: String) -> SourceError {
         SourceError::new(&self.name, message)
+    }
+}
+
+/// A broker's name in messages, and the client id of a pipeline that says none.
+pub(super) fn names(label: Option<&str>, endpoint: &Endpoint, pipeline: &str) -> (String, String) {
+    match label {
+        None => (format!("mqtt {endpoint}"), format!("weir-{pipeline}")),
+        Some(label) => (format!("mqtt {label}"), format!("weir-{pipeline}-{label}")),
     }
 }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, Filter as FilterOfFive, Packet as PacketOfFive, Publish as PublishOfFive,
-    RetainForwardRule, SubscribeReasonCode,
+    ConnectReturnCode, Filter as FilterOfFive, Packet as PacketOfFive, PubAckReason,
+    Publish as PublishOfFive, RetainForwardRule, SubscribeReasonCode,
 };
 use rumqttc::v5::{self, mqttbytes::QoS as QosOfFive};
 use rumqttc::{NetworkOptions, QoS, mqttbytes};
@@ -45,6 +45,8 @@ pub(super) enum Incoming {
     Subscribed(Vec<Answer>),
     /// A message.
     Message(Message),
+    /// Its answer to a message of ours: that it has it, or why it refuses it.
+    Acknowledged(Result<(), String>),
     /// Something else, or something that we have said.
     Other,
 }
@@ -84,6 +86,20 @@ pub(super) struct Filter {
 }
 
 impl Options {
+    /// The same for a session of its own, which only publishes and ends with its connection.
+    pub(super) fn for_publishing(mut self) -> Self {
+        match &mut self {
+            Self::Five(options) => {
+                options.set_clean_start(true);
+                options.set_session_expiry_interval(Some(0));
+            }
+            Self::Three(options) => {
+                options.0.set_clean_session(true);
+            }
+        }
+        self
+    }
+
     /// A client with these settings, which is not connected yet.
     pub(super) fn client(self) -> (Requests, Events) {
         match self {
@@ -147,6 +163,21 @@ impl Requests {
                     .try_subscribe_many(filters)
                     .map_err(|error| error.to_string())
             }
+        }
+    }
+
+    /// Publishes a message with QoS 1.
+    ///
+    /// # Errors
+    /// rumqttc takes no more requests; its words.
+    pub(super) fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), String> {
+        match self {
+            Self::Five(client) => client
+                .try_publish(topic, QosOfFive::AtLeastOnce, false, payload)
+                .map_err(|error| error.to_string()),
+            Self::Three(client) => client
+                .try_publish(topic, QoS::AtLeastOnce, false, payload)
+                .map_err(|error| error.to_string()),
         }
     }
 
@@ -253,6 +284,10 @@ fn of_five(packet: PacketOfFive) -> Incoming {
             dup: message.dup,
             retained: message.retain,
         }),
+        PacketOfFive::PubAck(ack) => Incoming::Acknowledged(match ack.reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
+            reason => Err(format!("{reason:?}")),
+        }),
         _ => Incoming::Other,
     }
 }
@@ -297,6 +332,7 @@ fn of_three(packet: rumqttc::Packet) -> Incoming {
             dup: message.dup,
             retained: message.retain,
         }),
+        rumqttc::Packet::PubAck(_) => Incoming::Acknowledged(Ok(())),
         _ => Incoming::Other,
     }
 }

@@ -278,7 +278,7 @@ impl<'a> Session<'a> {
                 self.message(message);
                 Ok(Next::Poll)
             }
-            Incoming::Other => Ok(Next::Poll),
+            Incoming::Acknowledged(_) | Incoming::Other => Ok(Next::Poll),
         }
     }
 

@@ -15,6 +15,12 @@ const CONTROLLED: [(&str, &str); 2] = [
     ("metadata.broker.list", "write it as `brokers`"),
 ];
 
+/// The least that files of letters may have together, bytes.
+const LEAST_BYTES: u64 = 1_048_576;
+
+/// What they may have where nothing is said, bytes.
+const DEFAULT_MAX_BYTES: u64 = 1024 * 1_048_576;
+
 /// The longest name of a Kafka topic, characters.
 const MAX_TOPIC_NAME: usize = 249;
 
@@ -28,6 +34,11 @@ pub struct Config {
     /// A Kafka topic, a JSON object a record.
     #[serde(default)]
     pub kafka: Option<KafkaConfig>,
+    /// How many bytes the file and the one before it may have together; the oldest letters go first.
+    /// 1 GiB where it is left out.
+    #[serde(default)]
+    #[schemars(range(min = 1_048_576))]
+    pub max_bytes: Option<u64>,
 }
 
 /// A Kafka topic.
@@ -62,7 +73,22 @@ impl Config {
         if let Some(kafka) = &self.kafka {
             kafka.check(&mut problems);
         }
+        if let Some(bytes) = self.max_bytes {
+            let message = match self.file {
+                None => Some("is of a file; a topic has its own retention".to_owned()),
+                Some(_) if bytes < LEAST_BYTES => {
+                    Some(format!("{bytes} is too small; at least {LEAST_BYTES}"))
+                }
+                Some(_) => None,
+            };
+            problems.extend(message.map(|message| (keys(&["max_bytes"]), message)));
+        }
         problems
+    }
+
+    /// How many bytes the files may have together.
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes.unwrap_or(DEFAULT_MAX_BYTES)
     }
 }
 
@@ -110,7 +136,7 @@ mod tests {
     fn names_the_way_to_each_problem() {
         let config: Config = serde_json::from_str(
             r#"{"file": "-", "kafka": {"brokers": " ", "topic": "a b",
-                "properties": {"bootstrap.servers": "x", "linger.ms": "5"}}}"#,
+                "properties": {"bootstrap.servers": "x", "linger.ms": "5"}}, "max_bytes": 1000}"#,
         )
         .unwrap();
         let paths: Vec<_> = config
@@ -124,7 +150,8 @@ mod tests {
                 "file",
                 "kafka/brokers",
                 "kafka/topic",
-                "kafka/properties/bootstrap.servers"
+                "kafka/properties/bootstrap.servers",
+                "max_bytes"
             ]
         );
     }

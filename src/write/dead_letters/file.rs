@@ -1,19 +1,28 @@
 //! Dead letters to a file, one JSON object a line.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
-use super::{DeadLetter, DeadLettersError, Ledger};
+use super::{DeadLetter, DeadLettersError, Ledger, Origin};
 
 /// Bytes that are collected before the operating system is asked to write.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// A file that lines are appended to.
+/// What the name of the older half ends with.
+const OLDER: &str = ".old";
+
+/// A file that lines are appended to. Once it has half of the bytes that there may be, it takes the
+/// place of the older half, and another one begins.
 pub(super) struct LetterFile {
     path: PathBuf,
     file: File,
-    pipeline: String,
+    /// How many bytes there are; none where it is a pipe or a device.
+    bytes: Option<u64>,
+    max_bytes: u64,
+    /// Whether something was written since it was synced.
+    is_dirty: bool,
+    origin: Origin,
     /// Whole lines that are not written yet.
     buffer: Vec<u8>,
     /// The end of each line in the buffer, and its reason.
@@ -31,25 +40,29 @@ impl LetterFile {
     /// It cannot be opened.
     pub(super) fn open(
         path: PathBuf,
-        pipeline: &str,
+        max_bytes: u64,
+        origin: &Origin,
         ledger: Ledger,
     ) -> Result<Self, DeadLettersError> {
-        let open = || -> io::Result<(File, bool)> {
-            let file = File::options().create(true).append(true).open(&path)?;
-            let is_torn = match file.metadata()? {
-                metadata if metadata.is_file() && metadata.len() > 0 => {
-                    !ends_with_a_line_end(&mut File::open(&path)?)?
-                }
+        let open = || -> io::Result<(File, Option<u64>, bool)> {
+            let file = open(&path)?;
+            let metadata = file.metadata()?;
+            let bytes = metadata.is_file().then_some(metadata.len());
+            let is_torn = match bytes {
+                Some(1..) => !ends_with_a_line_end(&mut File::open(&path)?)?,
                 // A pipe or a device has no end to look at.
                 _ => false,
             };
-            Ok((file, is_torn))
+            Ok((file, bytes, is_torn))
         };
         match open() {
-            Ok((file, is_torn)) => Ok(Self {
+            Ok((file, bytes, is_torn)) => Ok(Self {
                 path,
                 file,
-                pipeline: pipeline.to_owned(),
+                bytes,
+                max_bytes,
+                is_dirty: false,
+                origin: origin.clone(),
                 buffer: Vec::new(),
                 lines: Vec::new(),
                 is_torn,
@@ -62,7 +75,7 @@ impl LetterFile {
     pub(super) fn write(&mut self, letters: Vec<DeadLetter>) {
         for letter in letters {
             let before = self.buffer.len();
-            match letter.write_json(&self.pipeline, &mut self.buffer) {
+            match letter.write_json(&self.origin, &mut self.buffer) {
                 Ok(()) => {
                     self.buffer.push(b'\n');
                     self.lines.push((self.buffer.len(), letter.reason));
@@ -85,7 +98,15 @@ impl LetterFile {
         if self.buffer.is_empty() {
             return;
         }
+        if let Err(error) = self.make_room() {
+            let path = self.path.display();
+            tracing::error!(%path, %error, "dead letters cannot be put aside; their file grows");
+        }
         let (written, error) = self.write_buffer();
+        self.is_dirty |= written > 0;
+        if let Some(bytes) = &mut self.bytes {
+            *bytes += written as u64;
+        }
         let path = self.path.display().to_string();
         for (end, reason) in self.lines.drain(..) {
             match &error {
@@ -94,6 +115,45 @@ impl LetterFile {
             }
         }
         self.buffer.clear();
+    }
+
+    /// Puts the file aside where the buffer would make it too large. What was put aside before goes.
+    fn make_room(&mut self) -> io::Result<()> {
+        let Some(bytes) = self.bytes.filter(|bytes| *bytes > 0) else {
+            return Ok(());
+        };
+        if bytes.saturating_add(self.buffer.len() as u64) <= self.max_bytes / 2 {
+            return Ok(());
+        }
+        self.sync();
+        let older = older(&self.path);
+        let gone = lines_of(&older)?;
+        fs::rename(&self.path, &older)?;
+        self.file = open(&self.path)?;
+        (self.bytes, self.is_torn) = (Some(0), false);
+        self.ledger.metrics.gone(gone);
+        if gone > 0 {
+            let path = self.path.display();
+            tracing::warn!(%path, gone, "the oldest dead letters gave way to later ones");
+        }
+        Ok(())
+    }
+
+    /// Writes what is in the buffer, and has all of it on the disk.
+    pub(super) fn make_durable(&mut self) {
+        self.flush();
+        self.sync();
+    }
+
+    fn sync(&mut self) {
+        if self.bytes.is_none() || !self.is_dirty {
+            return;
+        }
+        self.is_dirty = false;
+        if let Err(error) = self.file.sync_data() {
+            let path = self.path.display();
+            tracing::error!(%path, %error, "dead letters may not be on the disk");
+        }
     }
 
     /// How many bytes of the buffer are in the file, and what kept the rest from it.
@@ -120,18 +180,36 @@ impl LetterFile {
     }
 
     pub(super) fn finish(mut self) {
-        self.flush();
-        let is_file = self
-            .file
-            .metadata()
-            .is_ok_and(|metadata| metadata.is_file());
-        if !is_file {
-            return;
+        self.make_durable();
+    }
+}
+
+/// Where the older half is.
+pub(super) fn older(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(OLDER);
+    PathBuf::from(name)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+/// How many lines a file has; none where there is no file.
+fn lines_of(path: &Path) -> io::Result<u64> {
+    let mut lines = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        file => BufReader::with_capacity(BUFFER_BYTES, file?),
+    };
+    let mut count = 0;
+    loop {
+        let bytes = lines.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(count);
         }
-        if let Err(error) = self.file.sync_all() {
-            let path = self.path.display();
-            tracing::error!(%path, %error, "dead letters may not be on the disk");
-        }
+        count += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let length = bytes.len();
+        lines.consume(length);
     }
 }
 

@@ -9,7 +9,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::{DeadLetter, DeadLettersError, KafkaConfig, Ledger};
+use super::{DeadLetter, DeadLettersError, KafkaConfig, Ledger, Origin};
 
 /// What is better than librdkafka's own defaults for letters that must not get lost, in bounded
 /// memory; `properties` may change it.
@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) struct LetterTopic {
     producer: BaseProducer<Deliveries>,
     topic: String,
-    pipeline: String,
+    origin: Origin,
     abandoned: Arc<AtomicBool>,
 }
 
@@ -70,7 +70,7 @@ impl LetterTopic {
     /// librdkafka refuses a setting.
     pub(super) fn open(
         config: &KafkaConfig,
-        pipeline: &str,
+        origin: &Origin,
         ledger: Ledger,
         abandoned: Arc<AtomicBool>,
     ) -> Result<Self, DeadLettersError> {
@@ -96,7 +96,7 @@ impl LetterTopic {
         Ok(Self {
             producer,
             topic,
-            pipeline: pipeline.to_owned(),
+            origin: origin.clone(),
             abandoned,
         })
     }
@@ -111,7 +111,7 @@ impl LetterTopic {
 
     fn send(&self, letter: &DeadLetter) {
         let mut payload = Vec::new();
-        if let Err(error) = letter.write_json(&self.pipeline, &mut payload) {
+        if let Err(error) = letter.write_json(&self.origin, &mut payload) {
             return self.lose(letter, &error);
         }
         let mut record: BaseRecord<'_, [u8], [u8], _> =
@@ -145,6 +145,11 @@ impl LetterTopic {
 
     /// Waits until every letter is delivered or refused, or until the rest is given up.
     pub(super) fn finish(self) {
+        self.deliver();
+    }
+
+    /// The same, and goes on.
+    pub(super) fn deliver(&self) {
         while self.producer.in_flight_count() > 0 && !self.is_abandoned() {
             // Asks the broker at once, without lingering, and hears the answers.
             if self.producer.flush(POLL).is_ok() {
@@ -183,7 +188,11 @@ mod tests {
             properties: [("linger.ms".to_owned(), Secret::new("hunter2"))].into(),
         };
         let metrics = DeadLetterMetrics::new(&Registry::new("test"), []);
-        let opened = LetterTopic::open(&config, "cars", Ledger::new(metrics), Arc::default());
+        let origin = Origin {
+            pipeline: "cars".to_owned(),
+            source: "file",
+        };
+        let opened = LetterTopic::open(&config, &origin, Ledger::new(metrics), Arc::default());
         let error = opened.err().unwrap().to_string();
         assert!(
             error.starts_with(

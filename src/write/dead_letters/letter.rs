@@ -4,7 +4,17 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::base64;
 use crate::model::TimestampMs;
+
+/// Whose letters they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The kind of its source: `kafka`, `http`.
+    pub source: &'static str,
+}
 
 /// A record that reached no window, or not every window that it was for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +31,14 @@ pub struct DeadLetter {
     pub event_time_ms: Option<TimestampMs>,
     /// The watermark that it was too late for, ms since the epoch.
     pub watermark_ms: Option<TimestampMs>,
+    /// When its transport took it, where that is known, ms since the epoch.
+    pub timestamp_ms: Option<TimestampMs>,
+    /// When it was received from the source, ms since the epoch.
+    pub received_at_ms: TimestampMs,
     /// When it was dropped, by the pipeline's clock, ms since the epoch.
     pub dropped_at_ms: TimestampMs,
+    /// How many other events of the record were used.
+    pub events_used: usize,
     /// What there is to say beyond the reason; may be empty.
     pub detail: String,
     /// Its topic, empty where there is none.
@@ -38,6 +54,7 @@ pub struct DeadLetter {
 #[derive(Serialize)]
 struct Line<'a> {
     pipeline: &'a str,
+    source: &'a str,
     split: &'a str,
     position: u64,
     reason: &'a str,
@@ -47,7 +64,12 @@ struct Line<'a> {
     event_time_ms: Option<TimestampMs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     watermark_ms: Option<TimestampMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp_ms: Option<TimestampMs>,
+    received_at_ms: TimestampMs,
     dropped_at_ms: TimestampMs,
+    #[serde(skip_serializing_if = "is_zero")]
+    events_used: usize,
     #[serde(skip_serializing_if = "str::is_empty")]
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,21 +91,25 @@ impl DeadLetter {
     ///
     /// # Errors
     /// None is known: memory takes everything, and so does JSON.
-    pub(super) fn write_json(&self, pipeline: &str, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    pub(super) fn write_json(&self, origin: &Origin, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let (topic, topic_base64) = text_or_base64(&self.topic);
         let (key, key_base64) = text_or_base64(&self.key);
         let (record, record_base64) = text_or_base64(&self.record);
         let has_topic = !self.topic.is_empty();
         let has_key = !self.key.is_empty();
         let line = Line {
-            pipeline,
+            pipeline: &origin.pipeline,
+            source: origin.source,
             split: &self.split,
             position: self.position,
             reason: self.reason,
             metrics: &self.metrics,
             event_time_ms: self.event_time_ms,
             watermark_ms: self.watermark_ms,
+            timestamp_ms: self.timestamp_ms,
+            received_at_ms: self.received_at_ms,
             dropped_at_ms: self.dropped_at_ms,
+            events_used: self.events_used,
             detail: &self.detail,
             topic: topic.filter(|_| has_topic),
             topic_base64,
@@ -96,39 +122,22 @@ impl DeadLetter {
     }
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(base64(bytes))),
+        Err(_) => (None, Some(base64::encode(bytes))),
     }
-}
-
-/// The standard alphabet of RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let sextet = (bits >> (18 - 6 * place)) & 63;
-            let digit = ALPHABET.get(sextet as usize).copied().unwrap_or(b'=');
-            // Of n bytes, n + 1 digits say something.
-            text.push(if place <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    pub(super) fn letter(record: &[u8]) -> DeadLetter {
+    fn letter(record: &[u8]) -> DeadLetter {
         DeadLetter {
             split: "vehicle-events/3".into(),
             position: 4_711,
@@ -136,7 +145,10 @@ mod tests {
             metrics: vec!["speed".into(), "rpm".into()],
             event_time_ms: Some(1_730_621_750_000),
             watermark_ms: Some(1_730_621_760_000),
+            timestamp_ms: Some(1_730_621_760_400),
+            received_at_ms: 1_730_621_760_500,
             dropped_at_ms: 1_730_621_761_000,
+            events_used: 0,
             detail: String::new(),
             topic: b"vehicle-events".to_vec(),
             key: b"V1".to_vec(),
@@ -144,9 +156,16 @@ mod tests {
         }
     }
 
+    fn origin() -> Origin {
+        Origin {
+            pipeline: "cars".to_owned(),
+            source: "kafka",
+        }
+    }
+
     fn json(letter: &DeadLetter) -> String {
         let mut out = Vec::new();
-        letter.write_json("cars", &mut out).unwrap();
+        letter.write_json(&origin(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -154,10 +173,11 @@ mod tests {
     fn is_one_object_with_the_record_as_text() {
         assert_eq!(
             json(&letter(b"{\"a\":\"\xc3\xa5\\n\"}\n")),
-            r#"{"pipeline":"cars","split":"vehicle-events/3","position":4711,"reason":"late","#
+            r#"{"pipeline":"cars","source":"kafka","split":"vehicle-events/3","position":4711,"#
                 .to_owned()
-                + r#""metrics":["speed","rpm"],"event_time_ms":1730621750000,"#
-                + r#""watermark_ms":1730621760000,"dropped_at_ms":1730621761000,"#
+                + r#""reason":"late","metrics":["speed","rpm"],"event_time_ms":1730621750000,"#
+                + r#""watermark_ms":1730621760000,"timestamp_ms":1730621760400,"received_at_ms":1730621760500,"#
+                + r#""dropped_at_ms":1730621761000,"#
                 + r#""topic":"vehicle-events","key":"V1","record":"{\"a\":\"å\\n\"}\n"}"#
         );
     }
@@ -170,31 +190,19 @@ mod tests {
             event_time_ms: None,
             watermark_ms: None,
             detail: "at byte 1".into(),
+            timestamp_ms: None,
+            events_used: 2,
             topic: vec![],
             key: vec![0xff],
             ..letter(b"a\xff\xfe\x00")
         };
         assert_eq!(
             json(&rejected),
-            r#"{"pipeline":"cars","split":"vehicle-events/3","position":4711,"#.to_owned()
-                + r#""reason":"invalid_utf8","dropped_at_ms":1730621761000,"detail":"at byte 1","#
+            r#"{"pipeline":"cars","source":"kafka","split":"vehicle-events/3","position":4711,"#
+                .to_owned()
+                + r#""reason":"invalid_utf8","received_at_ms":1730621760500,"dropped_at_ms":1730621761000,"#
+                + r#""events_used":2,"detail":"at byte 1","#
                 + r#""key_base64":"/w==","record_base64":"Yf/+AA=="}"#
         );
-    }
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        // The test vectors of RFC 4648, section 10.
-        for (bytes, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), expected);
-        }
     }
 }

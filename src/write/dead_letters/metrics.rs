@@ -13,6 +13,7 @@ pub struct DeadLetterMetrics(Arc<Mutex<Accounts>>);
 #[derive(Debug)]
 struct Accounts {
     accounts: Vec<Account>,
+    gone: IntCounter,
     /// Whether all that was on its way was given up: nothing that comes after counts a second time.
     closed: bool,
 }
@@ -46,8 +47,13 @@ impl DeadLetterMetrics {
             written: written.with_label_values(&[reason]),
             lost: lost.with_label_values(&[reason]),
         });
+        let gone = registry.counter(
+            "weir_dead_letters_gone_total",
+            "Dead letters of the file that had to give way to later ones.",
+        );
         Self(Arc::new(Mutex::new(Accounts {
             accounts: accounts.collect(),
+            gone,
             closed: false,
         })))
     }
@@ -78,6 +84,11 @@ impl DeadLetterMetrics {
                 account.lost.inc();
             }
         });
+    }
+
+    /// Letters that were written had to give way to later ones.
+    pub(super) fn gone(&self, letters: u64) {
+        self.lock().gone.inc_by(letters);
     }
 
     /// Gives up what is still on its way; says how many letters are lost in all.

@@ -4,16 +4,25 @@
 //! of its own writes them. They go beside the samples and never hold these back for longer than
 //! their own writing takes.
 
+mod base64;
 mod config;
 mod file;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kept;
+#[cfg(feature = "kafka")]
+mod kept_topic;
 mod letter;
 mod metrics;
+mod replayed;
+mod stored;
 
 pub use config::{Config, KafkaConfig};
-pub use letter::DeadLetter;
+pub use kept::{LetterError, Take, read};
+pub use letter::{DeadLetter, Origin};
 pub use metrics::DeadLetterMetrics;
+pub use replayed::Replayed;
+pub use stored::StoredLetter;
 
 use std::convert::Infallible;
 use std::io;
@@ -62,6 +71,8 @@ pub struct DeadLetterHandle {
 #[derive(Debug)]
 enum Message {
     Letters(Vec<DeadLetter>),
+    /// To make all that came before durable, and say so by dropping it.
+    MakeDurable(Sender<Infallible>),
     Finish,
 }
 
@@ -103,13 +114,16 @@ enum Destination {
 impl Destination {
     fn open(
         config: &Config,
-        pipeline: &str,
+        origin: &Origin,
         ledger: Ledger,
         abandoned: &Arc<AtomicBool>,
     ) -> Result<Self, DeadLettersError> {
         match (&config.file, &config.kafka) {
-            (Some(path), None) => LetterFile::open(path.clone(), pipeline, ledger).map(Self::File),
-            (None, Some(kafka)) => Self::open_kafka(kafka, pipeline, ledger, abandoned),
+            (Some(path), None) => {
+                let path = path.clone();
+                LetterFile::open(path, config.max_bytes(), origin, ledger).map(Self::File)
+            }
+            (None, Some(kafka)) => Self::open_kafka(kafka, origin, ledger, abandoned),
             (None, None) => Err(DeadLettersError::Destinations(0)),
             (Some(_), Some(_)) => Err(DeadLettersError::Destinations(2)),
         }
@@ -118,17 +132,17 @@ impl Destination {
     #[cfg(feature = "kafka")]
     fn open_kafka(
         config: &KafkaConfig,
-        pipeline: &str,
+        origin: &Origin,
         ledger: Ledger,
         abandoned: &Arc<AtomicBool>,
     ) -> Result<Self, DeadLettersError> {
-        kafka::LetterTopic::open(config, pipeline, ledger, Arc::clone(abandoned)).map(Self::Kafka)
+        kafka::LetterTopic::open(config, origin, ledger, Arc::clone(abandoned)).map(Self::Kafka)
     }
 
     #[cfg(not(feature = "kafka"))]
     fn open_kafka(
         config: &KafkaConfig,
-        _: &str,
+        _: &Origin,
         _: Ledger,
         _: &Arc<AtomicBool>,
     ) -> Result<Self, DeadLettersError> {
@@ -155,6 +169,15 @@ impl Destination {
         }
     }
 
+    /// Has all letters where a crash does not reach them.
+    fn make_durable(&mut self) {
+        match self {
+            Self::File(file) => file.make_durable(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.deliver(),
+        }
+    }
+
     fn finish(self) {
         match self {
             Self::File(file) => file.finish(),
@@ -171,12 +194,12 @@ impl DeadLetters {
     /// The file cannot be opened, librdkafka refuses a setting, or there is no thread to be had.
     pub fn start(
         config: &Config,
-        pipeline: &str,
+        origin: &Origin,
         metrics: DeadLetterMetrics,
     ) -> Result<Self, DeadLettersError> {
         let abandoned = Arc::<AtomicBool>::default();
         let ledger = Ledger::new(metrics.clone());
-        let destination = Destination::open(config, pipeline, ledger, &abandoned)?;
+        let destination = Destination::open(config, origin, ledger, &abandoned)?;
         let (letters, inbox) = bounded(INBOX_BATCHES);
         let (open, closed) = bounded(0);
         let (end, ended) = bounded::<Infallible>(0);
@@ -257,6 +280,23 @@ impl DeadLetterHandle {
         }
     }
 
+    /// Waits until all letters that were handed over before are where a crash does not reach them, or
+    /// are counted as lost. Says whether that was so by the deadline; once no more letters are taken, it
+    /// is not known.
+    pub fn make_durable(&self, deadline: Instant) -> bool {
+        if self.closed.try_recv() == Err(TryRecvError::Disconnected) {
+            return false;
+        }
+        let (done, told) = bounded(0);
+        let asked = self
+            .letters
+            .send_deadline(Message::MakeDurable(done), deadline);
+        match asked {
+            Ok(()) => told.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected),
+            Err(_) => false,
+        }
+    }
+
     fn lose(&self, letters: &[DeadLetter]) {
         for letter in letters {
             self.metrics.lose(letter.reason);
@@ -271,6 +311,10 @@ fn run(mut destination: Destination, inbox: &Receiver<Message>) {
         let wait = FLUSH_EVERY.saturating_sub(flushed.elapsed());
         match inbox.recv_timeout(wait) {
             Ok(Message::Letters(letters)) => destination.write(letters),
+            Ok(Message::MakeDurable(done)) => {
+                destination.make_durable();
+                drop(done);
+            }
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
         }

@@ -17,11 +17,21 @@ fn letter(position: u64, reason: &'static str, record: &[u8]) -> DeadLetter {
         metrics: vec![],
         event_time_ms: None,
         watermark_ms: None,
+        timestamp_ms: None,
+        received_at_ms: 4,
         dropped_at_ms: 5,
+        events_used: 0,
         detail: String::new(),
         topic: vec![],
         key: vec![],
         record: record.to_vec(),
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        pipeline: "cars".to_owned(),
+        source: "file",
     }
 }
 
@@ -31,8 +41,9 @@ fn start(path: &Path) -> (DeadLetters, Registry) {
     let config = Config {
         file: Some(path.to_owned()),
         kafka: None,
+        max_bytes: None,
     };
-    let started = DeadLetters::start(&config, "cars", metrics).unwrap();
+    let started = DeadLetters::start(&config, &origin(), metrics).unwrap();
     (started, registry)
 }
 
@@ -105,8 +116,8 @@ fn a_file_is_appended_to_and_a_torn_line_stands_alone() {
     }
     let expected = |record: &str| {
         format!(
-            "{{\"pipeline\":\"cars\",\"split\":\"events.ndjson\",\"position\":1,\
-             \"reason\":\"late\",\"dropped_at_ms\":5,\"record\":\"{record}\"}}\n"
+            "{{\"pipeline\":\"cars\",\"source\":\"file\",\"split\":\"events.ndjson\",\"position\":1,\
+             \"reason\":\"late\",\"received_at_ms\":4,\"dropped_at_ms\":5,\"record\":\"{record}\"}}\n"
         )
     };
     assert_eq!(
@@ -180,4 +191,88 @@ fn start_stuck() -> (DeadLetters, Registry) {
         abandoned,
     };
     (stuck, registry)
+}
+
+#[test]
+fn the_oldest_give_way_and_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.ndjson");
+    let config = Config {
+        file: Some(path.clone()),
+        kafka: None,
+        max_bytes: Some(1_048_576),
+    };
+    let record = vec![b'x'; 1_000];
+    let mut written = 0;
+    for run in 0..3 {
+        let registry = Registry::new("test");
+        let metrics = DeadLetterMetrics::new(&registry, REASONS);
+        let letters = DeadLetters::start(&config, &origin(), metrics).unwrap();
+        for position in 0..400 {
+            letters
+                .handle()
+                .send(vec![letter(run * 400 + position, "late", &record)]);
+        }
+        assert_eq!(letters.finish(Duration::from_secs(60)), 0);
+        written += 400;
+        let mut kept = Vec::new();
+        let take = &mut |number, letter: Result<StoredLetter, String>| {
+            kept.push((number, letter.unwrap().position));
+            std::ops::ControlFlow::Continue(())
+        };
+        read(&config, take).unwrap();
+        // The newest without a gap, numbered from 1, within the bytes that there may be.
+        let first = written - kept.len() as u64;
+        let expected: Vec<_> = (1..).zip(first..written).collect();
+        assert_eq!(kept, expected);
+        let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        assert!(bytes(&path) + bytes(&file::older(&path)) <= 1_048_576);
+        assert!(kept.len() >= 400);
+        let text = Registry::text([&registry]);
+        let gone = text
+            .lines()
+            .find_map(|line| line.strip_prefix("weir_dead_letters_gone_total{pipeline=\"test\"} "));
+        assert_eq!(gone.unwrap() != "0", run == 2, "{run}: {gone:?}");
+    }
+}
+
+#[test]
+fn what_is_made_durable_is_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.ndjson");
+    let (letters, _) = start(&path);
+    let handle = letters.handle();
+    for position in 0..20 {
+        handle.send(vec![letter(position, "late", b"x")]);
+        // Long before the buffer would be written anyway.
+        assert!(handle.make_durable(Instant::now() + Duration::from_secs(60)));
+        let lines = fs::read_to_string(&path).unwrap().lines().count() as u64;
+        assert_eq!(lines, position + 1);
+    }
+    letters.finish(Duration::from_secs(60));
+    assert!(!handle.make_durable(Instant::now() + Duration::from_secs(60)));
+}
+
+#[test]
+fn what_cannot_be_made_durable_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reader = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    let (letters, _) = start(&pipe);
+    let handle = letters.handle();
+    // More than a pipe holds that nobody reads.
+    handle.send(vec![letter(0, "late", &vec![b'x'; 1 << 20])]);
+    assert!(!handle.make_durable(Instant::now() + Duration::from_millis(50)));
+    drop(reader);
 }

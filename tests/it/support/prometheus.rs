@@ -46,10 +46,23 @@ pub(crate) struct PrometheusOptions {
     /// Targets, `host:port`, to scrape every second. Scraped samples are of today: then samples of
     /// long ago need a window that reaches back to them.
     pub(crate) scrape: Vec<String>,
+    /// Where it writes what it scrapes.
+    pub(crate) remote_write: Option<RemoteWrite>,
     /// The content of a rule file.
     pub(crate) rules: Option<String>,
     /// Rule files as they lie: paths or patterns, absolute.
     pub(crate) rule_files: Vec<String>,
+}
+
+/// Where a Prometheus writes what it scrapes, a second after it at the latest.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteWrite {
+    /// The address.
+    pub(crate) url: String,
+    /// The message of the protocol, where it is not that of 1.0.
+    pub(crate) message: Option<&'static str>,
+    /// The token that it sends.
+    pub(crate) token: String,
 }
 
 /// A running Prometheus. Dropping it kills it.
@@ -327,6 +340,19 @@ fn configuration(options: &PrometheusOptions) -> String {
     if let Some(window) = &options.out_of_order_time_window {
         text.push_str(&format!(
             "storage:\n  tsdb:\n    out_of_order_time_window: {window}\n"
+        ));
+    }
+    if let Some(RemoteWrite {
+        url,
+        message,
+        token,
+    }) = &options.remote_write
+    {
+        let message = message.map(|message| format!("    protobuf_message: {message}\n"));
+        text.push_str(&format!(
+            "remote_write:\n  - url: {url}\n{}    authorization: {{ credentials: '{token}' }}\n    \
+             queue_config: {{ batch_send_deadline: 1s, max_shards: 1 }}\n",
+            message.unwrap_or_default()
         ));
     }
     if !options.scrape.is_empty() {

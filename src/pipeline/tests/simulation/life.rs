@@ -163,6 +163,7 @@ impl Life {
                         PositionTokens::default(),
                     ),
                     writer: writer.handle(),
+                    dead_letters: None,
                     kept: kept.clone(),
                     durable: KeptPositions::default(),
                     has_checkpoint: HasCheckpoint::default(),

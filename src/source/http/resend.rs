@@ -1,0 +1,184 @@
+//! Records that are sent to our own address again.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::model::{Secret, install_tls};
+use crate::telemetry::with_causes;
+
+use super::super::SourceError;
+use super::super::resend::{Resent, ResentRecord};
+use super::Protocol;
+use super::config::HttpConfig;
+use super::remote_write::CONTENT_TYPE_V1;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a record is sent while the pipeline is busy, a second apart.
+const ATTEMPTS: u32 = 60;
+
+/// Sends records to an address over HTTP, a request each.
+#[derive(Debug)]
+pub(in crate::source) struct HttpResend {
+    runtime: Runtime,
+    client: Client,
+    protocol: Protocol,
+    url: Url,
+    token: Option<Secret>,
+}
+
+impl HttpResend {
+    /// The way to the address of a source, or to another one.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the address is none.
+    pub(in crate::source) fn new(
+        config: &HttpConfig,
+        protocol: Protocol,
+        pipeline: &str,
+        url: Option<&str>,
+        ca_file: Option<&str>,
+    ) -> Result<Self, SourceError> {
+        let own = || url_of(config, protocol, pipeline);
+        let text = url.map_or_else(own, str::to_owned);
+        let failed =
+            |message: String| SourceError::new(format!("{} {text}", protocol.name()), message);
+        let parsed = text
+            .parse::<Url>()
+            .map_err(|error| failed(error.to_string()))?;
+        install_tls();
+        let mut builder = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .timeout(TIMEOUT);
+        if let Some(path) = ca_file {
+            let unusable = |error: String| failed(format!("--ca-file {path}: {error}"));
+            let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+            let certificates = Certificate::from_pem_bundle(&pem)
+                .map_err(|error| unusable(with_causes(&error)))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        let client = builder
+            .build()
+            .map_err(|error| failed(with_causes(&error)))?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        Ok(Self {
+            runtime: runtime.map_err(|error| failed(format!("cannot start: {error}")))?,
+            client,
+            protocol,
+            url: parsed,
+            token: super::token(config).map_err(failed)?,
+        })
+    }
+
+    /// Sends records in their order, until one is not taken.
+    pub(in crate::source) fn send(&mut self, records: &[ResentRecord]) -> Resent {
+        let mut resent = Resent::default();
+        for (number, record) in records.iter().enumerate() {
+            match self.runtime.block_on(self.post(record)) {
+                Ok(()) => resent.acknowledged.push(number),
+                Err(message) => {
+                    resent.error =
+                        Some(format!("{} {}: {message}", self.protocol.name(), self.url));
+                    break;
+                }
+            }
+        }
+        resent
+    }
+
+    async fn post(&self, record: &ResentRecord) -> Result<(), String> {
+        let mut attempt = 1;
+        loop {
+            let request = self.client.post(self.url.clone());
+            let mut request = match self.protocol {
+                Protocol::Records => request
+                    .header(CONTENT_TYPE, "application/octet-stream")
+                    .header("Idempotency-Key", &record.id)
+                    .body(record.bytes.clone()),
+                Protocol::RemoteWrite => request
+                    .header(CONTENT_TYPE, CONTENT_TYPE_V1)
+                    .header(CONTENT_ENCODING, "snappy")
+                    .body(snappy(&record.bytes)?),
+            };
+            if let Some(token) = &self.token {
+                request = request.bearer_auth(token.reveal());
+            }
+            let response = request.send().await.map_err(|error| with_causes(&error))?;
+            let status = response.status();
+            if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+                return Ok(());
+            }
+            let is_busy = matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            );
+            if !is_busy || attempt == ATTEMPTS {
+                let text = response.text().await.unwrap_or_default();
+                return Err(format!("it answers {status}: {}", text.trim_end()));
+            }
+            attempt += 1;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn snappy(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let compressed = snap::raw::Encoder::new().compress_vec(bytes);
+    compressed.map_err(|error| error.to_string())
+}
+
+/// Where a source that listens everywhere can be reached from here.
+fn url_of(config: &HttpConfig, protocol: Protocol, pipeline: &str) -> String {
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let address = match config.listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => {
+            let here = match address.ip() {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            SocketAddr::new(here, address.port()).to_string()
+        }
+        _ => config.listen.clone(),
+    };
+    format!("{scheme}://{address}{}", protocol.path(config, pipeline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_all_is_reached_here() {
+        for (json, expected) in [
+            (
+                r#"{"listen": "0.0.0.0:8080"}"#,
+                "http://127.0.0.1:8080/ingest/cars",
+            ),
+            (
+                r#"{"listen": "[::]:8080", "path": "/in"}"#,
+                "http://[::1]:8080/in",
+            ),
+            (
+                r#"{"listen": "10.0.0.1:8443", "tls": {"cert_file": "a", "key_file": "b"}}"#,
+                "https://10.0.0.1:8443/ingest/cars",
+            ),
+        ] {
+            let config: HttpConfig = serde_json::from_str(json).unwrap();
+            assert_eq!(url_of(&config, Protocol::Records, "cars"), expected);
+        }
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let url = url_of(&config, Protocol::RemoteWrite, "cars");
+        assert_eq!(url, "http://[::1]:80/api/v1/write");
+    }
+}

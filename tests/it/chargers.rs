@@ -1,0 +1,177 @@
+//! The chargers of `pipelines/chargers.yaml`: messages over HTTP, and what must come of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::http_push::address;
+use crate::reference::fleet::START_MS;
+use crate::reference::service::Service;
+use crate::support::files::{repository, temporary_folder, weir};
+use crate::support::http;
+use crate::support::samples::{Sample, read_ndjson};
+
+/// The start of a minute, ms since the epoch.
+const MINUTE: i64 = START_MS / 60_000 * 60_000;
+
+/// How often a charger sends, ms, and how often it does.
+const EVERY: i64 = 10_000;
+const TIMES: i64 = 18;
+
+/// A charger: its site and model.
+struct Charger {
+    number: i64,
+    site: &'static str,
+    model: &'static str,
+}
+
+fn chargers() -> Vec<Charger> {
+    let sites = ["leeds", "york", "hull"];
+    let models = ["Voltline 150", "Ampera 50"];
+    (0..12)
+        .map(|number| Charger {
+            number,
+            site: sites[number as usize % sites.len()],
+            model: models[number as usize % models.len()],
+        })
+        .collect()
+}
+
+impl Charger {
+    fn time(&self, turn: i64) -> i64 {
+        MINUTE + turn * EVERY + self.number * 100
+    }
+
+    /// Power in W; whole kilowatts, so that no sum is rounded.
+    fn power(&self, turn: i64) -> i64 {
+        1_000 * (self.number * 7 + turn * 3) % 150_000
+    }
+
+    /// The register in Wh; whole eighths of a kilowatt-hour, for the same reason.
+    fn energy(&self, turn: i64) -> i64 {
+        10_000 * self.number + turn * 125 * (8 + self.number)
+    }
+
+    fn is_faulted(&self, turn: i64) -> bool {
+        self.number % 5 == 2 && turn >= 6
+    }
+
+    fn message(&self, turn: i64) -> Value {
+        // Some report in thousands.
+        let in_thousands = self.number % 3 == 0;
+        let of = |measurand: &str, unit: &str, value: i64| match in_thousands {
+            true => {
+                let value = value as f64 / 1_000.0;
+                json!({ "measurand": measurand, "unit": format!("k{unit}"), "value": value })
+            }
+            false => json!({ "measurand": measurand, "unit": unit, "value": value }),
+        };
+        let status = if self.is_faulted(turn) {
+            "Faulted"
+        } else {
+            "Charging"
+        };
+        let time = jiff::Timestamp::from_millisecond(self.time(turn)).map(|time| time.to_string());
+        json!({
+            "chargePoint": {
+                "id": format!("UK-{:04}", self.number), "site": self.site, "model": self.model },
+            "connectorId": 1,
+            "transactionId": 7_000 + self.number,
+            "meterValue": { "timestamp": time.unwrap_or_default(), "sampledValue": [
+                of("Energy.Active.Import.Register", "Wh", self.energy(turn)),
+                of("Power.Active.Import", "W", self.power(turn)),
+                { "measurand": "Status", "status": status },
+            ] },
+        })
+    }
+}
+
+/// The values by name, site, model and the window's end.
+fn expected() -> Vec<Sample> {
+    let mut sums: BTreeMap<(&str, &str, &str, i64), f64> = BTreeMap::new();
+    for charger in chargers() {
+        let mut power = BTreeMap::new();
+        let mut energy: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+        let (mut faulted, mut ends) = (BTreeSet::new(), BTreeSet::new());
+        for turn in 0..TIMES {
+            let end = |size: i64| (charger.time(turn).div_euclid(size) + 1) * size;
+            power.insert(end(30_000), charger.power(turn));
+            ends.insert(end(30_000));
+            if charger.is_faulted(turn) {
+                faulted.insert(end(30_000));
+            }
+            let reading = charger.energy(turn);
+            let (least, most) = energy.entry(end(60_000)).or_insert((reading, reading));
+            (*least, *most) = (reading.min(*least), reading.max(*most));
+        }
+        let mut add = |name, end, value: f64| {
+            *sums
+                .entry((name, charger.site, charger.model, end))
+                .or_default() += value;
+        };
+        for (end, power) in power {
+            add("charging_power_watts", end, power as f64);
+        }
+        for (end, (least, most)) in energy {
+            add("session_energy_watt_hours", end, (most - least) as f64);
+        }
+        for end in ends {
+            add("chargers_reporting", end, 1.0);
+            add(
+                "chargers_faulted",
+                end,
+                f64::from(u8::from(faulted.contains(&end))),
+            );
+        }
+    }
+    let sample = |((name, site, model, end), value): (&(&str, &str, &str, i64), &f64)| {
+        Sample::new(name, &[("model", model), ("site", site)], *end, *value)
+    };
+    let mut samples: Vec<_> = sums.iter().map(sample).collect();
+    samples.sort();
+    samples
+}
+
+fn post(service: &Service, body: &Value) -> Result<()> {
+    let url = format!("http://{}/ingest/chargers", address(service)?);
+    let headers = [("Content-Type", "application/json")];
+    let response = http::post(&url, &headers, body.to_string().as_bytes())?;
+    assert_eq!(response.status, 202, "{}", response.body);
+    Ok(())
+}
+
+#[test]
+fn meter_values_over_http_become_samples_by_site_and_model() -> Result<()> {
+    let folder = temporary_folder()?;
+    let file = repository().join("pipelines/chargers.yaml");
+    let letters = folder.path().join("letters.ndjson");
+    let mut command = weir([]);
+    command
+        .arg("run")
+        .arg(file)
+        .args(["--output", "samples.ndjson", "--workers", "2"])
+        .current_dir(folder.path())
+        .env("CHARGERS_LISTEN", "127.0.0.1:0")
+        .env("CHARGERS_LETTERS", &letters);
+    let mut service = Service::start(&mut command, &folder)?;
+    for turn in 0..TIMES {
+        // A gateway forwards those of a turn together.
+        let messages: Vec<_> = chargers().iter().map(|one| one.message(turn)).collect();
+        post(&service, &Value::from(messages))?;
+    }
+    post(&service, &json!({ "chargePoint": { "id": "UK-0099" } }))?;
+    let events = 12 * TIMES * 3;
+    service.await_metric("weir_events_total", &[], events as f64)?;
+    service.await_metric(
+        "weir_dead_letters_total",
+        &[("reason", "not_an_array")],
+        1.0,
+    )?;
+    // What cannot be read again is written when it stops, open windows and all.
+    service.stop()?;
+    let mut samples = read_ndjson(&folder.path().join("samples.ndjson"))?;
+    samples.sort();
+    assert_eq!(samples, expected());
+    Ok(())
+}
