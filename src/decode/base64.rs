@@ -38,6 +38,10 @@ pub(super) fn decode(text: &[u8], bytes: &mut Vec<u8>) -> Result<(), Refusal> {
 const NO_DIGIT: u8 = u8::MAX;
 
 /// The value of each character.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler itself evaluates it and refuses an index beyond the end"
+)]
 static VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut byte = 0_u8;

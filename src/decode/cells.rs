@@ -49,17 +49,6 @@ impl Cells {
         }
     }
 
-    /// Puts a text into a row, with which the column ends. Gives whether it is a column of texts.
-    #[inline]
-    pub(super) fn put_text(&mut self, row: usize, place: TextPlace) -> bool {
-        let Self::Text(values) = self else {
-            return false;
-        };
-        values.truncate(row);
-        values.push(place);
-        true
-    }
-
     /// Whether the last row is NULL, or there is none.
     pub(super) fn ends_with_null(&self) -> bool {
         match self {

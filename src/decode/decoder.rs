@@ -1,14 +1,17 @@
 //! Records of a batch into columns.
 
+mod wrapped;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
+
+use super::avro::SchemaSource;
 use super::cells::Cells;
 use super::config::EventConfig;
 use super::envelope::{NOT_RECEIVED, Received, enveloped, received_time};
-use super::events::{
-    Events, FieldDecoder, MAX_EVENTS, Refusal, RefusedEvents, Rows, TIME_LEAF, Target, Times,
-};
+use super::events::{Events, FieldDecoder, Refusal, RefusedEvents, Rows, TIME_LEAF, Target, Times};
 use super::format::{DecodeConfig, Payload, Reader};
 use super::metrics::{DecodeMetrics, Reason};
 use super::path::{InvalidPath, Path};
@@ -19,9 +22,7 @@ use super::unwrap::{UnwrapStep, Unwrapper};
 use crate::model::record::Record;
 use crate::model::{Batch, Interner, RecordBatch, Schema, TextPlace, TimestampMs, TopicTemplate};
 use crate::telemetry::LogLimit;
-
-/// How much of what is in records is kept until its texts get their symbols together, bytes.
-const SETTLED_BYTES: usize = 4 * 1024 * 1024;
+use wrapped::Wrapped;
 
 /// Decodes a pipeline's records; one per worker.
 #[derive(Debug)]
@@ -51,28 +52,6 @@ pub struct Rejected {
     /// What there is to say beyond the reason; may be empty. Of a record with several events, which of
     /// them.
     pub detail: String,
-}
-
-/// What is around records, and the bytes that were in those of the batch at hand.
-#[derive(Debug)]
-struct Wrapped {
-    unwrapper: Unwrapper,
-    texts: Vec<u8>,
-}
-
-impl Wrapped {
-    fn new(unwrapper: Unwrapper) -> Self {
-        Self {
-            unwrapper,
-            texts: Vec::new(),
-        }
-    }
-
-    fn shrink(&mut self) {
-        self.unwrapper.shrink();
-        self.texts.clear();
-        self.texts.shrink_to(2 * SETTLED_BYTES);
-    }
 }
 
 /// What a record or a message of it gave.
@@ -237,6 +216,31 @@ impl Decoder {
         Ok(self)
     }
 
+    /// Where schemas are that records name by a number; `wake` is filled when one has come.
+    pub fn ask_for_schemas(&mut self, source: Arc<dyn SchemaSource>, wake: Sender<()>) {
+        if let Reader::Avro(reader) = &mut self.reader {
+            reader.ask(source, wake);
+        }
+    }
+
+    /// Whether a batch can be decoded: all schemas are known that its records name. Otherwise they are
+    /// asked for, and the batch is to be brought again.
+    pub fn is_ready_for(&mut self, records: &RecordBatch) -> bool {
+        let Self {
+            reader, unwrapper, ..
+        } = self;
+        let Reader::Avro(reader) = reader else {
+            return true;
+        };
+        reader.find_schemas(|look_at| {
+            let all = (0..records.len()).filter_map(|index| records.get(index));
+            match unwrapper {
+                None => all.for_each(|record| look_at(record.bytes)),
+                Some(wrapped) => wrapped.look_into(all.map(|record| record.bytes), look_at),
+            }
+        })
+    }
+
     /// The columns of decoded batches.
     pub fn schema(&self) -> Schema {
         let mut schema = Schema::new();
@@ -302,104 +306,15 @@ impl Decoder {
                 text,
                 start: range.start,
             };
-            for refused in self.read(record, &payload, now_ms, rows, interner).refused {
+            let buffer = records.buffer();
+            let given = self.read(record, &payload, now_ms, rows, buffer, interner);
+            for refused in given.refused {
                 self.reject(records, index, refused);
             }
         }
     }
 
-    /// Decodes what is in records. A message that is broken is refused, and the others of its record are kept.
-    fn decode_wrapped(
-        &mut self,
-        wrapped: &mut Wrapped,
-        records: &RecordBatch,
-        now_ms: TimestampMs,
-        rows: &mut Rows,
-        interner: &mut Interner,
-    ) {
-        for index in 0..records.len() {
-            let Some(record) = records.get(index) else {
-                continue;
-            };
-            if wrapped.texts.len() > SETTLED_BYTES {
-                for cells in &mut rows.columns {
-                    cells.settle(&wrapped.texts, interner);
-                }
-                wrapped.texts.clear();
-            }
-            if let Err((reason, detail)) = wrapped.unwrapper.unwrap(record.bytes) {
-                self.reject(records, index, (reason, detail, 1));
-                continue;
-            }
-            let refused = self.read_messages(wrapped, record, now_ms, rows, interner);
-            for refused in refused {
-                self.reject(records, index, refused);
-            }
-        }
-    }
-
-    /// Reads the messages of a record, and gives what was refused, once a reason.
-    fn read_messages(
-        &mut self,
-        wrapped: &mut Wrapped,
-        record: Record<'_>,
-        now_ms: TimestampMs,
-        rows: &mut Rows,
-        interner: &mut Interner,
-    ) -> Vec<RefusedEvents> {
-        let Wrapped { unwrapper, texts } = wrapped;
-        let before = rows.batch.rows();
-        let start = texts.len();
-        texts.extend_from_slice(unwrapper.bytes());
-        let ranges = unwrapper.ranges();
-        let several = ranges.len() > 1;
-        let mut refused: Vec<RefusedEvents> = Vec::new();
-        let mut more: Vec<usize> = Vec::new();
-        let mut ended = 0;
-        for (range, number) in ranges.iter().zip(1..) {
-            let place = start.saturating_add(range.start);
-            let end = start.saturating_add(range.end);
-            let (Some(bytes), Ok(place)) = (texts.get(place..end), u32::try_from(place)) else {
-                continue;
-            };
-            let payload = Payload {
-                bytes,
-                text: None,
-                start: place,
-            };
-            let given = self.read(record, &payload, now_ms, rows, interner);
-            ended += given.ended;
-            if ended > MAX_EVENTS {
-                rows.truncate(before);
-                let detail = format!("more than {MAX_EVENTS}");
-                return vec![(Reason::TooManyEvents, detail, 1)];
-            }
-            for (reason, mut detail, events) in given.refused {
-                let known = refused.iter().position(|known| known.0 == reason);
-                if let Some((known, more)) =
-                    known.and_then(|at| refused.get_mut(at).zip(more.get_mut(at)))
-                {
-                    known.2 += events;
-                    *more += events;
-                    continue;
-                }
-                if several {
-                    let separator = if detail.is_empty() { "" } else { ": " };
-                    detail = format!("message {number}{separator}{detail}");
-                }
-                refused.push((reason, detail, events));
-                more.push(0);
-            }
-        }
-        for ((_, detail, _), more) in refused.iter_mut().zip(more) {
-            if more > 0 {
-                detail.push_str(&format!("; and {more} in other messages"));
-            }
-        }
-        refused
-    }
-
-    /// Reads the events of a record, or of a message of it.
+    /// Reads the events of a record, or of a message of it, which lies in `buffer`.
     #[inline]
     fn read(
         &mut self,
@@ -407,6 +322,7 @@ impl Decoder {
         payload: &Payload<'_>,
         now_ms: TimestampMs,
         rows: &mut Rows,
+        buffer: &[u8],
         interner: &mut Interner,
     ) -> Given {
         if let Some(plain) = &mut self.plain
@@ -436,7 +352,7 @@ impl Decoder {
                 None => {}
             }
         }
-        let mut events = Events::new(&self.target, record, now_ms, rows, interner);
+        let mut events = Events::new(&self.target, record, now_ms, rows, buffer, interner);
         let read = self.reader.read(payload, &mut events);
         Given {
             ended: events.ended(),
@@ -533,7 +449,7 @@ impl Plain {
                 }
                 (cells, Token::Missing) => {
                     match enveloped(&field.path, field.data_type, &event.record) {
-                        Some(value) => field.push(cells, &value, interner),
+                        Some(value) => field.push(cells, &value, &[], interner),
                         None => {
                             if !field.required && absent.is_none() {
                                 field.missing.inc();

@@ -61,8 +61,15 @@ pub(super) struct FieldDecoder {
 }
 
 impl FieldDecoder {
-    /// Appends a value, or NULL where it is of another type.
-    pub(super) fn push(&self, cells: &mut Cells, value: &Scalar<'_>, interner: &mut Interner) {
+    /// Appends a value, or NULL where it is of another type. A text within `buffer` is interned with the
+    /// others of its column.
+    pub(super) fn push(
+        &self,
+        cells: &mut Cells,
+        value: &Scalar<'_>,
+        buffer: &[u8],
+        interner: &mut Interner,
+    ) {
         match (cells, value) {
             (Cells::Number(values), Scalar::Integer(value)) => values.push(*value as f64),
             (Cells::Number(values), Scalar::Number(value)) if value.is_finite() => {
@@ -72,10 +79,12 @@ impl FieldDecoder {
                 self.not_finite.inc();
                 values.push(f64::NAN);
             }
-            (Cells::Text(values), Scalar::Text(text)) => {
-                values.push(TextPlace::known(interner.intern(text)));
-            }
-            (Cells::Text(values), Scalar::Integer(value)) => {
+            (Cells::Number(values), Scalar::Time { raw, .. }) => values.push(*raw as f64),
+            (Cells::Text(values), Scalar::Text(text)) => values.push(match place(text, buffer) {
+                Some(place) => place,
+                None => TextPlace::known(interner.intern(text)),
+            }),
+            (Cells::Text(values), Scalar::Integer(value) | Scalar::Time { raw: value, .. }) => {
                 // Ids are numbers in many fleets, so this must cost no allocation.
                 let mut digits = [0; 20];
                 let text = written(*value, &mut digits);
@@ -101,6 +110,20 @@ fn written(number: i64, digits: &mut [u8; 20]) -> &str {
     let left = rest.len();
     let text = digits.get(..digits.len() - left).filter(|_| fits);
     std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
+}
+
+/// Where a text lies in a buffer, if it does.
+#[inline]
+fn place(text: &str, buffer: &[u8]) -> Option<TextPlace> {
+    let start = text.as_ptr().addr().checked_sub(buffer.as_ptr().addr())?;
+    let end = start + text.len();
+    if end > buffer.len() {
+        return None;
+    }
+    Some(TextPlace::at(
+        u32::try_from(start).ok()?,
+        u32::try_from(end).ok()?,
+    ))
 }
 
 /// The rows of a batch so far.
@@ -149,6 +172,8 @@ pub(super) struct Events<'a> {
     record: Record<'a>,
     now_ms: TimestampMs,
     rows: &'a mut Rows,
+    /// The bytes that the texts of the batch lie in.
+    buffer: &'a [u8],
     interner: &'a mut Interner,
     /// The rows before the record.
     before: usize,
@@ -167,6 +192,7 @@ impl<'a> Events<'a> {
         record: Record<'a>,
         now_ms: TimestampMs,
         rows: &'a mut Rows,
+        buffer: &'a [u8],
         interner: &'a mut Interner,
     ) -> Self {
         let row = rows.batch.rows();
@@ -175,6 +201,7 @@ impl<'a> Events<'a> {
             record,
             now_ms,
             rows,
+            buffer,
             interner,
             before: row,
             row,
@@ -197,34 +224,17 @@ impl<'a> Events<'a> {
         self.take(leaf, &value);
     }
 
-    /// The value of a leaf that is a text at a place of the buffer that the texts of the batch lie in.
-    #[inline]
-    pub(super) fn take_text_at(&mut self, leaf: usize, text: &[u8], start: u32) {
-        let cells = self.rows.columns.get_mut(leaf.wrapping_sub(1));
-        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        if let Some(cells) = cells
-            && cells.put_text(self.row, TextPlace::at(start, start.saturating_add(length)))
-        {
-            return;
-        }
-        self.take(leaf, &Scalar::Text(String::from_utf8_lossy(text)));
-    }
-
     /// The value of a leaf that is a point in time: seconds since the epoch and nanoseconds, whatever the unit
     /// of times is. For a field it is seconds with a fraction.
     pub(super) fn take_instant(&mut self, leaf: usize, seconds: i64, nanos: i64) {
-        let target = self.target;
-        let millis = seconds
+        if (1..=self.target.fields.len()).contains(&leaf) {
+            self.take(leaf, &Scalar::Number(seconds as f64 + nanos as f64 / 1e9));
+            return;
+        }
+        let ms = seconds
             .saturating_mul(1_000)
             .saturating_add(nanos.div_euclid(1_000_000));
-        let millis = Scalar::Integer(millis);
-        if leaf == TIME_LEAF {
-            self.time = event_time(&millis, TimeUnit::Ms, self.now_ms, target.max_ahead_ms);
-        } else if leaf > target.fields.len() {
-            self.received = received_time(&millis, TimeUnit::Ms);
-        } else {
-            self.take(leaf, &Scalar::Number(seconds as f64 + nanos as f64 / 1e9));
-        }
+        self.take(leaf, &Scalar::Time { raw: seconds, ms });
     }
 
     /// Whether a leaf is a field of type text.
@@ -381,6 +391,6 @@ impl Leaves for Events<'_> {
             return;
         };
         cells.truncate(self.row);
-        field.push(cells, value, self.interner);
+        field.push(cells, value, self.buffer, self.interner);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::avro::{AvroReader, AvroSchema};
 use super::cbor::Cbor;
 use super::cloudevents::CloudEventsReader;
 use super::csv::CsvReader;
@@ -17,7 +18,9 @@ use super::metrics::Reason;
 use super::number::NumberReader;
 use super::path::InvalidPath;
 use super::plan::{ObjectPlan, Wanted};
-use super::protobuf::{Described, MessageType, ProtobufReader, Purpose};
+use super::protobuf::{Described, MessageType, ProtobufReader};
+use super::purpose::Purpose;
+use super::registry::RegistryConfig;
 use super::remote_write::RemoteWriteReader;
 use super::senml::SenmlReader;
 use super::tree::TreeReader;
@@ -60,6 +63,8 @@ pub enum Format {
     Number,
     /// A request of Prometheus Remote-Write 1.0, not compressed.
     RemoteWrite,
+    /// Object container files of Avro.
+    Avro,
 }
 
 /// A format with its options.
@@ -123,6 +128,21 @@ pub enum FormatOptions {
     Number {},
     /// Requests of Prometheus Remote-Write 1.0.
     RemoteWrite {},
+    /// Avro: object container files, unless one of `schema` and `registry` is given.
+    Avro {
+        /// A file with the schema of all records; each of them is one datum of it and nothing else.
+        #[serde(default)]
+        schema: Option<String>,
+        /// What that file says, once [`DecodeConfig::load`] has read it.
+        #[serde(skip)]
+        loaded: Option<Arc<AvroSchema>>,
+        /// Where schemas are that records name by a number, as Confluent's serializers write it.
+        #[serde(default)]
+        registry: Option<Box<RegistryConfig>>,
+        /// The path of an array of which each item is an event; `.` where the record is the array.
+        #[serde(default)]
+        explode: Option<String>,
+    },
 }
 
 fn comma() -> String {
@@ -154,6 +174,12 @@ impl DecodeConfig {
             Format::Cloudevents => FormatOptions::Cloudevents {},
             Format::Number => FormatOptions::Number {},
             Format::RemoteWrite => FormatOptions::RemoteWrite {},
+            Format::Avro => FormatOptions::Avro {
+                schema: None,
+                loaded: None,
+                registry: None,
+                explode: None,
+            },
         }
     }
 
@@ -161,35 +187,46 @@ impl DecodeConfig {
     /// the working folder, or else in `folder`. Gives the path of a wrong value within `decode`, and what is
     /// wrong.
     pub fn load(&mut self, folder: &Path) -> Vec<(Vec<String>, String)> {
-        let Self::Options(FormatOptions::Protobuf {
-            message,
-            files,
-            include,
-            descriptor_set,
-            explode,
-            message_type,
-        }) = self
-        else {
-            return Vec::new();
-        };
         let wrong = |key: &str, message| vec![(vec![key.to_owned()], message)];
-        let described = Described {
-            message,
-            files,
-            include,
-            descriptor_set: descriptor_set.as_deref(),
+        let checked = match self {
+            Self::Options(FormatOptions::Protobuf {
+                message,
+                files,
+                include,
+                descriptor_set,
+                explode,
+                message_type,
+            }) => {
+                let described = Described {
+                    message,
+                    files,
+                    include,
+                    descriptor_set: descriptor_set.as_deref(),
+                };
+                let loaded = match MessageType::load(described, folder) {
+                    Ok(loaded) => message_type.insert(loaded),
+                    Err((key, message)) => return wrong(key, message),
+                };
+                array(explode).map(|keys| loaded.check_array(&keys))
+            }
+            Self::Options(FormatOptions::Avro {
+                schema: Some(schema),
+                loaded,
+                explode,
+                ..
+            }) => {
+                let loaded = match AvroSchema::load(schema, folder) {
+                    Ok(schema) => loaded.insert(schema),
+                    Err(message) => return wrong("schema", message),
+                };
+                array(explode).map(|keys| loaded.check_array(&keys))
+            }
+            _ => return Vec::new(),
         };
-        let loaded = match MessageType::load(described, folder) {
-            Ok(loaded) => loaded,
-            Err((key, message)) => return wrong(key, message),
-        };
-        if let Some(Ok(keys)) = explode.as_deref().map(Explode::keys)
-            && let Err(message) = loaded.check_array(&keys)
-        {
-            return wrong("explode", message);
+        match checked {
+            Some(Err(message)) => wrong("explode", message),
+            _ => Vec::new(),
         }
-        *message_type = Some(loaded);
-        Vec::new()
     }
 
     /// Checks that a path of the record can be taken for what the pipeline wants, where it is known what a record
@@ -203,11 +240,12 @@ impl DecodeConfig {
                 explode,
                 message_type: Some(message_type),
                 ..
-            }) => {
-                let explode = explode.as_deref().map(Explode::keys);
-                let explode = explode.and_then(Result::ok);
-                message_type.check(keys, explode.as_deref(), purpose)
-            }
+            }) => message_type.check(keys, array(explode).as_deref(), purpose),
+            Self::Options(FormatOptions::Avro {
+                explode,
+                loaded: Some(schema),
+                ..
+            }) => schema.check(keys, array(explode).as_deref(), purpose),
             _ => Ok(()),
         }
     }
@@ -252,10 +290,42 @@ impl DecodeConfig {
                     }
                 }
             }
+            FormatOptions::Avro {
+                schema,
+                registry,
+                explode,
+                ..
+            } => {
+                if let Some(Err(error)) = explode.as_deref().map(Explode::keys) {
+                    wrong("explode", error.to_string());
+                }
+                if schema.is_some() && registry.is_some() {
+                    let message = "does not go with 'schema'; remove one of them".to_owned();
+                    wrong("registry", message);
+                }
+                for (path, message) in registry.iter().flat_map(|registry| registry.validate()) {
+                    let path = ["registry"].into_iter().chain(path);
+                    violations.push((path.map(str::to_owned).collect(), message));
+                }
+            }
             _ => {}
         }
         violations
     }
+
+    /// The registry that has the schemas of records, where there is one.
+    pub fn registry(&self) -> Option<&RegistryConfig> {
+        match self {
+            Self::Options(FormatOptions::Avro { registry, .. }) => registry.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// The keys of the array whose items are events, where there is one. What is no path was told already.
+fn array(explode: &Option<String>) -> Option<Vec<String>> {
+    let keys = explode.as_deref().map(Explode::keys);
+    keys.and_then(Result::ok)
 }
 
 /// A character of ASCII that can stand between cells.
@@ -304,6 +374,7 @@ pub(super) enum Reader {
     CloudEvents(CloudEventsReader),
     Number(NumberReader),
     RemoteWrite(RemoteWriteReader),
+    Avro(AvroReader),
 }
 
 impl Reader {
@@ -342,6 +413,22 @@ impl Reader {
             FormatOptions::Cloudevents {} => Self::CloudEvents(CloudEventsReader::new(wanted)),
             FormatOptions::Number {} => Self::Number(NumberReader::new(wanted)),
             FormatOptions::RemoteWrite {} => Self::RemoteWrite(RemoteWriteReader::new(wanted)),
+            FormatOptions::Avro {
+                schema,
+                loaded,
+                registry,
+                explode,
+            } => {
+                let explode = keys(explode)?;
+                Self::Avro(match (schema, registry) {
+                    (Some(_), _) => {
+                        let unread = || InvalidPath::NotThere("the schema was not read".to_owned());
+                        AvroReader::bare(wanted, explode, &*loaded.ok_or_else(unread)?)
+                    }
+                    (None, Some(_)) => AvroReader::numbered(wanted, explode),
+                    (None, None) => AvroReader::container(wanted, explode),
+                })
+            }
         })
     }
 
@@ -365,6 +452,7 @@ impl Reader {
             Self::CloudEvents(cloud) => cloud.read(payload.text()?, events),
             Self::Number(number) => number.read(payload.text()?, events),
             Self::RemoteWrite(requests) => requests.read(payload.bytes, events),
+            Self::Avro(avro) => avro.read(payload.bytes, events),
         }
     }
 
@@ -372,7 +460,11 @@ impl Reader {
     pub(super) fn is_text(&self) -> bool {
         !matches!(
             self,
-            Self::Cbor(_) | Self::SenmlCbor(_) | Self::Protobuf(_) | Self::RemoteWrite(_)
+            Self::Cbor(_)
+                | Self::SenmlCbor(_)
+                | Self::Protobuf(_)
+                | Self::RemoteWrite(_)
+                | Self::Avro(_)
         )
     }
 

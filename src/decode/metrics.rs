@@ -16,6 +16,8 @@ pub enum Reason {
     MalformedJson,
     /// The bytes are not what the format says; for JSON, [`MalformedJson`](Self::MalformedJson).
     Malformed,
+    /// Its schema does not exist, or cannot be used.
+    UnknownSchema,
     /// JSON, but no object.
     NotAnObject,
     /// What is around the record is not what the pipeline says.
@@ -40,10 +42,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InvalidUtf8,
         Self::MalformedJson,
         Self::Malformed,
+        Self::UnknownSchema,
         Self::NotAnObject,
         Self::CannotUnwrap,
         Self::ExpandsTooFar,
@@ -62,6 +65,7 @@ impl Reason {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::MalformedJson => "malformed_json",
             Self::Malformed => "malformed",
+            Self::UnknownSchema => "unknown_schema",
             Self::NotAnObject => "not_an_object",
             Self::CannotUnwrap => "cannot_unwrap",
             Self::ExpandsTooFar => "expands_too_far",

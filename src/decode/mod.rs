@@ -1,6 +1,7 @@
 //! Bytes to columns: records are decoded straight into typed columns, only the fields that the
 //! pipeline names.
 
+mod avro;
 mod base64;
 mod cbor;
 mod cells;
@@ -21,7 +22,10 @@ mod path;
 mod plain;
 mod plan;
 mod protobuf;
+mod purpose;
+mod registry;
 mod remote_write;
+mod schema_file;
 mod senml;
 mod time;
 mod tree;
@@ -31,11 +35,14 @@ mod varint;
 #[cfg(test)]
 mod tests;
 
+pub use avro::{AvroSchema, SchemaAnswer, SchemaError, SchemaParser, SchemaSource};
 pub use config::{EventConfig, FieldConfig, FieldDetail, TimeField, TimeUnit};
 pub use decoder::{Decoder, Rejected};
 pub use format::{DecodeConfig, Format, FormatOptions};
 pub use metrics::{DecodeMetrics, Reason};
 pub use path::{InvalidPath, Path};
-pub use protobuf::{MessageType, Purpose};
+pub use protobuf::MessageType;
+pub use purpose::Purpose;
+pub use registry::{RegistryConfig, RegistryTls, SchemaRegistry};
 pub use time::{EARLIEST_MS, LATEST_MS};
 pub use unwrap::{MAX_UNWRAP_STEPS, UnwrapStep};

@@ -17,6 +17,13 @@ pub(super) enum Scalar<'a> {
     Number(f64),
     /// A text.
     Text(Cow<'a, str>),
+    /// A time whose unit the record says itself.
+    Time {
+        /// The number that is written, which is what a field takes.
+        raw: i64,
+        /// ms since the epoch.
+        ms: i64,
+    },
     /// An object or an array.
     Composite,
 }
@@ -30,6 +37,7 @@ impl Scalar<'_> {
             Self::Integer(value) => Scalar::Integer(*value),
             Self::Number(value) => Scalar::Number(*value),
             Self::Text(text) => Scalar::Text(Cow::Owned(text.clone().into_owned())),
+            Self::Time { raw, ms } => Scalar::Time { raw: *raw, ms: *ms },
             Self::Composite => Scalar::Composite,
         }
     }
@@ -107,6 +115,11 @@ impl ObjectPlan {
             return;
         };
         entry.add(rest, leaf);
+    }
+
+    /// The keys, and what to do with their values.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &EntryPlan)> {
+        self.entries.iter().map(|(key, entry)| (&**key, entry))
     }
 
     /// How many keys are looked for in the outermost object.

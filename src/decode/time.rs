@@ -34,6 +34,7 @@ pub(super) fn event_time(
 fn convert(scalar: &Scalar<'_>, unit: TimeUnit) -> Result<TimestampMs, Reason> {
     match (scalar, unit) {
         (Scalar::Null, _) => Err(Reason::MissingTime),
+        (Scalar::Time { ms, .. }, _) => Ok(*ms),
         (Scalar::Text(text), TimeUnit::Rfc3339) => text
             .parse::<Timestamp>()
             .map(Timestamp::as_millisecond)

@@ -17,7 +17,7 @@ use super::route::Route;
 use super::running::{Outcome, PipelineError, report};
 use super::worker::{Compaction, Shared, Worker};
 use crate::config::Pipeline;
-use crate::decode::DecodeMetrics;
+use crate::decode::{DecodeMetrics, SchemaRegistry};
 use crate::model::{Interner, TimestampMs};
 use crate::pipeline::owner::keyed::KeyedState;
 use crate::pipeline::worker::batch::Preparation;
@@ -39,6 +39,8 @@ const WORKER_STACK: usize = 8 << 20;
 pub(super) struct Parts<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) references: &'a References,
+    /// Where the records' schemas are, where they are registered.
+    pub(super) schemas: Option<SchemaRegistry>,
     pub(super) decode: &'a DecodeMetrics,
     pub(super) counters: &'a [MetricCounters],
     pub(super) dead_letters: Option<DeadLetterHandle>,
@@ -83,16 +85,19 @@ impl Parts<'_> {
         let Pipeline { metrics, time, .. } = self.pipeline;
         let (wake, answers) = bounded(1);
         let lookups = self.references.lookups(self.pipeline, &wake)?;
-        // Without partial lookups nobody holds the other end.
-        let answers = match self.references.services().is_empty() {
+        // Without partial lookups and a schema registry nobody holds the other end.
+        let answers = match self.references.services().is_empty() && self.schemas.is_none() {
             true => never(),
             false => answers,
         };
         let clocks = self.pipeline.clocks.as_ref().zip(self.clocks.clone());
         let clocks = clocks.map(|(clocks, metrics)| ClockStage::new(number, clocks, metrics));
         let (decode, clock) = (self.decode.clone(), &self.shared.clock);
-        let preparation = Preparation::build(self.pipeline, lookups, decode, clocks, clock)
+        let mut preparation = Preparation::build(self.pipeline, lookups, decode, clocks, clock)
             .map_err(|error| PipelineError::Invalid(error.to_string()))?;
+        if let Some(schemas) = &self.schemas {
+            preparation.ask_for_schemas(schemas, wake);
+        }
         let stages = metrics.iter().zip(self.counters);
         let shared = self.shared.clone();
         let mut stages: Vec<_> = stages

@@ -22,7 +22,7 @@ use super::references::References;
 use super::savepoints::Savepoints;
 use super::worker::{Crowd, Failed, Shared, restore};
 use crate::config::Pipeline;
-use crate::decode::DecodeMetrics;
+use crate::decode::{DecodeMetrics, SchemaRegistry};
 use crate::durable::FolderLock;
 use crate::enrich::{LookupMetrics, PartialService, RefresherThread};
 use crate::model::TimestampMs;
@@ -81,6 +81,9 @@ pub enum PipelineError {
         /// What is wrong.
         reason: String,
     },
+    /// The registry of schemas.
+    #[error("schema registry: {0}")]
+    SchemaRegistry(String),
     /// The description is not one that was validated.
     #[error("invalid pipeline: {0}")]
     Invalid(String),
@@ -157,6 +160,8 @@ pub struct Running {
     refreshers: Vec<RefresherThread>,
     /// The services that are asked for keys.
     services: Vec<Arc<PartialService>>,
+    /// Where the records' schemas are, where they are registered.
+    schemas: Option<SchemaRegistry>,
     decode: DecodeMetrics,
     counters: Vec<MetricCounters>,
     watermark: Arc<AtomicI64>,
@@ -205,6 +210,11 @@ impl Running {
         let lookup_metrics = LookupMetrics::new(&registry);
         let (references, refreshers) =
             References::load(pipeline, lookup_metrics, &options.clock, &runtime)?;
+        let schemas = pipeline.format.registry().map(|config| {
+            SchemaRegistry::build(config, runtime.clone(), &registry)
+                .map_err(PipelineError::SchemaRegistry)
+        });
+        let schemas = schemas.transpose()?;
         // Before anything is read or written: what is there decides from where.
         let mut state = OpenState::open(pipeline, options)?;
         let resume = state.as_mut().map(OpenState::resume).unwrap_or_default();
@@ -280,6 +290,7 @@ impl Running {
         let parts = Parts {
             pipeline,
             references: &references,
+            schemas: schemas.clone(),
             decode: &decode,
             counters: &counters,
             dead_letters: dead_letters.as_ref().map(DeadLetters::handle),
@@ -354,6 +365,7 @@ impl Running {
             safe,
             refreshers,
             services: references.services(),
+            schemas,
             decode,
             counters,
             watermark,
@@ -523,6 +535,7 @@ impl Running {
             error.get_or_insert(PipelineError::GivenUp);
         }
         self.services.iter().for_each(|service| service.close());
+        self.schemas.iter().for_each(SchemaRegistry::close);
         drop(self.refreshers);
         for (thread, what) in self.threads {
             // What does not end in time is left behind; it holds nothing that is of use any more.

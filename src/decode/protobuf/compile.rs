@@ -5,26 +5,15 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use super::plan::{Action, EnumNames, Item, MapEntry, MapKey, Output, Plan, Source};
 use super::value::{ScalarType, Value};
 use super::wire::Wire;
+use crate::decode::purpose::ValueKind;
 use crate::model::suggest;
 
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) kind: TargetKind,
+    pub(super) kind: ValueKind,
     /// The name of its type.
     pub(super) type_name: String,
-}
-
-/// What kind of value it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TargetKind {
-    Integer,
-    Float,
-    Boolean,
-    Text,
-    Enum,
-    Instant,
-    Duration,
 }
 
 /// Makes a plan.
@@ -151,8 +140,8 @@ impl Compiler {
     ) -> Result<Target, String> {
         let name = descriptor.full_name();
         let kind = match name {
-            "google.protobuf.Timestamp" => TargetKind::Instant,
-            "google.protobuf.Duration" => TargetKind::Duration,
+            "google.protobuf.Timestamp" => ValueKind::Instant,
+            "google.protobuf.Duration" => ValueKind::Duration,
             "google.protobuf.DoubleValue"
             | "google.protobuf.FloatValue"
             | "google.protobuf.Int64Value"
@@ -186,7 +175,7 @@ impl Compiler {
                 message: mark.unwrap_or_default(),
                 seconds,
                 nanos,
-                is_instant: kind == TargetKind::Instant,
+                is_instant: kind == ValueKind::Instant,
             },
         });
         Ok(Target {
@@ -370,11 +359,11 @@ fn message_wire(field: &FieldDescriptor) -> Wire {
 fn target(scalar: ScalarType, kind: &Kind) -> Target {
     Target {
         kind: match scalar {
-            ScalarType::Double | ScalarType::Float => TargetKind::Float,
-            ScalarType::Bool => TargetKind::Boolean,
-            ScalarType::String | ScalarType::Bytes => TargetKind::Text,
-            ScalarType::Enum => TargetKind::Enum,
-            _ => TargetKind::Integer,
+            ScalarType::Double | ScalarType::Float => ValueKind::Float,
+            ScalarType::Bool => ValueKind::Boolean,
+            ScalarType::String | ScalarType::Bytes => ValueKind::Text,
+            ScalarType::Enum => ValueKind::NumberedName,
+            _ => ValueKind::Integer,
         },
         type_name: type_name(kind),
     }

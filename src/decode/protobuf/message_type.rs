@@ -1,13 +1,14 @@
 //! What the records of a pipeline are: read once, when its file is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
-use super::compile::{Compiler, Target, TargetKind};
-use crate::decode::TimeUnit;
-use crate::model::{DataType, suggest};
+use super::compile::Compiler;
+use crate::decode::purpose::{Purpose, fits};
+use crate::decode::schema_file::{check, find, read};
+use crate::model::suggest;
 
 /// The type of a pipeline's records.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,15 +26,6 @@ pub(in crate::decode) struct Described<'c> {
     pub(in crate::decode) files: &'c [String],
     pub(in crate::decode) include: &'c [String],
     pub(in crate::decode) descriptor_set: Option<&'c str>,
-}
-
-/// What a pipeline takes a value for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// A time, written so.
-    Time(TimeUnit),
-    /// A field of this type.
-    Field(DataType),
 }
 
 impl MessageType {
@@ -90,7 +82,7 @@ impl MessageType {
                 }
             },
         };
-        fits(&target, purpose).map_err(|wanted| {
+        fits(&[target.kind], purpose).map_err(|wanted| {
             let path = keys.join(".");
             format!("'{path}' is a {}; {wanted}", target.type_name)
         })
@@ -107,46 +99,9 @@ impl MessageType {
     }
 }
 
-/// Whether a value can be what is wanted; if not, what it can be.
-fn fits(target: &Target, purpose: Purpose) -> Result<(), &'static str> {
-    let is_number = matches!(target.kind, TargetKind::Integer | TargetKind::Float);
-    match (purpose, target.kind) {
-        (Purpose::Time(_), TargetKind::Instant) => Ok(()),
-        (Purpose::Time(TimeUnit::Rfc3339), TargetKind::Text) => Ok(()),
-        (Purpose::Time(TimeUnit::Rfc3339), _) if is_number => {
-            Err("the unit of a number is s, ms, us or ns")
-        }
-        (Purpose::Time(unit), _) if is_number && unit != TimeUnit::Rfc3339 => Ok(()),
-        (Purpose::Time(_), TargetKind::Text) => Err("the unit of a text is rfc3339"),
-        (Purpose::Time(_), _) => Err("it is no time"),
-        (Purpose::Field(DataType::Boolean), TargetKind::Boolean) => Ok(()),
-        (Purpose::Field(_), TargetKind::Boolean) => Err("a field of it is 'boolean'"),
-        (Purpose::Field(DataType::Text), TargetKind::Text) => Ok(()),
-        (Purpose::Field(_), TargetKind::Text) => Err("a field of it is 'text'"),
-        (
-            Purpose::Field(DataType::Text | DataType::Number),
-            TargetKind::Integer | TargetKind::Enum,
-        ) => Ok(()),
-        (Purpose::Field(_), TargetKind::Integer | TargetKind::Enum) => {
-            Err("a field of it is 'number' or 'text'")
-        }
-        (Purpose::Field(DataType::Number), _) => Ok(()),
-        (Purpose::Field(_), _) => Err("a field of it is 'number'"),
-    }
-}
-
-/// In the working folder, or else in `folder`.
-fn find(path: &str, folder: &Path) -> PathBuf {
-    let near = PathBuf::from(path);
-    match near.exists() {
-        true => near,
-        false => folder.join(path),
-    }
-}
-
 fn descriptor_set(path: &Path) -> Result<DescriptorPool, String> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
+    let bytes = read(path)?;
     DescriptorPool::decode(bytes.as_slice())
         .map_err(|error| format!("{shown}: no set of file descriptors: {error}"))
 }
@@ -166,9 +121,7 @@ fn compile(
         }
     }
     for file in &files {
-        if !file.is_file() {
-            return Err(("files", format!("there is no file '{}'", file.display())));
-        }
+        check(file).map_err(|error| ("files", error))?;
         let own = match file.parent() {
             Some(own) if own.as_os_str().is_empty() => Path::new("."),
             Some(own) => own,
@@ -196,7 +149,7 @@ fn no_message(pool: &DescriptorPool, name: &str) -> String {
     names.sort_unstable();
     let short = |full: &&str| full.rsplit('.').next() == Some(name);
     let hint = match suggest(name, names.iter().copied())
-        .or(names.iter().copied().find(|full| short(&full)))
+        .or(names.iter().copied().find(|full| short(full)))
     {
         _ if names.is_empty() => "there are none".to_owned(),
         Some(near) => format!("did you mean '{near}'?"),

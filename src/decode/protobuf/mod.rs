@@ -11,7 +11,7 @@ mod value;
 mod walk;
 mod wire;
 
-pub use self::message_type::{MessageType, Purpose};
+pub use self::message_type::MessageType;
 
 pub(super) use self::message_type::Described;
 
@@ -172,14 +172,9 @@ fn hand_over(leaf: usize, value: Value, payload: &Payload<'_>, events: &mut Even
         Value::Number(number) => events.take(leaf, &Scalar::Number(number)),
         Value::Boolean(value) => events.take(leaf, &Scalar::Boolean(value)),
         Value::Text(place) | Value::Bytes(place) => {
-            let bytes = place.of_record(payload.bytes);
-            match (value, std::str::from_utf8(bytes)) {
-                // The text was looked at when it was found.
-                (Value::Text(_), _) | (_, Ok(_)) => {
-                    let start = payload.start.saturating_add(place.start);
-                    events.take_text_at(leaf, bytes, start);
-                }
-                (_, Err(_)) => events.take(leaf, &Scalar::Composite),
+            match std::str::from_utf8(place.of_record(payload.bytes)) {
+                Ok(text) => events.take(leaf, &Scalar::Text(text.into())),
+                Err(_) => events.take(leaf, &Scalar::Composite),
             }
         }
     }

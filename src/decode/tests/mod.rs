@@ -1,5 +1,7 @@
 //! The formats, each from bytes to rows.
 
+mod avro;
+mod avro_sources;
 mod cbor;
 mod cloudevents;
 mod csv;
@@ -11,7 +13,12 @@ mod remote_write;
 mod senml;
 mod unwrap;
 
-use crate::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig, UnwrapStep};
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use crate::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig, SchemaSource, UnwrapStep};
 use crate::model::{Batch, Column, Interner, RecordBatch, Split, SplitId, TimestampMs, Trilean};
 use crate::telemetry::Registry;
 
@@ -44,8 +51,9 @@ impl Decoded {
 impl Fixture {
     /// `decode` and `event` as they stand in a pipeline file, in JSON.
     pub(super) fn new(decode: &str, event: &str) -> Self {
-        let decode: DecodeConfig = serde_json::from_str(decode).unwrap();
+        let mut decode: DecodeConfig = serde_json::from_str(decode).unwrap();
         assert_eq!(decode.validate(), []);
+        assert_eq!(decode.load(Path::new(env!("CARGO_MANIFEST_DIR"))), []);
         let event: EventConfig = serde_json::from_str(event).unwrap();
         let metrics = DecodeMetrics::new(&Registry::new("test"));
         let mut decoder = Decoder::build(&decode, &event, 60_000, metrics.clone()).unwrap();
@@ -65,8 +73,17 @@ impl Fixture {
         self
     }
 
-    /// Decodes records at positions 10, 20, 30 and so on.
-    pub(super) fn decode(&mut self, records: &[&[u8]]) -> Decoded {
+    /// Asks for schemas.
+    pub(super) fn ask(&mut self, source: Arc<dyn SchemaSource>, wake: Sender<()>) {
+        self.decoder.ask_for_schemas(source, wake);
+    }
+
+    /// Whether records can be decoded.
+    pub(super) fn is_ready_for(&mut self, records: &[&[u8]]) -> bool {
+        self.decoder.is_ready_for(&Self::batch(records))
+    }
+
+    fn batch(records: &[&[u8]]) -> RecordBatch {
         let split = Split {
             id: SplitId(0),
             name: "s".into(),
@@ -76,6 +93,13 @@ impl Fixture {
             batch.push_enveloped(record, number * 10, b"fleet/UK/rpm", b"V7");
             batch.set_timestamp(NOW - 5);
         }
+        batch
+    }
+
+    /// Decodes records at positions 10, 20, 30 and so on.
+    pub(super) fn decode(&mut self, records: &[&[u8]]) -> Decoded {
+        let batch = Self::batch(records);
+        assert!(self.decoder.is_ready_for(&batch));
         let before = (self.metrics.events_total(), self.metrics.dropped_total());
         let decoded = self.decoder.decode(&batch, NOW, &mut self.interner);
         assert!(

@@ -15,7 +15,7 @@ fn fixture(steps: &str) -> Fixture {
     Fixture::new(r#""json""#, EVENT).unwrapping(steps)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -321,7 +321,7 @@ proptest! {
         for (steps, whole) in [
             (r#"["gzip"]"#, gzip(&record)),
             (r#"["zstd"]"#, zstd(&record)),
-            (r#"["base64", "length_delimited"]"#, base64(&delimited(&[record.clone()])).into_bytes()),
+            (r#"["base64", "length_delimited"]"#, base64(&delimited(std::slice::from_ref(&record))).into_bytes()),
             (r#"[{"json": "a"}, "base64"]"#, json!({"a": base64(&record)}).to_string().into_bytes()),
         ] {
             let mut flipped = whole.clone();

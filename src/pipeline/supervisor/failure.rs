@@ -79,7 +79,9 @@ impl From<&PipelineError> for Failure {
             PipelineError::Lookup { .. } => (Cause::Lookup, false),
             PipelineError::State(error) => (Cause::State, error.is_permanent()),
             PipelineError::Invalid(_) => (Cause::Other, true),
-            PipelineError::Thread(_) | PipelineError::GivenUp => (Cause::Other, false),
+            PipelineError::Thread(_)
+            | PipelineError::GivenUp
+            | PipelineError::SchemaRegistry(_) => (Cause::Other, false),
             PipelineError::Panicked(_) => (Cause::Panic, false),
         };
         Self {

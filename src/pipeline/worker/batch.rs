@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use crate::config::{Derived, Pipeline};
-use crate::decode::{DecodeMetrics, Decoder, InvalidPath, Rejected};
+use crate::decode::{DecodeMetrics, Decoder, InvalidPath, Rejected, SchemaRegistry};
 use crate::enrich::{EventLookup, Looked, Waiting};
 use crate::model::{
     Batch, Clock, HoldsSymbols, Interner, LiveSymbols, RecordBatch, Renumbering, Split, SplitId,
@@ -98,6 +100,22 @@ impl Preparation {
             }),
             has_dead_letters: pipeline.dead_letters.is_some(),
         })
+    }
+
+    /// Where schemas are that records name by a number; `wake` is filled when one has come.
+    pub(in crate::pipeline) fn ask_for_schemas(
+        &mut self,
+        schemas: &SchemaRegistry,
+        wake: Sender<()>,
+    ) {
+        self.decoder
+            .ask_for_schemas(Arc::new(schemas.clone()), wake);
+    }
+
+    /// Whether a batch can be begun. Where not, it waits for schemas, and the worker is woken when some
+    /// have come.
+    pub(in crate::pipeline) fn may_begin(&mut self, records: &RecordBatch) -> bool {
+        self.decoder.is_ready_for(records)
     }
 
     /// Decodes a batch. Events that a lookup drops have moved the watermark: they were seen.

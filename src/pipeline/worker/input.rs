@@ -115,6 +115,9 @@ impl Worker {
 
     fn take(&mut self, event: SourceEvent) {
         match event {
+            SourceEvent::Records(records) if !self.preparation.may_begin(&records) => {
+                self.park_records(records);
+            }
             SourceEvent::Records(records) => {
                 let (mut prepared, is_ready) = self.prepare(records);
                 if is_ready {
@@ -144,7 +147,9 @@ impl Worker {
     /// Puts something behind what waits of its split.
     fn park(&mut self, split: SplitId, event: SourceEvent) {
         match event {
-            SourceEvent::Records(records) if self.pending.may_begin(split) => {
+            SourceEvent::Records(records)
+                if self.pending.may_begin(split) && self.preparation.may_begin(&records) =>
+            {
                 let (prepared, is_ready) = self.prepare(records);
                 self.park_batch(prepared, is_ready);
             }
@@ -160,6 +165,13 @@ impl Worker {
         self.watermarks(|watermarks| watermarks.wake(split));
         let prepared = Box::new(prepared);
         self.pending.push(split, Item::Batch { prepared, is_ready });
+    }
+
+    /// The same of records that cannot be decoded yet.
+    fn park_records(&mut self, records: RecordBatch) {
+        let split = records.split().id;
+        self.watermarks(|watermarks| watermarks.wake(split));
+        self.pending.push(split, Item::Records(records));
     }
 
     /// Answers have come: goes on with all that waited for them, split by split.
@@ -180,7 +192,7 @@ impl Worker {
                         mut prepared,
                         is_ready,
                     } if is_ready => self.process(&mut prepared),
-                    Item::Records(records) => {
+                    Item::Records(records) if self.preparation.may_begin(&records) => {
                         let (prepared, is_ready) = self.prepare(records);
                         let prepared = Box::new(prepared);
                         lane.push_front(Item::Batch { prepared, is_ready });
@@ -188,7 +200,7 @@ impl Worker {
                     // Records behind it say that the silence is over already.
                     Item::Event(SourceEvent::Idle(_)) if lane.iter().any(Item::is_batch) => {}
                     Item::Event(event) => self.take(event),
-                    Item::Batch { .. } => {
+                    Item::Batch { .. } | Item::Records(_) => {
                         lane.push_front(item);
                         self.watermarks(|watermarks| watermarks.wake(split));
                         break;

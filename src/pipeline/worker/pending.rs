@@ -24,7 +24,7 @@ pub(in crate::pipeline) enum Item {
         /// Whether all its columns are there.
         is_ready: bool,
     },
-    /// Records behind an event; nothing was done with them yet.
+    /// Records behind an event, or whose schemas are not known; nothing was done with them yet.
     Records(RecordBatch),
     /// Anything else that the source said.
     Event(SourceEvent),

@@ -130,6 +130,7 @@ impl Life {
         let parts = Parts {
             pipeline,
             references,
+            schemas: None,
             decode: &DecodeMetrics::new(&registry),
             counters: &counters,
             dead_letters: None,

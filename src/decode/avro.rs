@@ -1,0 +1,382 @@
+//! Avro: data that says nothing of itself, read by the schema that it was written with.
+//!
+//! The schema and what is wanted of it become a [`Plan`] once; a record is one walk along the plan, in
+//! which all that nobody wants is passed over. Where the schema comes from is the [`Framing`].
+
+mod container;
+mod cursor;
+mod parse;
+mod plan;
+mod schema;
+mod walk;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::events::{Events, Refusal};
+use super::explode::{Explode, Exploded, Items, Shared, no_array};
+use super::metrics::Reason;
+use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
+use container::Container;
+use cursor::{Cursor, broken};
+use plan::Plan;
+
+pub use parse::{SchemaError, SchemaParser};
+pub use schema::AvroSchema;
+
+/// The first byte of a record that names its schema by a number.
+const MAGIC: u8 = 0;
+
+/// How many schemas of containers a reader remembers.
+const REMEMBERED: usize = 16;
+
+/// Knows schemas by their numbers.
+pub trait SchemaSource: std::fmt::Debug + Send + Sync {
+    /// The schema of a number. Where it has to be asked for first, `wake` is filled once that is done.
+    fn schema(&self, id: u32, wake: &Sender<()>) -> SchemaAnswer;
+}
+
+/// What is known of a schema.
+#[derive(Debug, Clone)]
+pub enum SchemaAnswer {
+    /// The schema.
+    Schema(Arc<AvroSchema>),
+    /// There is none that could be used, and why.
+    None(Arc<str>),
+    /// Nothing yet.
+    Wait,
+}
+
+/// Reads the records of Avro.
+#[derive(Debug)]
+pub(super) struct AvroReader {
+    wanted: What,
+    framing: Framing,
+}
+
+/// How a record says what its schema is.
+#[derive(Debug)]
+enum Framing {
+    /// Not at all: it is always the same.
+    Bare(Compiled),
+    /// It holds it. Those of the last records, with the bytes of the schemas.
+    Container(Vec<(Box<[u8]>, Arc<Compiled>)>),
+    /// By a number.
+    Numbered(Numbered),
+}
+
+/// Schemas by their numbers.
+#[derive(Debug, Default)]
+struct Numbered {
+    source: Option<(Arc<dyn SchemaSource>, Sender<()>)>,
+    /// What is known of those that the last batch names.
+    known: HashMap<u32, Result<Compiled, Arc<str>>, FixedState>,
+}
+
+/// What is looked for in every record.
+#[derive(Debug)]
+enum What {
+    One(EntryPlan),
+    Exploded(Explode),
+}
+
+/// What is done with the records of one schema.
+#[derive(Debug)]
+struct Compiled {
+    plan: Plan,
+    /// What all events share, where the items of an array are events.
+    shared: Option<Plan>,
+}
+
+impl AvroReader {
+    fn new(wanted: &[Wanted], explode: Option<Vec<String>>, framing: Framing) -> Self {
+        let wanted = What::new(wanted, explode);
+        Self { wanted, framing }
+    }
+
+    /// Reads records that are one datum of a schema, and nothing else.
+    pub(super) fn bare(
+        wanted: &[Wanted],
+        explode: Option<Vec<String>>,
+        schema: &AvroSchema,
+    ) -> Self {
+        let wanted = What::new(wanted, explode);
+        let framing = Framing::Bare(wanted.compile(schema));
+        Self { wanted, framing }
+    }
+
+    /// Reads records that are object container files.
+    pub(super) fn container(wanted: &[Wanted], explode: Option<Vec<String>>) -> Self {
+        Self::new(wanted, explode, Framing::Container(Vec::new()))
+    }
+
+    /// Reads records that begin with the number of their schema.
+    pub(super) fn numbered(wanted: &[Wanted], explode: Option<Vec<String>>) -> Self {
+        Self::new(wanted, explode, Framing::Numbered(Numbered::default()))
+    }
+
+    /// Where schemas are that records name by a number; `wake` is filled when one has come.
+    pub(super) fn ask(&mut self, source: Arc<dyn SchemaSource>, wake: Sender<()>) {
+        if let Framing::Numbered(numbered) = &mut self.framing {
+            numbered.source = Some((source, wake));
+        }
+    }
+
+    /// Finds the schemas of some records, which `show` shows one by one; it is called only where it matters.
+    /// Gives whether all of them are known; otherwise they are on their way.
+    pub(super) fn find_schemas(&mut self, show: impl FnOnce(&mut dyn FnMut(&[u8]))) -> bool {
+        let Self { wanted, framing } = self;
+        let Framing::Numbered(Numbered { source, known }) = framing else {
+            return true;
+        };
+        let Some((source, wake)) = source else {
+            return true;
+        };
+        // Another record may ask again for what was not there.
+        known.retain(|_, known| known.is_ok());
+        let mut are_known = true;
+        let mut last = None;
+        show(&mut |record| {
+            let Ok((id, _)) = number(record) else {
+                return;
+            };
+            if last.replace(id) == Some(id) || known.contains_key(&id) {
+                return;
+            }
+            match source.schema(id, wake) {
+                SchemaAnswer::Schema(schema) => {
+                    known.insert(id, Ok(wanted.compile(&schema)));
+                }
+                SchemaAnswer::None(reason) => {
+                    known.insert(id, Err(reason));
+                }
+                SchemaAnswer::Wait => are_known = false,
+            }
+        });
+        are_known
+    }
+
+    /// Hands over the events of a record.
+    ///
+    /// # Errors
+    /// The record is broken as a whole, or its schema is not known.
+    pub(super) fn read(&mut self, record: &[u8], events: &mut Events<'_>) -> Result<(), Refusal> {
+        let Self { wanted, framing } = self;
+        match framing {
+            Framing::Bare(compiled) => {
+                let mut cursor = Cursor::new(record);
+                wanted.datum(compiled, &mut cursor, events)?;
+                cursor.end()
+            }
+            Framing::Numbered(Numbered { known, .. }) => {
+                let (id, begin) = number(record)?;
+                let compiled = match known.get(&id) {
+                    Some(Ok(compiled)) => compiled,
+                    Some(Err(reason)) => {
+                        return Err((Reason::UnknownSchema, format!("{id}: {reason}")));
+                    }
+                    None => return Err((Reason::UnknownSchema, id.to_string())),
+                };
+                let mut cursor = Cursor::at(record, begin);
+                wanted.datum(compiled, &mut cursor, events)?;
+                cursor.end()
+            }
+            Framing::Container(remembered) => {
+                let mut container = Container::open(record)?;
+                let compiled = compiled_of(wanted, &container, remembered)?;
+                while let Some(block) = container.block()? {
+                    let mut cursor = Cursor::new(&block.bytes);
+                    for _ in 0..block.count {
+                        wanted.datum(&compiled, &mut cursor, events)?;
+                    }
+                    cursor.end()?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is done with the records of a container.
+fn compiled_of(
+    wanted: &What,
+    container: &Container<'_>,
+    remembered: &mut Vec<(Box<[u8]>, Arc<Compiled>)>,
+) -> Result<Arc<Compiled>, Refusal> {
+    let found = remembered
+        .iter()
+        .position(|(schema, _)| **schema == *container.schema);
+    if let Some(index) = found {
+        // The one that was used last comes last.
+        let known = remembered.remove(index);
+        let compiled = known.1.clone();
+        remembered.push(known);
+        return Ok(compiled);
+    }
+    let text = std::str::from_utf8(&container.schema)
+        .map_err(|error| (Reason::InvalidUtf8, error.to_string()))?;
+    let schema = AvroSchema::parse(text)
+        .map_err(|error| (Reason::UnknownSchema, format!("its own schema: {error}")))?;
+    let compiled = Arc::new(wanted.compile(&schema));
+    if remembered.len() == REMEMBERED {
+        remembered.remove(0);
+    }
+    remembered.push((container.schema.clone().into(), compiled.clone()));
+    Ok(compiled)
+}
+
+/// The number of a record's schema, and where its datum begins.
+fn number(record: &[u8]) -> Result<(u32, usize), Refusal> {
+    match record {
+        [MAGIC, a, b, c, d, ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), 5)),
+        [MAGIC, ..] | [] => Err(broken(format!(
+            "cut off at byte {}, within the schema's number",
+            record.len()
+        ))),
+        [first, ..] => Err(broken(format!(
+            "begins with byte {first}, not with 0 and the schema's number"
+        ))),
+    }
+}
+
+impl What {
+    fn new(wanted: &[Wanted], explode: Option<Vec<String>>) -> Self {
+        match explode {
+            None => Self::One(EntryPlan {
+                leaves: Vec::new(),
+                object: Some(ObjectPlan::of(wanted)),
+            }),
+            Some(path) => Self::Exploded(Explode::new(path, wanted)),
+        }
+    }
+
+    fn compile(&self, schema: &AvroSchema) -> Compiled {
+        match self {
+            Self::One(entry) => Compiled {
+                plan: Plan::of(schema, entry),
+                shared: None,
+            },
+            Self::Exploded(explode) => {
+                let shared = EntryPlan {
+                    leaves: Vec::new(),
+                    object: Some(explode.shared.clone()),
+                };
+                Compiled {
+                    plan: Plan::of_items(schema, &explode.path, &explode.item),
+                    shared: Some(Plan::of(schema, &shared)),
+                }
+            }
+        }
+    }
+
+    /// Hands over the events of the next datum.
+    fn datum(
+        &self,
+        compiled: &Compiled,
+        cursor: &mut Cursor<'_>,
+        events: &mut Events<'_>,
+    ) -> Result<(), Refusal> {
+        let (explode, shared) = match (self, &compiled.shared) {
+            (Self::Exploded(explode), Some(shared)) => (explode, shared),
+            _ => {
+                let is_object = walk::walk(&compiled.plan, cursor, &mut One(events))?;
+                return match is_object {
+                    true => events.end(),
+                    false => events.refuse(Reason::NotAnObject, String::new()),
+                };
+            }
+        };
+        let mut values = SharedValues(Shared::default());
+        if !explode.path.is_empty() {
+            walk::walk(shared, &mut cursor.clone(), &mut values)?;
+        }
+        let mut items = Found {
+            items: Exploded::new(explode, values.0, events),
+            found: false,
+        };
+        let walked = walk::walk(&compiled.plan, cursor, &mut items);
+        let Found { items, found } = items;
+        match walked {
+            Err(refusal) => Err(items.failed().unwrap_or(refusal)),
+            Ok(_) if found => Ok(()),
+            Ok(_) => Err(no_array(&explode.path)),
+        }
+    }
+}
+
+/// Takes what the walk finds.
+trait Output: Items {
+    /// The array begins whose items are events.
+    fn begin(&mut self) {}
+}
+
+/// A datum that is one event.
+struct One<'e, 'r>(&'e mut Events<'r>);
+
+impl Leaves for One<'_, '_> {
+    #[inline]
+    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
+        self.0.take(leaf, value);
+    }
+}
+
+impl Items for One<'_, '_> {
+    fn end_item(&mut self, _is_object: bool) -> bool {
+        true
+    }
+}
+
+impl Output for One<'_, '_> {}
+
+/// What all events of a datum share.
+struct SharedValues(Shared);
+
+impl Leaves for SharedValues {
+    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
+        self.0.take(leaf, value);
+    }
+}
+
+impl Items for SharedValues {
+    fn end_item(&mut self, _is_object: bool) -> bool {
+        true
+    }
+}
+
+impl Output for SharedValues {}
+
+/// The items of an array, and whether there is one.
+struct Found<'e, 'r> {
+    items: Exploded<'e, 'r>,
+    found: bool,
+}
+
+impl Leaves for Found<'_, '_> {
+    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
+        self.items.take(leaf, value);
+    }
+}
+
+impl Items for Found<'_, '_> {
+    fn end_item(&mut self, is_object: bool) -> bool {
+        self.items.end_item(is_object)
+    }
+}
+
+impl Output for Found<'_, '_> {
+    fn begin(&mut self) {
+        self.found = true;
+    }
+}
+
+/// A text of the record, which need not be copied.
+fn text(bytes: &[u8]) -> Result<Scalar<'_>, Refusal> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(Scalar::Text(Cow::Borrowed(text))),
+        Err(error) => Err((Reason::InvalidUtf8, error.to_string())),
+    }
+}
