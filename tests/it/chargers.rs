@@ -29,11 +29,13 @@ struct Charger {
 fn chargers() -> Vec<Charger> {
     let sites = ["leeds", "york", "hull"];
     let models = ["Voltline 150", "Ampera 50"];
-    (0..12)
-        .map(|number| Charger {
+    let (sites, models) = (sites.into_iter().cycle(), models.into_iter().cycle());
+    let kinds = (0..12).zip(sites.zip(models));
+    kinds
+        .map(|(number, (site, model))| Charger {
             number,
-            site: sites[number as usize % sites.len()],
-            model: models[number as usize % models.len()],
+            site,
+            model,
         })
         .collect()
 }

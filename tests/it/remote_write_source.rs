@@ -55,7 +55,8 @@ fn written(stateful: &Stateful) -> Result<BTreeMap<i64, (f64, f64)>> {
     let mut windows: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
     let mut earlier = BTreeMap::new();
     for sample in read_ndjson(&stateful.path("samples.ndjson"))? {
-        assert_eq!(sample.labels["job"], "test");
+        let job = sample.labels.get("job").map(String::as_str);
+        assert_eq!(job, Some("test"));
         let window = windows.entry(sample.timestamp_ms).or_default();
         let part = match sample.name.as_str() {
             "seconds" => &mut window.0,
@@ -115,7 +116,8 @@ fn arrives_once(release: Release, message: Option<&'static str>) -> Result<()> {
         expected.keys().collect::<Vec<_>>()
     );
     for (end, (seconds, scrapes)) in &found {
-        let (expected_seconds, expected_scrapes) = expected[end];
+        let one = expected.get(end).context("no such window")?;
+        let (expected_seconds, expected_scrapes) = *one;
         assert_eq!(*scrapes, expected_scrapes, "{end}");
         // Sums of numbers between zero and one, in another order.
         ensure!(

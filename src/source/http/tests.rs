@@ -421,10 +421,8 @@ fn what_cannot_be_set_up_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = listen(&address.to_string()).unwrap_err();
-    assert!(
-        error.contains("each pipeline needs an address of its own"),
-        "{error}"
-    );
+    let expected = "each pipeline needs an address of its own";
+    assert!(error.contains(expected), "{error}");
     let config = |keys| -> HttpConfig { serde_json::from_value(keys).unwrap() };
     let missing = json!({ "listen": "127.0.0.1:0", "token_file": "/nonexistent/token" });
     let error = token(&config(missing)).unwrap_err();
