@@ -19,6 +19,7 @@ use super::plain::{Shape, Token, Value};
 use super::plan::{ObjectPlan, Wanted};
 use super::time::event_time;
 use super::unwrap::{UnwrapStep, Unwrapper};
+
 use crate::model::record::Record;
 use crate::model::{Batch, Interner, RecordBatch, Schema, TextPlace, TimestampMs, TopicTemplate};
 use crate::telemetry::LogLimit;
@@ -55,10 +56,10 @@ pub struct Rejected {
 }
 
 /// What a record or a message of it gave.
-struct Given {
+pub(super) struct Given {
     /// How many events, with those that were refused.
-    ended: usize,
-    refused: Vec<RefusedEvents>,
+    pub(super) ended: usize,
+    pub(super) refused: Vec<RefusedEvents>,
 }
 
 /// The fast way through ordinary JSON records.
@@ -316,7 +317,7 @@ impl Decoder {
 
     /// Reads the events of a record, or of a message of it, which lies in `buffer`.
     #[inline]
-    fn read(
+    pub(super) fn read(
         &mut self,
         record: Record<'_>,
         payload: &Payload<'_>,
@@ -377,7 +378,7 @@ impl Decoder {
         batch
     }
 
-    fn reject(
+    pub(super) fn reject(
         &mut self,
         records: &RecordBatch,
         index: usize,

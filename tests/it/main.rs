@@ -36,6 +36,8 @@ mod windows_guide;
 mod wire;
 
 #[cfg(feature = "kafka")]
+mod buses;
+#[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_security;

@@ -1,6 +1,6 @@
 //! The guides of windows and of formats: every example of a page is run, and its samples are compared.
 //!
-//! An example is three blocks of the page: a pipeline file (`yaml`), its input (`json`, an event a
+//! An example is three blocks of the page, behind its `fleet.proto` where there is one: a pipeline file (`yaml`), its input (`json`, an event a
 //! line) and the samples that come out (`text`, a line each: time, series, value). `UPDATE=1`
 //! rewrites the samples.
 
@@ -62,8 +62,9 @@ fn shown(sample: &Sample) -> Result<String> {
 }
 
 /// The samples of a pipeline in order of time, a line each.
-fn run(pipeline: &str, events: &str, workers: &str) -> Result<Vec<String>> {
+fn run(proto: &str, pipeline: &str, events: &str, workers: &str) -> Result<Vec<String>> {
     let folder = files::temporary_folder()?;
+    files::write(folder.path(), "fleet.proto", proto)?;
     let pipeline = files::write(folder.path(), "example.yaml", pipeline)?;
     let input = files::write(folder.path(), "events.ndjson", events)?;
     let output = folder.path().join("samples.ndjson");
@@ -86,7 +87,7 @@ fn every_example_of_the_guide_has_its_samples() {
 
 #[test]
 fn every_example_of_a_format_has_its_samples() {
-    check_examples(FORMATS, 5).unwrap();
+    check_examples(FORMATS, 7).unwrap();
 }
 
 /// Runs the examples of a page, of which there are `least` at least.
@@ -127,10 +128,13 @@ fn check_examples(name: &str, least: usize) -> Result<()> {
                 .map(|line| (*line).to_owned()),
         );
         copied = samples.lines.end;
-        let one =
-            run(&text(block), &text(input), "workers=1").with_context(|| format!("line {line}"))?;
+        let before = index.checked_sub(1).and_then(|before| blocks.get(before));
+        let proto = before.filter(|block| block.language == "proto").map(&text);
+        let proto = proto.unwrap_or_default();
+        let one = run(&proto, &text(block), &text(input), "workers=1")
+            .with_context(|| format!("line {line}"))?;
         assert!(!one.is_empty(), "line {line}: no samples");
-        let three = run(&text(block), &text(input), "workers=3")?;
+        let three = run(&proto, &text(block), &text(input), "workers=3")?;
         assert_eq!(one, three, "line {line}: with 1 and with 3 workers");
         found.extend(one);
         examples += 1;

@@ -157,7 +157,9 @@ impl Compiler {
                 let fields: Vec<_> = descriptor.fields().collect();
                 let names: Vec<_> = fields.iter().map(FieldDescriptor::name).collect();
                 let names = names.join(", ");
-                return Err(format!("is a message; name a field of {name}: {names}"));
+                return Err(format!(
+                    "a whole message is no value; name a field of {name}: {names}"
+                ));
             }
         };
         let mut marks = [0; 2];
@@ -290,12 +292,9 @@ impl Compiler {
 
     fn output(&mut self, leaf: usize, mark: usize, absent: Option<(usize, Value)>, kind: &Kind) {
         let names = kind.as_enum().map(|values| {
-            let values: Vec<_> = values.values().collect();
-            EnumNames::new(
-                values
-                    .iter()
-                    .map(|value| (value.number(), value.name().into())),
-            )
+            // As they stand in the file: of several names of a number the first one holds.
+            let values = values.enum_descriptor_proto().value.iter();
+            EnumNames::new(values.map(|value| (value.number(), value.name().into())))
         });
         let source = Source::Scalar {
             mark,

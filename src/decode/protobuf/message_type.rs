@@ -1,6 +1,6 @@
 //! What the records of a pipeline are: read once, when its file is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
@@ -99,6 +99,12 @@ impl MessageType {
     }
 }
 
+/// Where a file or folder is, so that it can be told which folder a file is in, however both are written.
+fn absolute(path: &str, folder: &Path) -> PathBuf {
+    let found = find(path, folder);
+    std::path::absolute(&found).unwrap_or(found)
+}
+
 fn descriptor_set(path: &Path) -> Result<DescriptorPool, String> {
     let shown = path.display();
     let bytes = read(path)?;
@@ -112,8 +118,8 @@ fn compile(
     include: &[String],
     folder: &Path,
 ) -> Result<DescriptorPool, (&'static str, String)> {
-    let files: Vec<_> = files.iter().map(|file| find(file, folder)).collect();
-    let mut folders: Vec<_> = include.iter().map(|path| find(path, folder)).collect();
+    let files: Vec<_> = files.iter().map(|file| absolute(file, folder)).collect();
+    let mut folders: Vec<_> = include.iter().map(|path| absolute(path, folder)).collect();
     for path in &folders {
         if !path.is_dir() {
             let message = format!("'{}' is no folder", path.display());
@@ -122,13 +128,8 @@ fn compile(
     }
     for file in &files {
         check(file).map_err(|error| ("files", error))?;
-        let own = match file.parent() {
-            Some(own) if own.as_os_str().is_empty() => Path::new("."),
-            Some(own) => own,
-            None => continue,
-        };
         if !folders.iter().any(|known| file.starts_with(known)) {
-            folders.push(own.to_owned());
+            folders.extend(file.parent().map(Path::to_owned));
         }
     }
     let compile = || {

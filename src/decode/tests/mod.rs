@@ -9,6 +9,8 @@ mod explode;
 mod hostile;
 mod influx;
 mod number;
+mod protobuf;
+mod protobuf_oracle;
 mod remote_write;
 mod senml;
 mod unwrap;

@@ -38,7 +38,10 @@ pub enum UnwrapStep {
     /// Several messages, each behind its length as a varint of protobuf.
     LengthDelimited,
     /// What stands at a path of a JSON object: the content of a text, or an object or array as it is.
-    Json(String),
+    Json(
+        /// The path of a text, object or array in a JSON object.
+        String,
+    ),
 }
 
 impl UnwrapStep {
