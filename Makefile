@@ -37,6 +37,8 @@ bench: ## events/s beside a hand-written loop and by format, memory, checkpoints
 	@$(CARGO) bench --profile release --bench formats
 	@$(CARGO) bench --profile release --bench state
 	@$(CARGO) bench --profile release --bench sender
+	@scripts/setup.sh test
+	@$(CARGO) bench --profile release --bench sources
 
 bench-growth: ## events/s as things grow; writes docs/performance.md and its plots anew
 	@scripts/setup.sh build

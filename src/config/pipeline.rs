@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::{RestartConfig, StateBackend};
-use crate::decode::{DecodeConfig, EventConfig, UnwrapStep};
+use crate::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig, InvalidPath, UnwrapStep};
 use crate::enrich::{LookupConfig, LookupInput};
 use crate::expr::{AggregateExpression, Program};
 use crate::model::{Duration, Schema};
@@ -31,8 +31,10 @@ pub struct Pipeline {
     pub unwrap: Vec<UnwrapStep>,
     /// What an event consists of.
     pub event: EventConfig,
-    /// Whether a field comes from a record's envelope.
+    /// Whether a field comes from a record's topic or key.
     pub needs_envelope: bool,
+    /// The Kafka headers that fields come from.
+    pub headers: Arc<[Arc<str>]>,
     /// How event time behaves.
     pub time: TimeConfig,
     /// How the clocks of devices are judged, where they are.
@@ -58,6 +60,22 @@ pub struct Pipeline {
     pub restart: Option<RestartConfig>,
     /// How many workers; one for each core where it is not said.
     pub workers: Option<usize>,
+}
+
+impl Pipeline {
+    /// A decoder of its records.
+    ///
+    /// # Errors
+    /// A path that cannot be read.
+    pub fn decoder(&self, metrics: DecodeMetrics) -> Result<Decoder, InvalidPath> {
+        let max_ahead_ms = self.time.max_ahead.as_signed_millis();
+        let decoder = Decoder::build(&self.format, &self.event, max_ahead_ms, metrics)?;
+        let decoder = decoder.with_unwrap(&self.unwrap, self.max_record_bytes)?;
+        Ok(match &self.source.mqtt {
+            Some(mqtt) => decoder.with_topics(mqtt.templates()),
+            None => decoder,
+        })
+    }
 }
 
 /// What is kept on disk, so that a pipeline goes on where it was.

@@ -1,4 +1,4 @@
-//! What the transport says of a record: its topic, key and time.
+//! What the transport says of a record: its topic, key, time, headers and place.
 
 use super::config::TimeUnit;
 use super::path::Path;
@@ -55,8 +55,19 @@ pub(super) fn enveloped<'a>(
     data_type: DataType,
     record: &Record<'a>,
 ) -> Option<Scalar<'a>> {
-    if let Path::Timestamp = path {
-        return record.timestamp.map(Scalar::Integer);
+    match path {
+        Path::Timestamp => return record.timestamp.map(Scalar::Integer),
+        Path::Partition => {
+            return record
+                .partition
+                .map(|number| Scalar::Integer(number.into()));
+        }
+        // Other positions, such as those of a file's lines, are no offsets.
+        Path::Offset => {
+            record.partition?;
+            return i64::try_from(record.position).ok().map(Scalar::Integer);
+        }
+        _ => {}
     }
     let value = envelope_value(path, record)?;
     Some(envelope_scalar(value, data_type))
@@ -65,11 +76,12 @@ pub(super) fn enveloped<'a>(
 /// The bytes of an envelope's part; nothing where the path is of the body or the part is not there.
 pub(super) fn envelope_value<'a>(path: &Path, record: &Record<'a>) -> Option<&'a [u8]> {
     let value = match path {
-        Path::Body(_) | Path::Timestamp => return None,
+        Path::Body(_) | Path::Timestamp | Path::Partition | Path::Offset => return None,
         Path::Topic => record.topic,
         Path::TopicSegment(index) => record.topic.split(|byte| *byte == b'/').nth(*index)?,
         Path::TopicLevel(level) => level.of(record.topic)?,
         Path::Key => record.key,
+        Path::Header(name) => record.headers.get(name)?,
     };
     (!value.is_empty()).then_some(value)
 }

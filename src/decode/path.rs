@@ -23,6 +23,12 @@ pub enum Path {
     Key,
     /// When the transport took the record, ms since the epoch.
     Timestamp,
+    /// The number of the Kafka partition.
+    Partition,
+    /// The Kafka offset.
+    Offset,
+    /// A Kafka header; of several with the same name, the last one.
+    Header(String),
 }
 
 /// A named level of topics.
@@ -70,9 +76,20 @@ impl Path {
         }
     }
 
-    /// Whether the field comes from outside the record's own bytes.
-    pub fn is_envelope(&self) -> bool {
-        !matches!(self, Self::Body(_))
+    /// Whether the source has to copy topic and key for it.
+    pub fn needs_envelope(&self) -> bool {
+        matches!(
+            self,
+            Self::Topic | Self::TopicSegment(_) | Self::TopicLevel(_) | Self::Key
+        )
+    }
+
+    /// The header that the source has to copy for it.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            _ => None,
+        }
     }
 }
 
@@ -87,7 +104,8 @@ pub enum InvalidPath {
     TooDeep(usize),
     /// Something unknown behind an `@`.
     #[error(
-        "'{0}' is unknown; an envelope has @topic, @topic[0], @topic.name, @key and @timestamp"
+        "'{0}' is unknown; an envelope has @topic, @topic[0], @topic.name, @key, @timestamp, @partition, @offset \
+         and @header.NAME"
     )]
     Envelope(String),
     /// A part of the envelope where an array of the record is needed.
@@ -112,7 +130,13 @@ impl FromStr for Path {
                 "topic" => Ok(Self::Topic),
                 "key" => Ok(Self::Key),
                 "timestamp" => Ok(Self::Timestamp),
-                _ => of_topic(envelope).ok_or_else(|| InvalidPath::Envelope(text.to_owned())),
+                "partition" => Ok(Self::Partition),
+                "offset" => Ok(Self::Offset),
+                _ => match envelope.strip_prefix("header.") {
+                    // A header may have any name, with dots as well.
+                    Some(name) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
+                    _ => of_topic(envelope).ok_or_else(|| InvalidPath::Envelope(text.to_owned())),
+                },
             };
         }
         let keys: Vec<_> = text.split('.').map(str::to_owned).collect();
@@ -154,6 +178,12 @@ mod tests {
         );
         assert_eq!("@key".parse(), Ok(Path::Key));
         assert_eq!("@timestamp".parse(), Ok(Path::Timestamp));
+        assert_eq!("@partition".parse(), Ok(Path::Partition));
+        assert_eq!("@offset".parse(), Ok(Path::Offset));
+        for name in ["tenant", "ce_type", "x.y-z", "header.a"] {
+            let path = format!("@header.{name}").parse();
+            assert_eq!(path, Ok(Path::Header(name.to_owned())));
+        }
     }
 
     #[test]
@@ -169,7 +199,8 @@ mod tests {
             "@topic[-1]",
             "@topic[1",
             "@topic.",
-            "@offset",
+            "@header",
+            "@header.",
         ] {
             assert_eq!(
                 text.parse::<Path>(),

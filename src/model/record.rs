@@ -50,6 +50,34 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// When its transport took it, ms since the epoch, where that is known.
     pub timestamp: Option<TimestampMs>,
+    /// The number of its Kafka partition, where it is of one.
+    pub partition: Option<u32>,
+    /// Those of its headers that are asked for.
+    pub headers: Headers<'a>,
+}
+
+/// The headers of a record that somebody asks for, by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Headers<'a> {
+    names: &'a [Arc<str>],
+    /// As many as names, or none at all.
+    values: &'a [Option<Range<u32>>],
+    bytes: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// The value of a header; nothing where the record has none of the name, or nobody asked for it.
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let index = self.names.iter().position(|known| **known == *name)?;
+        let range = self.values.get(index)?.as_ref()?;
+        self.bytes.get(range.start as usize..range.end as usize)
+    }
+
+    /// All that the record has, with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a Arc<str>, &'a [u8])> + '_ {
+        let names = self.names.iter();
+        names.filter_map(|name| Some((name, self.get(name)?)))
+    }
 }
 
 /// Some consecutive records of one split in one buffer.
@@ -63,6 +91,17 @@ pub struct RecordBatch {
     positions: Vec<u64>,
     envelopes: Vec<Envelope>,
     timestamps: Vec<Option<TimestampMs>>,
+    partition: Option<Box<Partition>>,
+}
+
+/// What a batch of a Kafka partition has beside.
+#[derive(Debug, Clone)]
+struct Partition {
+    number: u32,
+    /// The headers that are asked for.
+    header_names: Arc<[Arc<str>]>,
+    /// Their values: of each record as many as there are names.
+    headers: Vec<Option<Range<u32>>>,
 }
 
 impl RecordBatch {
@@ -83,7 +122,20 @@ impl RecordBatch {
             positions: Vec::new(),
             envelopes: Vec::new(),
             timestamps: Vec::new(),
+            partition: None,
         }
+    }
+
+    /// Says that the records are of a Kafka partition with this number, and which of their headers
+    /// will be given by [`set_headers`](Self::set_headers).
+    #[must_use]
+    pub fn of_partition(mut self, partition: u32, headers: Arc<[Arc<str>]>) -> Self {
+        self.partition = Some(Box::new(Partition {
+            number: partition,
+            header_names: headers,
+            headers: Vec::new(),
+        }));
+        self
     }
 
     /// Says that record 0 stands on this line (from 1) of a text file, and each record on the next.
@@ -115,6 +167,19 @@ impl RecordBatch {
         if let Some(last) = self.timestamps.last_mut() {
             *last = Some(timestamp);
         }
+    }
+
+    /// Copies the headers of the record that was added last: `value_of` says what each of the names
+    /// that are asked for has. Either all records of a batch get theirs or none.
+    pub fn set_headers<'a>(&mut self, value_of: impl Fn(&str) -> Option<&'a [u8]>) {
+        let Some(mut partition) = self.partition.take() else {
+            return;
+        };
+        for name in partition.header_names.iter() {
+            let range = value_of(name).map(|value| self.append(value));
+            partition.headers.push(range);
+        }
+        self.partition = Some(partition);
     }
 
     /// Adds a record that lies in the buffer already.
@@ -163,7 +228,22 @@ impl RecordBatch {
             topic: envelope.map_or(&[], |envelope| self.slice(&envelope.topic)),
             key: envelope.map_or(&[], |envelope| self.slice(&envelope.key)),
             timestamp: self.timestamps.get(index).copied().flatten(),
+            partition: self.partition.as_ref().map(|partition| partition.number),
+            headers: self.headers_of(index),
         })
+    }
+
+    fn headers_of(&self, index: usize) -> Headers<'_> {
+        let Some(partition) = &self.partition else {
+            return Headers::default();
+        };
+        let count = partition.header_names.len();
+        let values = partition.headers.get(index * count..(index + 1) * count);
+        Headers {
+            names: &partition.header_names,
+            values: values.unwrap_or_default(),
+            bytes: &self.bytes,
+        }
     }
 
     /// The place in the batch of the record at a position of the split.
@@ -207,4 +287,42 @@ impl RecordBatch {
 /// Batches are cut long before 4 GiB; a longer one would be a bug of a source, and reads as empty.
 fn clamp(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SplitId;
+
+    #[test]
+    fn headers_are_those_of_their_record() {
+        let split = Split {
+            id: SplitId(3),
+            name: "events/3".into(),
+        };
+        let names = ["trace", "tenant"].map(Arc::from);
+        let mut batch = RecordBatch::new(split, 0).of_partition(3, names.into());
+        let records: [&[(&str, &str)]; 3] = [
+            &[("tenant", "acme"), ("other", "x")],
+            &[],
+            &[("trace", ""), ("tenant", "duff")],
+        ];
+        for (position, headers) in (10..).zip(records) {
+            batch.push(b"record", position);
+            let value = |name: &str| headers.iter().find(|(known, _)| *known == name);
+            batch.set_headers(|name| Some(value(name)?.1.as_bytes()));
+        }
+        let found = |index: usize| {
+            let record = batch.get(index).unwrap();
+            assert_eq!((record.bytes, record.partition), (&b"record"[..], Some(3)));
+            let headers = record.headers;
+            assert_eq!(headers.get("other"), None);
+            let all = headers.iter().map(|(name, value)| (&**name, value));
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(found(0), [("tenant", &b"acme"[..])]);
+        assert_eq!(found(1), []);
+        assert_eq!(found(2), [("trace", &b""[..]), ("tenant", &b"duff"[..])]);
+        assert_eq!(batch.get(3), None);
+    }
 }

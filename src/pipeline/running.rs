@@ -30,7 +30,8 @@ use crate::pipeline::worker::clock_metrics::ClockMetrics;
 use crate::pipeline::worker::dead_letters;
 use crate::pipeline::worker::splits::Splits;
 use crate::source::{
-    self, Alignment, KeptPositions, PositionTokens, SafePositions, Source, SourceError, StopSignal,
+    self, Alignment, Checkpointed, KeptPositions, PositionTokens, SafePositions, Source,
+    SourceError, StopSignal,
 };
 use crate::state::StateError;
 use crate::telemetry::Registry;
@@ -222,15 +223,13 @@ impl Running {
         let keyed = state.as_ref().and_then(|state| state.keyed.clone());
         let lock = state.as_ref().map(|state| Arc::clone(&state.lock));
         let (kept, durable) = (KeptPositions::default(), KeptPositions::default());
-        for (split, position) in restored.iter().flat_map(Restored::positions) {
-            durable.set(&split, position);
-        }
+        let positions = || restored.iter().flat_map(Restored::positions);
+        positions().for_each(|(split, position)| durable.set(&split, position));
+        let checkpointed = Checkpointed::default();
+        checkpointed.set(positions());
         let tokens = match &state {
             None => PositionTokens::default(),
-            Some(_) => {
-                let restored = restored.iter().flat_map(|restored| &restored.tokens);
-                PositionTokens::kept(restored.map(|(split, token)| (split.clone(), token.clone())))
-            }
+            Some(_) => PositionTokens::kept(restored.iter().flat_map(|one| one.tokens.clone())),
         };
         let source = match source {
             SourceOf::Made(make) => make(&registry),
@@ -241,11 +240,13 @@ impl Running {
                     commit_every: pipeline.commit_every,
                     max_record_bytes: pipeline.max_record_bytes,
                     needs_envelope: pipeline.needs_envelope,
+                    headers: pipeline.headers.clone(),
                     clock: options.clock.clone(),
                     safe: safe.clone(),
                     resume: restored.as_ref().map(Restored::resume).unwrap_or_default(),
                     kept: kept.clone(),
                     tokens: tokens.clone(),
+                    checkpointed: checkpointed.clone(),
                     log: state.as_ref().map(OpenState::log),
                     alignment: alignment.clone(),
                     progress: options.progress.clone(),
@@ -320,6 +321,7 @@ impl Running {
                     dead_letters: dead_letters.as_ref().map(DeadLetters::handle),
                     kept,
                     durable,
+                    checkpointed,
                     clock: options.clock.clone(),
                     metrics: CheckpointMetrics::new(&registry),
                     input: router.input_end(),

@@ -21,11 +21,12 @@ pub use mqtt::{BrokerConfig, MqttConfig, MqttProtocol, MqttTlsConfig, Retained};
 pub use security::{SaslConfig, SaslMechanism, SignerConfig, TokenConfig};
 
 /// librdkafka settings that weir sets itself, with what to write instead.
-const CONTROLLED: [(&str, &str); 11] = [
+const CONTROLLED: [(&str, &str); 12] = [
     ("bootstrap.servers", "write it as `brokers`"),
     ("metadata.broker.list", "write it as `brokers`"),
     ("group.id", "write it as `group`"),
     ("auto.offset.reset", "write it as `start`"),
+    ("isolation.level", "write it as `isolation`"),
     (
         "enable.auto.commit",
         "offsets are committed once their samples are written",
@@ -115,14 +116,21 @@ impl Paths {
 pub struct KafkaConfig {
     /// Where the cluster is: `host:port`, several with commas.
     pub brokers: String,
-    /// The topics.
+    /// The topics: names, and regular expressions that begin with `^`.
     pub topics: Vec<String>,
     /// The consumer group. Instances with the same group share the partitions.
     pub group: String,
+    /// The name of this instance, where several share the group: another one for each, and the same
+    /// one after a restart.
+    #[serde(default)]
+    pub instance: Option<String>,
     /// Where the group begins with the partitions that there are when it starts for the first time.
     /// Those that are added later it reads from their beginning.
     #[serde(default)]
     pub start: StartPosition,
+    /// Whether records of transactions are read that are open or were aborted.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// TLS to the brokers, which is spoken where this is given; `{}` trusts the system's authorities.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
@@ -146,6 +154,17 @@ pub enum StartPosition {
     /// With what was written at a time or later.
     #[serde(untagged)]
     Timestamp(StartTime),
+}
+
+/// Which records of transactions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Those of transactions that were committed; a partition is read up to its oldest open one.
+    #[default]
+    ReadCommitted,
+    /// All, also what is aborted later.
+    ReadUncommitted,
 }
 
 /// A time to begin at.
@@ -261,9 +280,17 @@ impl KafkaConfig {
     fn check(&self, found: &mut Findings) {
         found.not_blank(&["kafka", "brokers"], &self.brokers, "host:port");
         found.not_blank(&["kafka", "group"], &self.group, "a name of your choice");
+        self.check_instance(found);
         let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
         found.distinct(&["kafka", "topics"], &topics, "a list of topic names");
-        for topic in topics.iter().filter(|topic| !is_topic_name(topic)) {
+        for pattern in topics.iter().filter(|topic| topic.starts_with('^')) {
+            if regex_syntax::parse(pattern).is_err() {
+                let message = format!("'{pattern}' is not a regular expression");
+                found.add(&["kafka", "topics"], message);
+            }
+        }
+        let names = topics.iter().filter(|topic| !topic.starts_with('^'));
+        for topic in names.filter(|topic| !is_topic_name(topic)) {
             let message = format!(
                 "'{topic}' is not a topic name; use letters, digits, '.', '_' and '-', at most 249"
             );
@@ -283,6 +310,33 @@ impl KafkaConfig {
         for (property, instead) in CONTROLLED {
             if self.properties.contains_key(property) {
                 let message = format!("'{property}' is set by weir: {instead}");
+                found.add(&["kafka", "properties", property], message);
+            }
+        }
+    }
+}
+
+impl KafkaConfig {
+    fn check_instance(&self, found: &mut Findings) {
+        let Some(instance) = &self.instance else {
+            return;
+        };
+        if !is_topic_name(instance) {
+            let message = format!(
+                "'{instance}' is not a name of an instance; use letters, digits, '.', '_' and '-', \
+                 at most 249"
+            );
+            found.add(&["kafka", "instance"], message);
+        }
+        for (property, why) in [
+            ("group.instance.id", "weir sets it to `instance`"),
+            (
+                "partition.assignment.strategy",
+                "only cooperative-sticky hands partitions over one by one",
+            ),
+        ] {
+            if self.properties.contains_key(property) {
+                let message = format!("'{property}' does not go with `instance`: {why}");
                 found.add(&["kafka", "properties", property], message);
             }
         }

@@ -265,6 +265,8 @@ mod tests {
             commit_every: crate::model::Duration::from_secs(5),
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             needs_envelope: false,
+            headers: Default::default(),
+            checkpointed: Default::default(),
             clock: Clock::Fixed(42),
             safe: SafePositions::default(),
             resume: Resume::default(),

@@ -1,4 +1,4 @@
-//! Kafka topics.
+//! Kafka topics. What is promised of them is in `docs/kafka.md`.
 //!
 //! One thread polls librdkafka and a second one hands over, because a consumer that does not poll
 //! for some minutes is thrown out of its group, however long the pipeline is busy.
@@ -14,6 +14,7 @@ mod reader;
 mod resend;
 mod security;
 mod settings;
+mod sharing;
 mod start;
 mod status;
 #[cfg(test)]
@@ -24,18 +25,20 @@ mod topics;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use prometheus::IntGaugeVec;
+use prometheus::{IntGauge, IntGaugeVec};
 use rdkafka::ClientConfig;
 
 use crate::telemetry::Registry;
 
 use super::config::KafkaConfig;
 use super::handover::{self, Consumer};
-use super::metrics::{SourceMetrics, kafka_lag};
+use super::metrics::{SourceMetrics, kafka_lag, kafka_partitions};
 use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
 use beginning::Beginning;
 use group::Group;
 use reader::Reader;
+use sharing::Sharing;
+use status::Reading;
 use tokens::Tokens;
 use topics::Topics;
 
@@ -50,10 +53,13 @@ pub(super) struct KafkaSource {
     client: ClientConfig,
     topics: Topics,
     beginning: Beginning,
+    /// Its name among others, where several share the group.
+    instance: Option<String>,
     tokens: Option<Tokens>,
     context: Context,
     metrics: SourceMetrics,
     lag: IntGaugeVec,
+    partitions: IntGauge,
 }
 
 impl KafkaSource {
@@ -74,12 +80,14 @@ impl KafkaSource {
         Ok(Self {
             name,
             beginning,
+            instance: config.instance.clone(),
             tokens,
             client: settings::client_config(config)?,
-            topics: Topics::new(&config.topics),
+            topics: Topics::new(&config.topics, &context.resume),
             context,
             metrics: SourceMetrics::new(registry),
             lag: kafka_lag(registry),
+            partitions: kafka_partitions(registry),
         })
     }
 }
@@ -96,16 +104,22 @@ impl Source for KafkaSource {
     ) -> Result<(), SourceError> {
         let name = self.name.clone();
         let failed = |message: String| SourceError::new(&name, message);
-        let silence_limit_us = settings::silence_limit_us(&self.client);
+        let reading = Reading {
+            silence_limit_us: settings::silence_limit_us(&self.client),
+            committed_only: settings::reads_committed(&self.client),
+        };
         let safe = self.context.safe.clone();
         let resume = self.context.resume.clone();
         let tokens = self.tokens.take();
+        let sharing = self.instance.take();
+        let sharing = sharing.map(|name| Sharing::new(name, self.context.checkpointed.clone()));
         let group = Group::new(
             self.topics.clone(),
             safe,
             (resume, self.beginning),
-            silence_limit_us,
+            reading,
             tokens,
+            (sharing, self.context.tokens.clone()),
         );
         let consumer = self
             .client

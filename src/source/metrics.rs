@@ -121,6 +121,15 @@ impl SplitMetrics {
     }
 }
 
+/// How many Kafka partitions are ours.
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_partitions(registry: &Registry) -> IntGauge {
+    registry.int_gauge(
+        "weir_kafka_assigned_partitions",
+        "Kafka partitions that this instance reads.",
+    )
+}
+
 /// How many records each Kafka partition is ahead of us.
 #[cfg(feature = "kafka")]
 pub(super) fn kafka_lag(registry: &Registry) -> IntGaugeVec {

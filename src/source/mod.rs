@@ -4,6 +4,7 @@
 //! `send` blocks while the worker that owns the split is busy: that is the back-pressure.
 
 mod alignment;
+mod checkpointed;
 mod config;
 mod endpoint;
 mod file;
@@ -32,8 +33,9 @@ use crate::model::{Clock, Duration, RecordBatch, Split, SplitId, TimestampMs};
 use crate::telemetry::Registry;
 
 pub use alignment::Alignment;
+pub use checkpointed::Checkpointed;
 pub use config::{
-    BrokerConfig, Config, FileConfig, Instance, KafkaConfig, KinesisConfig, KinesisMode,
+    BrokerConfig, Config, FileConfig, Instance, Isolation, KafkaConfig, KinesisConfig, KinesisMode,
     KinesisSigner, KinesisStart, MqttConfig, MqttProtocol, MqttTlsConfig, OutsideShard, Paths,
     Retained, SaslConfig, SaslMechanism, SignerConfig, StartPosition, StartTime, TlsConfig,
     TokenConfig, Violation,
@@ -69,6 +71,9 @@ pub enum SourceEvent {
     Finished(SplitId),
     /// The split now belongs to somebody else.
     Revoked(SplitId),
+    /// The positions of the split begin again: something else with the same name is there now, and what
+    /// was known of the split's positions counts no more.
+    Anew(SplitId),
     /// Said after a split was assigned: an earlier run has written all windows that end at or before
     /// `until` (ms since the epoch) with this split's events. What is read again of them is only
     /// there for the windows after.
@@ -86,7 +91,11 @@ impl SourceEvent {
         match self {
             Self::Assigned(split) => split.id,
             Self::Records(batch) => batch.split().id,
-            Self::Idle(id) | Self::Active(id) | Self::Finished(id) | Self::Revoked(id) => *id,
+            Self::Idle(id)
+            | Self::Active(id)
+            | Self::Finished(id)
+            | Self::Revoked(id)
+            | Self::Anew(id) => *id,
             Self::Written { split, .. } => *split,
         }
     }
@@ -232,6 +241,8 @@ pub struct Context {
     pub max_record_bytes: usize,
     /// Whether a field is taken from `@topic` or `@key`; if not, they are not copied.
     pub needs_envelope: bool,
+    /// The Kafka headers that fields are taken from; no others are copied.
+    pub headers: Arc<[Arc<str>]>,
     /// Says when a batch was received.
     pub clock: Clock,
     /// What the pipeline has finished with.
@@ -242,6 +253,8 @@ pub struct Context {
     pub kept: KeptPositions,
     /// Where a source leaves what its positions stand for, if they are more than numbers.
     pub tokens: PositionTokens,
+    /// What the latest checkpoint has, where there are any.
+    pub checkpointed: Checkpointed,
     /// The durable log, for a source that cannot be read again: without it, what was received and
     /// not processed is lost in a crash.
     pub log: Option<LogSettings>,

@@ -1,6 +1,8 @@
 //! Records that are handed once more to where a source takes them from: produced to their Kafka topic,
 //! published to their MQTT topic, or sent to our own HTTP address.
 
+use std::collections::BTreeMap;
+
 use super::{Config, HttpConfig, KafkaConfig, MqttConfig, SourceError, http};
 
 #[cfg(feature = "kafka")]
@@ -18,6 +20,8 @@ pub struct ResentRecord {
     pub topic: Vec<u8>,
     /// Its key; empty where there is none.
     pub key: Vec<u8>,
+    /// Its headers, by name.
+    pub headers: BTreeMap<String, Vec<u8>>,
     /// When its transport took it first, ms since the epoch.
     pub timestamp_ms: Option<i64>,
     /// Its bytes.

@@ -40,6 +40,11 @@ impl Resume {
         self
     }
 
+    /// Leaves the position of a split out.
+    pub fn forget(&mut self, split_name: &str) {
+        self.positions.remove(split_name);
+    }
+
     /// Whether nothing is resumed.
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty() && self.tokens.is_empty()

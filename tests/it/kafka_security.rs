@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use weir::source::Config;
 
+use crate::reference::fleet::{CONNECTED_CARS, Fleet};
+use crate::reference::service::Service;
+use crate::support::certificates::Certificates;
 use crate::support::fake_http::serve;
 use crate::support::files::{temporary_folder, write};
 use crate::support::kafka::secured::{PLAIN_PASSWORD, SCRAM_PASSWORD, SecuredKafka, USER};
@@ -63,6 +66,49 @@ fn passwords_and_certificates_are_taken_and_wrong_ones_are_told() -> Result<()> 
     read(&secured.tls(), &json!({ "tls": tls }))?;
     let both = json!({ "tls": { "ca_file": certificates.ca }, "sasl": from_file["sasl"] });
     read(&secured.sasl_tls(), &both)
+}
+
+#[test]
+fn a_broker_with_a_certificate_of_another_authority_is_not_talked_to_until_it_is_mended()
+-> Result<()> {
+    let mut secured = SecuredKafka::start()?;
+    secured.kafka.create_topic("events", 1)?;
+    secured.kafka.produce("events", 0, &["1"])?;
+    let folder = temporary_folder()?;
+    let other = Certificates::create(folder.path())?;
+    let sasl = json!({
+        "mechanism": "scram-sha-512", "username": USER, "password": SCRAM_PASSWORD,
+    });
+    let fleet = Fleet::new()?;
+    let mut command = fleet.weir(CONNECTED_CARS, &[]);
+    for (key, value) in [
+        ("brokers", json!(secured.sasl_tls())),
+        ("topics", json!(["events"])),
+        ("tls", json!({ "ca_file": other.ca })),
+        ("sasl", sasl),
+    ] {
+        command
+            .arg("--set")
+            .arg(format!("source.kafka.{key}={value}"));
+    }
+    command.arg("--output").arg(fleet.path("samples.ndjson"));
+    let mut service = Service::start(&mut command, &fleet.folder)?;
+    let mut log = String::new();
+    service.await_condition("the reason", || {
+        log = service_log(&fleet);
+        log.contains("certificate verify failed")
+    })?;
+    assert!(!log.contains(SCRAM_PASSWORD), "{log}");
+    assert_eq!(service.metric("weir_source_connected", &[])?, 0.0);
+    assert_eq!(service.metric("weir_source_records_total", &[])?, 0.0);
+    secured.present(&other)?;
+    service.await_metric("weir_source_records_total", &[], 1.0)?;
+    service.stop()
+}
+
+/// What weir has logged so far.
+fn service_log(fleet: &Fleet) -> String {
+    std::fs::read_to_string(fleet.path("weir.err")).unwrap_or_default()
 }
 
 /// A token without a signature, of somebody, for an hour.

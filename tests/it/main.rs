@@ -40,9 +40,15 @@ mod buses;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_instances;
+#[cfg(feature = "kafka")]
+mod kafka_records;
+#[cfg(feature = "kafka")]
 mod kafka_security;
 #[cfg(feature = "kafka")]
 mod kafka_start;
+#[cfg(feature = "kafka")]
+mod kafka_topics;
 #[cfg(feature = "kinesis")]
 mod kinesis;
 #[cfg(feature = "mqtt")]

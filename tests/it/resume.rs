@@ -1,7 +1,7 @@
 //! Sources go on from where a state says, with real brokers.
 
 use anyhow::Result;
-use weir::source::{Config, KafkaConfig, StartPosition};
+use weir::source::{Config, Isolation, KafkaConfig, StartPosition};
 
 use crate::support::kafka::Kafka;
 use crate::support::source::{Positioned, RunningSource};
@@ -12,8 +12,10 @@ fn config(kafka: &Kafka, topic: &str) -> Config {
             brokers: kafka.address(),
             topics: vec![topic.to_owned()],
             group: topic.to_owned(),
+            instance: None,
             // Where the state says something, this does not count.
             start: StartPosition::Latest,
+            isolation: Isolation::default(),
             tls: None,
             sasl: None,
             properties: [].into(),

@@ -205,6 +205,7 @@ impl Replay {
             id,
             topic: topic_of(letter),
             key: letter.key.clone(),
+            headers: letter.headers.clone(),
             timestamp_ms: letter.timestamp_ms,
             bytes: letter.record.clone(),
         });

@@ -1,10 +1,15 @@
 //! What a pipeline file as it is now makes of a record.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Result;
+use crossbeam_channel::{Receiver, bounded};
+use tokio::runtime::{Builder, Runtime};
 use tracing::subscriber::NoSubscriber;
 
 use crate::config::Pipeline;
-use crate::decode::{DecodeMetrics, Decoder};
+use crate::decode::{DecodeMetrics, Decoder, RegistryConfig, SchemaRegistry};
 use crate::model::{Clock, Interner, RecordBatch, Split, SplitId};
 use crate::telemetry::Registry;
 use crate::write::dead_letters::StoredLetter;
@@ -12,11 +17,42 @@ use crate::write::dead_letters::StoredLetter;
 /// After how many records their texts are forgotten.
 const REMEMBERED: usize = 1_000;
 
+/// How long an answer of a schema registry is waited for.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Decodes records without anything being made of them.
 pub(super) struct Trial {
     decoder: Decoder,
+    schemas: Option<Schemas>,
+    /// The headers that fields are taken from.
+    headers: Arc<[Arc<str>]>,
     interner: Interner,
     tried: usize,
+}
+
+/// Where schemas are that records name by a number.
+struct Schemas {
+    /// Asks for them.
+    _runtime: Runtime,
+    /// Filled when one has come.
+    come: Receiver<()>,
+}
+
+impl Schemas {
+    fn new(config: &RegistryConfig, registry: &Registry, decoder: &mut Decoder) -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let schemas = SchemaRegistry::build(config, runtime.handle().clone(), registry)
+            .map_err(anyhow::Error::msg)?;
+        let (wake, come) = bounded(1);
+        decoder.ask_for_schemas(Arc::new(schemas), wake);
+        Ok(Self {
+            _runtime: runtime,
+            come,
+        })
+    }
 }
 
 /// Why a record, or a part of it, still gives no event.
@@ -28,12 +64,16 @@ pub(super) struct Wrong {
 impl Trial {
     pub(super) fn new(pipeline: &Pipeline) -> Result<Self> {
         let registry = Registry::new(&pipeline.name);
-        let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
-        let metrics = DecodeMetrics::new(&registry);
-        let mut decoder = Decoder::build(&pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
+        let mut decoder = pipeline.decoder(DecodeMetrics::new(&registry))?;
         decoder.keep_rejected();
+        let schemas = match pipeline.format.registry() {
+            Some(config) => Some(Schemas::new(config, &registry, &mut decoder)?),
+            None => None,
+        };
         Ok(Self {
             decoder,
+            schemas,
+            headers: Arc::clone(&pipeline.headers),
             interner: Interner::new(),
             tried: 0,
         })
@@ -54,9 +94,24 @@ impl Trial {
             name: letter.split.as_str().into(),
         };
         let mut batch = RecordBatch::new(split, now_ms);
+        let number = letter.split.rsplit('/').next();
+        if let Some(partition) = number.and_then(|number| number.parse().ok()) {
+            batch = batch.of_partition(partition, Arc::clone(&self.headers));
+        }
         batch.push_enveloped(&letter.record, letter.position, &letter.topic, &letter.key);
+        batch.set_headers(|name| letter.headers.get(name).map(Vec::as_slice));
         if let Some(timestamp_ms) = letter.timestamp_ms {
             batch.set_timestamp(timestamp_ms);
+        }
+        while let Some(schemas) = &self.schemas
+            && !self.decoder.is_ready_for(&batch)
+        {
+            if schemas.come.recv_timeout(REGISTRY_PATIENCE).is_err() {
+                return Err(Wrong {
+                    reason: "unknown_schema",
+                    detail: format!("the registry has not answered within {REGISTRY_PATIENCE:?}"),
+                });
+            }
         }
         let (decoder, interner) = (&mut self.decoder, &mut self.interner);
         // What is wrong is told once for all records together.

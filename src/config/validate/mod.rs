@@ -4,6 +4,7 @@
 //! metrics, `receiver` whether these are what the receiver takes; each goes on behind a problem, so that
 //! one load shows them all.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub(super) fn validate(
         lookups: Vec::new(),
         needs_envelope: false,
         topic_names: None,
+        headers: BTreeSet::new(),
     };
     validator.name(&file.pipeline);
     let source = validator.source(file);
@@ -73,6 +75,7 @@ pub(super) fn validate(
     let Validator {
         schema,
         needs_envelope,
+        headers,
         lookups,
         compiler,
         ..
@@ -94,6 +97,7 @@ pub(super) fn validate(
         event: file.event.clone(),
         // A dead letter carries its record with topic and key.
         needs_envelope: needs_envelope || file.dead_letters.is_some(),
+        headers: headers.into_iter().collect(),
         time: file.time.clone(),
         clocks,
         lookups,
@@ -121,6 +125,8 @@ struct Validator<'a> {
     needs_envelope: bool,
     /// The names of levels of topics, where the source has topics.
     topic_names: Option<Vec<String>>,
+    /// The headers that fields are taken from.
+    headers: BTreeSet<Arc<str>>,
 }
 
 impl Validator<'_> {

@@ -1,5 +1,7 @@
 //! The pipeline's name, its source, its writer, and what an event consists of.
 
+use std::sync::Arc;
+
 use super::super::check::quoted;
 use super::super::document::PathSegment;
 use super::super::file::PipelineFile;
@@ -193,7 +195,8 @@ impl Validator<'_> {
     pub(super) fn path(&mut self, at: &[PathSegment<'_>], text: &str) {
         match text.parse::<Path>() {
             Ok(path) => {
-                self.needs_envelope |= path.is_envelope();
+                self.needs_envelope |= path.needs_envelope();
+                self.headers.extend(path.header().map(Arc::from));
                 if let Path::TopicLevel(level) = path {
                     self.topic_level(at, level.name());
                 }

@@ -44,6 +44,15 @@ impl Validator<'_> {
         let checkpoints = self.checkpoints(state.checkpoints.as_deref());
         let Some(dir) = &state.dir else {
             self.without_folder(file);
+            let kafka = file.source.kafka.as_ref();
+            if kafka.is_some_and(|kafka| kafka.instance.is_some()) {
+                let message = "'instance' goes with 'state.dir' only: without checkpoints, a \
+                               partition cannot be handed over; add 'dir', or remove 'instance'";
+                self.problem_of_key(
+                    &["source".into(), "kafka".into(), "instance".into()],
+                    message,
+                );
+            }
             return None;
         };
         let at: [PathSegment<'_>; 2] = ["state".into(), "dir".into()];

@@ -19,7 +19,7 @@ use super::save::{Collected, Saving};
 use crate::model::{Clock, TimestampMs};
 use crate::pipeline::inbox::InputEnd;
 use crate::pipeline::savepoints::{SavepointError, SavepointErrorKind};
-use crate::source::{KeptPositions, StopSignal};
+use crate::source::{Checkpointed, KeptPositions, StopSignal};
 use crate::state::{About, Committed, Savepoint, StateError};
 use crate::telemetry::LogLimit;
 use crate::write::{DeadLetterHandle, WriterHandle};
@@ -35,6 +35,9 @@ const LETTERS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The same, once the pipeline is to stop: less than a checkpoint has then in all.
 const LETTERS_PATIENCE_AT_THE_END: Duration = Duration::from_secs(3);
+/// Why there is no checkpoint behind the loss of splits.
+const FORBIDDEN: &str =
+    "splits were lost to another instance, which reads them from the last one on";
 
 /// What a checkpointer works with.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub(in crate::pipeline) struct Parts {
     pub(in crate::pipeline) kept: KeptPositions,
     /// Told the positions in the latest checkpoint.
     pub(in crate::pipeline) durable: KeptPositions,
+    /// Told the same, and asked whether the source wants a checkpoint, or none any more.
+    pub(in crate::pipeline) checkpointed: Checkpointed,
     pub(in crate::pipeline) clock: Clock,
     pub(in crate::pipeline) metrics: CheckpointMetrics,
     /// Whether the input has ended.
@@ -278,6 +283,7 @@ impl Checkpointer {
             Cause::Asked(Request::Stop) => return self.conclude(now).map(|()| true),
             Cause::Asked(request) => self.request(request),
             Cause::Frozen(frozen) => self.take(frozen, now),
+            Cause::Time if self.parts.checkpointed.take_wish() => Event::Requested,
             Cause::Time => Event::Tick,
         };
         self.step(event, now)?;
@@ -352,6 +358,10 @@ impl Checkpointer {
     }
 
     fn begin(&mut self, number: u64, is_last: bool, now: Duration) -> Option<Event> {
+        if self.parts.checkpointed.is_forbidden() {
+            self.failed(number, FORBIDDEN);
+            return Some(Event::Ended { number });
+        }
         // Before any barrier: what is sent from now on is written down for this checkpoint.
         if let Err(error) = self.parts.writer.begin_checkpoint(number) {
             // Also of the last one: a restart from it would not know what is sent from now on.
@@ -430,6 +440,10 @@ impl Checkpointer {
             owners,
             writer,
         };
+        if self.parts.checkpointed.is_forbidden() {
+            self.failed(number, FORBIDDEN);
+            return Ok(());
+        }
         let positions = self.parts.saving.positions(&collected);
         let tokens = self.parts.saving.tokens(&collected);
         let committed = self.commit(number, acknowledged, collected);
@@ -485,6 +499,9 @@ impl Checkpointer {
         self.parts.has_checkpoint.set();
         let state = &self.parts.state;
         self.parts.writer.completed(|| state.oldest_acknowledged());
+        let checkpointed = positions.iter();
+        let checkpointed = checkpointed.map(|(split, position)| (split.clone(), *position));
+        self.parts.checkpointed.set(checkpointed);
         for (split, position) in &positions {
             self.parts.durable.set(split, *position);
         }

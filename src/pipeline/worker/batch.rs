@@ -72,17 +72,12 @@ impl Preparation {
         clocks: Option<ClockStage>,
         clock: &Clock,
     ) -> Result<Self, InvalidPath> {
-        let max_ahead_ms = pipeline.time.max_ahead.as_signed_millis();
-        let mut decoder = Decoder::build(&pipeline.format, &pipeline.event, max_ahead_ms, metrics)?;
-        decoder = decoder.with_unwrap(&pipeline.unwrap, pipeline.max_record_bytes)?;
+        let mut decoder = pipeline.decoder(metrics)?;
         if pipeline.dead_letters.is_some() {
             decoder.keep_rejected();
         }
         if let Some(config) = &pipeline.time.clock {
             decoder = decoder.with_received(config.received.as_deref(), clock.runs())?;
-        }
-        if let Some(mqtt) = &pipeline.source.mqtt {
-            decoder = decoder.with_topics(mqtt.templates());
         }
         Ok(Self {
             decoder,

@@ -222,6 +222,11 @@ impl Mailroom {
             detail: String::new(),
             topic: record.topic.to_vec(),
             key: record.key.to_vec(),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.to_vec()))
+                .collect(),
             record: record.bytes.to_vec(),
         })
     }

@@ -135,6 +135,7 @@ impl Worker {
             SourceEvent::Idle(split) => self.watermarks(|watermarks| watermarks.idle(split)),
             SourceEvent::Active(split) => self.watermarks(|watermarks| watermarks.wake(split)),
             SourceEvent::Finished(split) => self.watermarks(|watermarks| watermarks.finish(split)),
+            SourceEvent::Anew(split) => self.splits.begin_anew(split),
             SourceEvent::Revoked(split) => {
                 self.watermarks(|watermarks| watermarks.revoke(split));
                 self.splits.revoke(split);

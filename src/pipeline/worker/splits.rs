@@ -138,6 +138,16 @@ impl Splits {
         split.processed_before
     }
 
+    /// The positions of a split begin again: its records are others from now on.
+    pub(in crate::pipeline) fn begin_anew(&mut self, split: SplitId) {
+        if let Some(split) = self.splits.get_mut(&split) {
+            *split = Split {
+                name: split.name.take(),
+                ..Split::default()
+            };
+        }
+    }
+
     /// Takes note of a batch's times: fills in the split's watermark before each row, and gives the
     /// split's highest time so far. `marks`, where there are some, say instead of the times how far
     /// each row moves the watermark.
@@ -340,6 +350,22 @@ mod tests {
         assert_eq!(splits.begin(A, 0), None, "another topic of the same name");
         splits.processed(A, 0, 10, Some(30_000), None);
         assert_eq!(safe(&mut splits, 20_000), [(A, 0)]);
+    }
+
+    #[test]
+    fn a_split_that_begins_anew_counts_its_records_from_the_first_one() {
+        let mut splits = Splits::new(0);
+        splits.assign(&assigned("a"));
+        splits.begin(A, 0);
+        splits.processed(A, 0, 100, Some(10_000), None);
+        splits.revoke(A);
+        splits.assign(&assigned("a"));
+        splits.begin_anew(A);
+        assert_eq!(splits.begin(A, 0), None);
+        splits.processed(A, 0, 5, Some(20_000), None);
+        assert_eq!(splits.snapshot()[0].position(), Some(5));
+        let safe: Vec<_> = splits.safe_positions(20_000).collect();
+        assert_eq!(safe, [(A, 5)]);
     }
 
     #[test]

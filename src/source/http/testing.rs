@@ -71,6 +71,8 @@ pub(super) fn start_as(
         commit_every: Duration::from_secs(1),
         max_record_bytes: 1_000,
         needs_envelope: true,
+        headers: Default::default(),
+        checkpointed: Default::default(),
         clock: Clock::Fixed(42),
         safe: SafePositions::default(),
         resume: Resume::default(),

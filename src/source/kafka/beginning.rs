@@ -51,6 +51,15 @@ impl Beginning {
     }
 }
 
+/// What there was before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun<'a> {
+    /// What the state has.
+    pub(super) resume: &'a Resume,
+    /// Whether a topic of which the group knows nothing was not there when it began.
+    pub(super) new_topics: bool,
+}
+
 /// What is known of a topic that a group may have begun with.
 #[derive(Debug, Default)]
 struct Topic {
@@ -76,7 +85,7 @@ impl Topic {
 pub(super) fn begin(
     consumer: &BaseConsumer<Group>,
     beginning: Beginning,
-    resume: &Resume,
+    begun: Begun<'_>,
     assignment: &TopicPartitionList,
     untouched: &[(String, i32)],
 ) {
@@ -86,7 +95,7 @@ pub(super) fn begin(
     let mut topics: BTreeMap<&str, Topic> = BTreeMap::new();
     let mut commit = TopicPartitionList::new();
     for (name, partition) in untouched {
-        let offset = try_begin(consumer, beginning, resume, &mut topics, name, *partition);
+        let offset = try_begin(consumer, beginning, begun, &mut topics, name, *partition);
         let started = offset.and_then(|offset| {
             let Some(offset) = offset else { return Ok(()) };
             let partitions = topics
@@ -123,13 +132,13 @@ pub(super) fn begin(
 fn try_begin<'a>(
     consumer: &BaseConsumer<Group>,
     beginning: Beginning,
-    resume: &Resume,
+    begun: Begun<'_>,
     topics: &mut BTreeMap<&'a str, Topic>,
     name: &'a str,
     partition: i32,
 ) -> KafkaResult<Option<Offset>> {
     if !topics.contains_key(name) {
-        topics.insert(name, look_at(consumer, resume, name)?);
+        topics.insert(name, look_at(consumer, begun, name)?);
     }
     if topics
         .get(name)
@@ -158,7 +167,7 @@ fn try_begin<'a>(
     Ok(Some(Offset::Offset(end)))
 }
 
-fn look_at(consumer: &BaseConsumer<Group>, resume: &Resume, name: &str) -> KafkaResult<Topic> {
+fn look_at(consumer: &BaseConsumer<Group>, begun: Begun<'_>, name: &str) -> KafkaResult<Topic> {
     let metadata = consumer.fetch_metadata(Some(name), TIMEOUT)?;
     let partitions = metadata
         .topics()
@@ -168,11 +177,15 @@ fn look_at(consumer: &BaseConsumer<Group>, resume: &Resume, name: &str) -> Kafka
     let mut list = TopicPartitionList::new();
     let mut topic = Topic {
         partitions,
+        went_on: begun.new_topics,
         ..Topic::default()
     };
     for partition in 0..partitions {
         list.add_partition(name, partition);
-        topic.went_on |= resume.position(&format!("{name}/{partition}")).is_some();
+        topic.went_on |= begun
+            .resume
+            .position(&format!("{name}/{partition}"))
+            .is_some();
     }
     let committed: Result<_, KafkaError> = consumer.committed_offsets(list, TIMEOUT);
     for element in committed?.elements() {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::message::{BorrowedHeaders, Headers as _};
+
 use crate::model::{RecordBatch, Split, SplitId, TimestampMs};
 
 /// When a batch is handed over: at so many bytes, at so many records, or so long after its first.
@@ -14,12 +16,14 @@ const LINGER: Duration = Duration::from_millis(20);
 const TOTAL_BYTES: usize = 8 * 1024 * 1024;
 
 /// A message of a partition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) payload: &'a [u8],
     pub(super) offset: u64,
     /// The topic and key, where a field is taken from them.
     pub(super) envelope: Option<(&'a [u8], &'a [u8])>,
+    /// All of its headers, where fields are taken from some.
+    pub(super) headers: Option<&'a BorrowedHeaders>,
     /// When its producer or its broker says that it was sent, ms since the epoch.
     pub(super) timestamp: Option<TimestampMs>,
 }
@@ -44,10 +48,10 @@ impl Gather {
         split: &Split,
         message: Message<'_>,
         now: Instant,
-        received_ms: impl FnOnce() -> TimestampMs,
+        begin: impl FnOnce(Split) -> RecordBatch,
     ) -> Vec<RecordBatch> {
         let open = self.open.entry(split.id).or_insert_with(|| Open {
-            batch: RecordBatch::new(split.clone(), received_ms()),
+            batch: begin(split.clone()),
             since: now,
         });
         let before = open.batch.byte_len();
@@ -58,6 +62,7 @@ impl Gather {
                     .push_enveloped(message.payload, message.offset, topic, key);
             }
         }
+        open.batch.set_headers(|name| last(message.headers?, name));
         if let Some(timestamp) = message.timestamp {
             open.batch.set_timestamp(timestamp);
         }
@@ -103,6 +108,17 @@ impl Gather {
     }
 }
 
+/// The value of the last header of a name: what is added on the way comes behind what was there.
+fn last<'a>(headers: &'a BorrowedHeaders, name: &str) -> Option<&'a [u8]> {
+    let mut found = None;
+    for header in headers.iter() {
+        if header.key == name {
+            found = header.value;
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,11 +130,16 @@ mod tests {
         }
     }
 
+    fn begin(split: Split) -> RecordBatch {
+        RecordBatch::new(split, 0)
+    }
+
     fn message(payload: &[u8], offset: u64) -> Message<'_> {
         Message {
             payload,
             offset,
             envelope: None,
+            headers: None,
             timestamp: None,
         }
     }
@@ -129,11 +150,15 @@ mod tests {
         for offset in 0..4_095 {
             assert!(
                 gather
-                    .push(&split(0), message(b"a", offset), now, || 7)
+                    .push(&split(0), message(b"a", offset), now, |split| {
+                        RecordBatch::new(split, 7)
+                    })
                     .is_empty()
             );
         }
-        let full = gather.push(&split(0), message(b"a", 4_095), now, || 8);
+        let full = gather.push(&split(0), message(b"a", 4_095), now, |split| {
+            RecordBatch::new(split, 8)
+        });
         assert_eq!(
             (full.len(), full[0].len(), full[0].received_ms()),
             (1, 4_096, 7)
@@ -141,15 +166,15 @@ mod tests {
         let half = vec![0; 128 * 1024];
         assert!(
             gather
-                .push(&split(0), message(&half, 1), now, || 0)
+                .push(&split(0), message(&half, 1), now, begin)
                 .is_empty()
         );
         assert!(
             gather
-                .push(&split(1), message(&half, 1), now, || 0)
+                .push(&split(1), message(&half, 1), now, begin)
                 .is_empty()
         );
-        let full = gather.push(&split(0), message(&half, 2), now, || 0);
+        let full = gather.push(&split(0), message(&half, 2), now, begin);
         assert_eq!(
             full[0]
                 .records()
@@ -164,9 +189,9 @@ mod tests {
     fn a_batch_waits_no_longer_than_its_first_record_may() {
         let (mut gather, start) = (Gather::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
-        gather.push(&split(0), message(b"a", 1), at(0), || 0);
-        gather.push(&split(1), message(b"a", 1), at(10), || 0);
-        gather.push(&split(0), message(b"a", 2), at(19), || 0);
+        gather.push(&split(0), message(b"a", 1), at(0), begin);
+        gather.push(&split(1), message(b"a", 1), at(10), begin);
+        gather.push(&split(0), message(b"a", 2), at(19), begin);
         assert!(gather.take_due(at(19)).is_empty());
         let due = gather.take_due(at(20));
         assert_eq!(
@@ -183,7 +208,7 @@ mod tests {
         let payload = vec![0; 200 * 1024];
         let mut pushed = 0;
         let all = loop {
-            let full = gather.push(&split(pushed), message(&payload, 0), now, || 0);
+            let full = gather.push(&split(pushed), message(&payload, 0), now, begin);
             pushed += 1;
             if !full.is_empty() {
                 break full;
@@ -201,9 +226,10 @@ mod tests {
             payload: b"{}",
             offset: 9,
             envelope,
+            headers: None,
             timestamp: Some(77),
         };
-        gather.push(&split(0), message, Instant::now(), || 0);
+        gather.push(&split(0), message, Instant::now(), begin);
         let batch = gather.take(SplitId(0)).unwrap();
         let record = batch.get(0).unwrap();
         assert_eq!(

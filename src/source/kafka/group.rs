@@ -1,7 +1,8 @@
 //! What librdkafka tells us while it is polled: assignments, statistics, errors.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,17 +10,19 @@ use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use crate::model::{Split, SplitId, TimestampMs};
 
-use super::super::{Resume, SafePositions};
-use super::beginning::{Beginning, begin};
+use super::super::{PositionTokens, Resume, Safe, SafePositions};
+use super::beginning::{Beginning, Begun, begin};
 use super::metadata;
 use super::offsets::Offsets;
+use super::sharing::{Sharing, let_go, take_on};
 use super::start::{Found, Starts, find};
-use super::status::Status;
+use super::status::{Reading, Status};
 use super::tokens::Tokens;
 use super::topics::Topics;
 
@@ -46,8 +49,14 @@ pub(super) enum Notice {
         /// The first offset that there is.
         first: u64,
     },
+    /// A partition is of a topic that was made anew, and is read from its beginning.
+    Anew(SplitId),
     /// A partition is no longer ours.
     Revoked(SplitId),
+    /// Partitions are to go to other instances, once a checkpoint has what was read of them.
+    Leaving(Vec<SplitId>),
+    /// Other instances have read partitions of ours since the last checkpoint.
+    Lost(String),
     /// How everything stands.
     Status(Status),
     /// No broker can be reached.
@@ -66,12 +75,20 @@ pub(super) enum Notice {
 pub(super) struct Group {
     topics: Topics,
     safe: SafePositions,
-    silence_limit_us: i64,
+    reading: Reading,
     tokens: Option<Tokens>,
     resume: Resume,
     beginning: Beginning,
+    /// What several instances of a group agree upon; none where there is one.
+    sharing: Option<Sharing>,
+    /// What checkpoints keep of topics that patterns have found.
+    position_tokens: PositionTokens,
+    /// Whether there were partitions before.
+    has_begun: AtomicBool,
     offsets: Mutex<Offsets>,
     starts: Mutex<Starts>,
+    /// How far the partitions were read that are not ours any more.
+    left: Mutex<BTreeMap<SplitId, u64>>,
     notices: Mutex<VecDeque<Notice>>,
 }
 
@@ -82,18 +99,23 @@ impl Group {
         topics: Topics,
         safe: SafePositions,
         (resume, beginning): (Resume, Beginning),
-        silence_limit_us: i64,
+        reading: Reading,
         tokens: Option<Tokens>,
+        (sharing, position_tokens): (Option<Sharing>, PositionTokens),
     ) -> Self {
         Self {
             topics,
             safe,
-            silence_limit_us,
+            reading,
             tokens,
             resume: resume.clone(),
             beginning,
+            sharing,
+            position_tokens,
+            has_begun: AtomicBool::new(!resume.is_empty()),
             offsets: Mutex::default(),
             starts: Mutex::new(Starts::new(resume)),
+            left: Mutex::default(),
             notices: Mutex::default(),
         }
     }
@@ -115,9 +137,9 @@ impl Group {
 
     /// Commits what the pipeline has finished with and the cluster is not known to have. Nobody
     /// tells when an asynchronous commit fails, as in the midst of a rebalance: it is repeated
-    /// until the statistics show it.
-    pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, mode: CommitMode) {
-        let due = lock(&self.offsets).due(&self.safe.all());
+    /// until the statistics show it. Says whether there was no failure as yet.
+    pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, mode: CommitMode) -> bool {
+        let due = self.due();
         let mut list = TopicPartitionList::new();
         for (split, safe) in due {
             let Some((topic, partition)) = self.topics.partition(split) else {
@@ -126,20 +148,88 @@ impl Group {
             let Ok(offset) = i64::try_from(safe.position) else {
                 continue;
             };
-            let added = list.add_partition_offset(topic, partition, Offset::Offset(offset));
+            let added = list.add_partition_offset(&topic, partition, Offset::Offset(offset));
             if let Err(error) = added {
-                tracing::warn!(%error, topic, partition, offset, "an offset cannot be committed");
+                tracing::warn!(%error, %topic, partition, offset, "an offset cannot be committed");
             }
-            if let Some(mut element) = list.find_partition(topic, partition) {
-                element.set_metadata(metadata::encode(safe.written));
+            if let Some(mut element) = list.find_partition(&topic, partition) {
+                element.set_metadata(match &self.sharing {
+                    None => metadata::encode(safe.written),
+                    Some(sharing) => metadata::encode_instance(&sharing.instance),
+                });
             }
         }
         if list.count() == 0 {
-            return;
+            return true;
         }
-        if let Err(error) = consumer.commit(&list, mode) {
+        let committed = consumer.commit(&list, mode);
+        if let Err(error) = &committed {
             tracing::warn!(%error, "offsets were not committed; they are read again");
         }
+        committed.is_ok()
+    }
+
+    /// What is to be committed: what was written, or, where others may go on from there, what the last
+    /// checkpoint has.
+    fn due(&self) -> Vec<(SplitId, Safe)> {
+        let mut offsets = lock(&self.offsets);
+        let Some(sharing) = &self.sharing else {
+            return offsets.due(&self.safe.all());
+        };
+        let positions = offsets.splits().filter_map(|split| {
+            let name = self.topics.name(split)?;
+            let position = sharing.checkpointed.position(&name)?;
+            let written = TimestampMs::MIN;
+            Some((split, Safe { position, written }))
+        });
+        let positions = positions.collect();
+        offsets.due(&positions)
+    }
+
+    /// What several instances agree upon.
+    pub(super) fn sharing(&self) -> Option<&Sharing> {
+        self.sharing.as_ref()
+    }
+
+    /// A partition has gone to another instance.
+    pub(super) fn handed_over(&self, split: SplitId) {
+        self.safe.remove(split);
+        lock(&self.offsets).revoked(split);
+    }
+
+    /// A partition that is not ours any more was read so far.
+    pub(super) fn left(&self, split: SplitId, next: Option<u64>) {
+        if let Some(next) = next {
+            lock(&self.left).insert(split, next);
+        }
+    }
+
+    /// A partition is of a topic that was made anew.
+    pub(super) fn made_anew(&self, split: &Split) {
+        lock(&self.starts).forget(split);
+        lock(&self.left).remove(&split.id);
+        if let Some(sharing) = &self.sharing {
+            sharing.checkpointed.forget(&split.name);
+        }
+        self.safe.remove(split.id);
+        lock(&self.offsets).assigned(split.id);
+    }
+
+    /// Whether a partition that comes back to us ends before what we have read of it. With their topic,
+    /// its brokers forget what was committed.
+    fn is_anew(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        (topic, partition): (&str, i32),
+        split: SplitId,
+        committed: Option<u64>,
+    ) -> bool {
+        let left = lock(&self.left).get(&split).copied();
+        let (Some(left), None) = (left, committed) else {
+            return false;
+        };
+        let offsets = consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT);
+        offsets.is_ok_and(|(_, end)| u64::try_from(end).is_ok_and(|end| end < left))
     }
 
     fn notice(&self, notice: Notice) {
@@ -153,6 +243,9 @@ impl Group {
                 tracing::warn!(%error, "it is not known which windows were written before");
             })
             .ok();
+        let elements = list.elements();
+        self.topics
+            .learn(elements.iter().map(TopicPartitionListElem::topic));
         let mut untouched = Vec::new();
         for mut element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
@@ -162,6 +255,9 @@ impl Group {
                 )));
                 continue;
             };
+            if let Some(token) = self.topics.token(split.id) {
+                self.position_tokens.add(&split.name, 0, &token);
+            }
             self.safe.remove(split.id);
             lock(&self.offsets).assigned(split.id);
             let committed = committed
@@ -170,7 +266,24 @@ impl Group {
             let offset = committed
                 .as_ref()
                 .and_then(|element| position(element.offset()));
-            let start = lock(&self.starts).assigned(&split, offset);
+            if self.is_anew(consumer, (topic, partition), split.id, offset) {
+                self.made_anew(&split);
+                self.notice(Notice::Assigned(split.clone(), None));
+                self.notice(Notice::Anew(split.id));
+                if let Err(error) = element.set_offset(Offset::Beginning) {
+                    let message = format!("partition {split} cannot be read: {error}");
+                    self.notice(Notice::Refused(message));
+                }
+                continue;
+            }
+            let start = match &self.sharing {
+                None => lock(&self.starts).assigned(&split, offset),
+                Some(sharing) => {
+                    let text = committed.as_ref().map(|element| element.metadata());
+                    let by = text.and_then(metadata::decode_instance);
+                    sharing.start(&split.name, offset.map(|offset| (offset, by)))
+                }
+            };
             let Some(start) = start else {
                 if committed.as_ref().is_some_and(|_| offset.is_none()) {
                     untouched.push((topic.to_owned(), partition));
@@ -180,6 +293,11 @@ impl Group {
                 continue;
             };
             self.notice(Notice::Assigned(split.clone(), None));
+            if self.sharing.is_some() {
+                // What our checkpoint has is committed though nothing more is read: whoever gets the
+                // partition after us goes on from there.
+                lock(&self.offsets).read(split.id, start);
+            }
             let start = self.look_for(consumer, topic, partition, split.clone(), start);
             let offset = i64::try_from(start).map_or(Offset::End, Offset::Offset);
             // The client reads from the offsets of the list once this callback has returned.
@@ -188,7 +306,14 @@ impl Group {
                 self.notice(Notice::Refused(message));
             }
         }
-        begin(consumer, self.beginning, &self.resume, list, &untouched);
+        // A topic that a pattern finds later is new as a whole.
+        let touched = list.count() > untouched.len();
+        let has_begun = self.has_begun.fetch_or(list.count() > 0, Ordering::AcqRel) || touched;
+        let begun = Begun {
+            resume: &self.resume,
+            new_topics: has_begun && self.topics.has_patterns(),
+        };
+        begin(consumer, self.beginning, begun, list, &untouched);
     }
 
     /// From where to read a partition that is to be read from `wanted`: there, or from the first
@@ -264,7 +389,7 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let status = Status::read(&statistics, &self.topics, self.silence_limit_us);
+        let status = Status::read(&statistics, &self.topics, self.reading);
         self.notice(Notice::Status(status));
     }
 
@@ -298,6 +423,36 @@ impl ClientContext for Group {
 }
 
 impl ConsumerContext for Group {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let is_revocation = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS;
+        if is_revocation && let Some(sharing) = &self.sharing {
+            let elements = list.elements();
+            let splits = elements
+                .iter()
+                .filter_map(|element| self.topics.id(element.topic(), element.partition()));
+            if consumer.assignment_lost() {
+                sharing.checkpointed.forbid();
+                let names: Vec<_> = splits.filter_map(|split| self.topics.name(split)).collect();
+                self.notice(Notice::Lost(names.join(", ")));
+            } else if sharing.hands_over() {
+                self.notice(Notice::Leaving(splits.collect()));
+                return;
+            }
+        }
+        if is_revocation {
+            self.pre_rebalance(consumer, &Rebalance::Revoke(list));
+            let_go(consumer, list);
+        } else {
+            self.pre_rebalance(consumer, &Rebalance::Assign(list));
+            take_on(consumer, list);
+        }
+    }
+
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => self.assigned(consumer, list),

@@ -9,6 +9,9 @@ use crate::model::TimestampMs;
 /// What stands beside an offset at which a group began, and how many partitions its topic had then.
 const BEGAN: &str = "weir/1 began partitions=";
 
+/// What stands beside an offset that an instance has checkpointed, and its name.
+const INSTANCE: &str = "weir/1 instance=";
+
 /// The format's name and version, and what follows.
 const PREFIX: &str = "weir/1 written=";
 
@@ -32,6 +35,16 @@ pub(super) fn decode_beginning(text: &str) -> Option<i32> {
     text.strip_prefix(BEGAN)?.parse().ok()
 }
 
+/// The text of a commit of what an instance has checkpointed.
+pub(super) fn encode_instance(instance: &str) -> String {
+    format!("{INSTANCE}{instance}")
+}
+
+/// Which instance has checkpointed what is before the offset, where a text is of that.
+pub(super) fn decode_instance(text: &str) -> Option<&str> {
+    text.strip_prefix(INSTANCE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,9 +54,12 @@ mod tests {
         for written in [i64::MIN, 0, 1_730_621_750_000, i64::MAX] {
             assert_eq!(decode(&encode(written)), Some(written));
             assert_eq!(decode_beginning(&encode(written)), None);
+            assert_eq!(decode_instance(&encode(written)), None);
         }
         assert_eq!(decode_beginning(&encode_beginning(8)), Some(8));
+        assert_eq!(decode_instance(&encode_instance("a-1")), Some("a-1"));
         for text in [
+            "weir/1 instance=a",
             "",
             "weir/1 began partitions=8",
             "weir/1",

@@ -28,6 +28,11 @@ impl Offsets {
         self.0.remove(&split);
     }
 
+    /// The partitions that are ours.
+    pub(super) fn splits(&self) -> impl Iterator<Item = SplitId> {
+        self.0.keys().copied()
+    }
+
     /// A record was read.
     pub(super) fn read(&mut self, split: SplitId, offset: u64) {
         if let Some(marks) = self.0.get_mut(&split) {

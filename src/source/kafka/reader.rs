@@ -1,5 +1,7 @@
 //! The thread that polls librdkafka.
 
+mod leaving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,8 +19,10 @@ use super::KafkaSource;
 use super::connection::Connection;
 use super::gather::Gather;
 use super::group::{Group, Notice};
-use super::intake::{Intake, Owned};
+use super::intake::{Gathered, Intake, Owned};
 use super::status::Status;
+use super::topics::is_pattern;
+use leaving::Leaving;
 
 /// How often due batches, idle partitions and the stop signal are looked for.
 const TICK: Duration = Duration::from_millis(10);
@@ -37,6 +41,12 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 /// How long the broker may take to say whether a topic exists.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often the ends of paused partitions are asked for.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a broker may take to say where a paused partition ends.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Reads partitions into a queue.
 pub(super) struct Reader {
     source: KafkaSource,
@@ -53,9 +63,16 @@ pub(super) struct Reader {
     aligned: Option<u64>,
     /// Whether something was handed over since room was last looked for.
     pushed: bool,
+    /// When the ends of paused partitions are asked for.
+    next_look: Instant,
     missing_topics: BTreeSet<String>,
+    /// The partitions that are to go to other instances.
+    leaving: Option<Leaving>,
+    /// The checkpoint that was committed last, by its generation.
+    committed: u64,
     missing_log: LogLimit,
     trouble_log: LogLimit,
+    others_log: LogLimit,
 }
 
 /// Why reading ends.
@@ -90,9 +107,13 @@ impl Reader {
             ahead: BTreeSet::new(),
             aligned: None,
             pushed: false,
+            next_look: Instant::now(),
             missing_topics: BTreeSet::new(),
+            leaving: None,
+            committed: 0,
             missing_log: LogLimit::every(LOG_EVERY),
             trouble_log: LogLimit::every(LOG_EVERY),
+            others_log: LogLimit::every(LOG_EVERY),
         }
     }
 
@@ -105,7 +126,7 @@ impl Reader {
         stop: &StopSignal,
         refused: &AtomicBool,
     ) -> Result<(), SourceError> {
-        let topics: Vec<_> = self.source.topics.names().collect();
+        let topics: Vec<_> = self.source.topics.wanted().collect();
         self.consumer
             .subscribe(&topics)
             .map_err(|error| self.error(format!("cannot subscribe: {error}")))?;
@@ -114,6 +135,7 @@ impl Reader {
         if !matches!(end, Err(End::Failed(_))) {
             self.drain(refused);
         }
+        self.end_sharing();
         self.source.metrics.connected.set(0);
         match end {
             Ok(()) | Err(End::Stopped) => Ok(()),
@@ -132,8 +154,10 @@ impl Reader {
             if now >= next_tick {
                 next_tick = now + TICK;
                 self.tick(now)?;
+                self.look_at_paused(now);
+                self.let_leave(now)?;
             }
-            if now >= next_commit {
+            if now >= next_commit || self.is_checkpointed() {
                 next_commit = now + commit_every;
                 self.consumer
                     .context()
@@ -147,10 +171,21 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether there is a checkpoint that others go on from where it is committed. The sooner that is
+    /// so, the less counts twice when we crash.
+    fn is_checkpointed(&mut self) -> bool {
+        let Some(sharing) = self.consumer.context().sharing() else {
+            return false;
+        };
+        let generation = sharing.checkpointed.generation();
+        std::mem::replace(&mut self.committed, generation) != generation
+    }
+
     /// Polls once.
     fn poll(&mut self, patience: Duration) -> Result<(), End> {
+        let began = Instant::now();
         // The message borrows the consumer, so its bytes are gathered before anything else.
-        let batches = match self.consumer.poll(patience) {
+        let gathered = match self.consumer.poll(patience) {
             Some(Ok(message)) => {
                 let now = Instant::now();
                 self.connection = self.connection.seen(&self.source, &mut self.idle, now);
@@ -164,12 +199,23 @@ impl Reader {
                 intake.gather(&message, now)
             }
             // Errors are told to the context with more words than here.
-            Some(Err(_)) | None => Vec::new(),
+            Some(Err(_)) => Gathered::default(),
+            None => {
+                // The time was waited out, and nothing has come.
+                if !patience.is_zero() && began.elapsed() >= patience {
+                    self.owned.values_mut().for_each(Owned::polled_all);
+                }
+                Gathered::default()
+            }
         };
         // What is told during a poll comes before its message, which can only be of partitions that
         // were ours before.
         self.heed_notices()?;
-        self.push(batches)?;
+        self.push(Vec::from_iter(gathered.before))?;
+        if let Some(split) = gathered.anew {
+            self.made_anew(split)?;
+        }
+        self.push(gathered.full)?;
         Ok(())
     }
 
@@ -191,10 +237,10 @@ impl Reader {
         for batch in batches {
             self.pushed = true;
             // Records of a partition that was just revoked are read by its new owner.
-            let Some(owned) = self.owned.get(&batch.split().id) else {
+            let Some(owned) = self.owned.get_mut(&batch.split().id) else {
                 continue;
             };
-            owned.metrics.count(&batch);
+            owned.took(&batch);
             let bytes = batch.byte_len();
             self.producer.push(SourceEvent::Records(batch), bytes)?;
         }
@@ -212,6 +258,7 @@ impl Reader {
         while !self.producer.has_room(TICK) && !stop.is_stopped() {
             if self.paused {
                 self.poll(Duration::ZERO)?;
+                self.look_at_paused(Instant::now());
             } else if start.elapsed() >= PAUSE_AFTER {
                 self.pause();
             }
@@ -252,7 +299,7 @@ impl Reader {
     fn partitions(&self, splits: impl Iterator<Item = SplitId>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in splits.filter_map(|split| self.source.topics.partition(split)) {
-            list.add_partition(topic, partition);
+            list.add_partition(&topic, partition);
         }
         list
     }
@@ -304,7 +351,11 @@ impl Reader {
         while !(self.producer.is_abandoned() && concluded()) {
             drop(self.consumer.poll(TICK));
             // Records that still come are not handed over, and so not committed.
-            while self.consumer.context().next_notice().is_some() {}
+            while let Some(notice) = self.consumer.context().next_notice() {
+                if let Notice::Leaving(splits) = notice {
+                    self.note_leaving(&splits);
+                }
+            }
         }
         if self.connection == Connection::Up {
             self.consumer
@@ -331,7 +382,15 @@ impl Reader {
                          first record that there is"
                     );
                 }
+                Notice::Anew(split) => self.made_anew(split)?,
                 Notice::Revoked(split) => self.revoked(split)?,
+                Notice::Leaving(splits) => self.leave(&splits)?,
+                Notice::Lost(splits) => {
+                    return Err(End::Failed(self.error(format!(
+                        "partitions {splits} were lost to other instances, which read them from the \
+                         last checkpoint on; going on from there as well"
+                    ))));
+                }
                 Notice::Status(status) => self.stands(&status),
                 Notice::Disconnected(reason) => self.disconnected(&reason),
                 Notice::MissingTopic(reason) => self.topic_is_missing(&reason),
@@ -349,18 +408,12 @@ impl Reader {
     fn assigned(&mut self, split: Split, written: Option<TimestampMs>) -> Result<(), Stopped> {
         tracing::info!(%split, "kafka partition assigned");
         if let Some((topic, _)) = self.source.topics.partition(split.id) {
-            self.missing_topics.remove(topic);
+            self.missing_topics.remove(&*topic);
         }
         self.idle.assigned(split.id, Instant::now());
         let metrics = self.source.metrics.split(&split.name);
-        self.owned.insert(
-            split.id,
-            Owned {
-                split: split.clone(),
-                metrics,
-                next: None,
-            },
-        );
+        self.owned
+            .insert(split.id, Owned::new(split.clone(), metrics));
         let id = split.id;
         self.producer.push(SourceEvent::Assigned(split), 0)?;
         if let Some(until) = written {
@@ -378,6 +431,17 @@ impl Reader {
         Ok(())
     }
 
+    fn made_anew(&mut self, split: SplitId) -> Result<(), Stopped> {
+        self.source.metrics.positions_lost.inc();
+        if let Some(owned) = self.owned.get(&split) {
+            tracing::warn!(
+                split = %owned.split,
+                "the kafka topic was made anew; it is read from its beginning"
+            );
+        }
+        self.producer.push(SourceEvent::Anew(split), 0)
+    }
+
     fn revoked(&mut self, split: SplitId) -> Result<(), Stopped> {
         self.idle.revoked(split);
         self.ahead.remove(&split);
@@ -386,6 +450,16 @@ impl Reader {
             return Ok(());
         };
         tracing::info!(split = %owned.split, "kafka partition revoked");
+        self.consumer.context().left(split, owned.next);
+        if self.consumer.context().sharing().is_none()
+            && let Some(held_back) = self.others_log.admit()
+        {
+            tracing::warn!(
+                held_back,
+                "another member of the group reads partitions of ours: windows that are open have \
+                 their events here and there; several instances need source.kafka.instance each"
+            );
+        }
         // A partition without lag has no series, which is no error.
         drop(self.source.lag.remove_label_values(&[&owned.split.name]));
         self.producer.push(SourceEvent::Revoked(split), 0)
@@ -402,22 +476,55 @@ impl Reader {
         }
         self.connection = self.connection.seen(&self.source, &mut self.idle, now);
         for partition in &status.partitions {
-            let Some(owned) = self.owned.get(&partition.split) else {
+            let Some(owned) = self.owned.get_mut(&partition.split) else {
                 continue;
             };
             self.idle
                 .caught_up(partition.split, partition.caught_up, now);
+            owned.end = owned.end.max(partition.end);
+            owned.begin = owned.begin.or(partition.next);
+            owned.fetched = partition.next.filter(|_| partition.caught_up);
             if let Some(offset) = partition.committed {
                 self.consumer.context().committed(partition.split, offset);
             }
-            let (Some(end), Some(next)) = (partition.end, owned.next.or(partition.next)) else {
+        }
+        self.tell_lag();
+    }
+
+    fn tell_lag(&self) {
+        let partitions = i64::try_from(self.owned.len()).unwrap_or(i64::MAX);
+        self.source.partitions.set(partitions);
+        for owned in self.owned.values() {
+            let Some(lag) = owned.lag() else { continue };
+            let gauge = self.source.lag.with_label_values(&[&owned.split.name]);
+            gauge.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Asks for the ends of the partitions that are paused: nothing is fetched of them that would
+    /// tell.
+    fn look_at_paused(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let is_paused = |split: &SplitId| self.paused || self.ahead.contains(split);
+        let paused = self.owned.iter_mut().filter(|(split, _)| is_paused(split));
+        for (split, owned) in paused {
+            let Some((topic, partition)) = self.source.topics.partition(*split) else {
                 continue;
             };
-            let lag = i64::try_from(end.saturating_sub(next)).unwrap_or(i64::MAX);
-            self.source
-                .lag
-                .with_label_values(&[&owned.split.name])
-                .set(lag);
+            match self
+                .consumer
+                .fetch_watermarks(&topic, partition, ENDS_TIMEOUT)
+            {
+                Ok((_, end)) => owned.end = owned.end.max(u64::try_from(end).ok()),
+                // The next one would have to be waited for as well.
+                Err(error) => {
+                    tracing::debug!(split = %owned.split, %error, "its end is not known");
+                    break;
+                }
+            }
         }
     }
 
@@ -433,7 +540,8 @@ impl Reader {
     }
 
     fn topic_is_missing(&mut self, reason: &str) {
-        let topics = self.source.topics.names();
+        let topics = self.source.topics.wanted();
+        let topics = topics.filter(|topic| !is_pattern(topic));
         self.missing_topics.extend(
             topics
                 .filter(|topic| reason.contains(*topic))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
 use crate::model::Clock;
@@ -136,6 +136,16 @@ impl KafkaResend {
         // Without a key any partition will do; an empty one would name always the same.
         if !record.key.is_empty() {
             message = message.key(&record.key);
+        }
+        if !record.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            for (name, value) in &record.headers {
+                headers = headers.insert(Header {
+                    key: name,
+                    value: Some(value),
+                });
+            }
+            message = message.headers(headers);
         }
         if let Some(timestamp_ms) = record.timestamp_ms {
             message = message.timestamp(timestamp_ms);

@@ -5,7 +5,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::super::SourceError;
-use super::super::config::KafkaConfig;
+use super::super::config::{Isolation, KafkaConfig};
 use super::security;
 
 /// What weir needs for being right; `properties` may not change it.
@@ -37,6 +37,10 @@ const DEFAULTS: [(&str, &str); 10] = [
     // Brokers close idle connections; that is no event.
     ("log.connection.close", "false"),
 ];
+
+/// Which records of transactions are read.
+const ISOLATION: &str = "isolation.level";
+const COMMITTED: &str = "read_committed";
 
 /// How long a broker may hold back a fetch for more data.
 const FETCH_WAIT: &str = "fetch.wait.max.ms";
@@ -72,8 +76,17 @@ pub(super) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Source
     for (key, value) in FIXED {
         client.set(key, value);
     }
+    let isolation = match config.isolation {
+        Isolation::ReadCommitted => COMMITTED,
+        Isolation::ReadUncommitted => "read_uncommitted",
+    };
+    client.set(ISOLATION, isolation);
     security::apply(config, &mut client)
         .map_err(|message| SourceError::new(source_name(config), message))?;
+    if let Some(instance) = &config.instance {
+        // The broker keeps its partitions for it over a restart.
+        client.set("group.instance.id", instance);
+    }
     client.set("bootstrap.servers", &config.brokers);
     client.set("group.id", &config.group);
     match client.create_native_config() {
@@ -97,6 +110,11 @@ pub(super) fn silence_limit_us(client: &ClientConfig) -> i64 {
     i64::try_from(SILENCE_MS.saturating_add(wait_ms).saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
 
+/// Whether a partition is read no further than to its oldest open transaction.
+pub(super) fn reads_committed(client: &ClientConfig) -> bool {
+    client.get(ISOLATION) == Some(COMMITTED)
+}
+
 /// The value is left out: it may be a password.
 pub(super) fn refusal(error: &KafkaError) -> String {
     match error {
@@ -118,7 +136,9 @@ mod tests {
             brokers: "localhost:9092".to_owned(),
             topics: vec!["events".to_owned()],
             group: "weir".to_owned(),
+            instance: None,
             start: StartPosition::Latest,
+            isolation: Isolation::default(),
             tls: None,
             sasl: None,
             properties: properties
@@ -143,6 +163,7 @@ mod tests {
             ("group.id", "weir"),
             ("bootstrap.servers", "localhost:9092"),
             ("auto.offset.reset", "earliest"),
+            ("isolation.level", "read_committed"),
         ] {
             assert_eq!(client.get(key), Some(value), "{key}");
         }

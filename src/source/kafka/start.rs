@@ -52,6 +52,12 @@ impl Starts {
         Some(from)
     }
 
+    /// A partition is of a topic that was made anew: nothing that was known of its offsets counts.
+    pub(super) fn forget(&mut self, split: &Split) {
+        self.resumed.remove(&split.id);
+        self.resume.forget(&split.name);
+    }
+
     /// A partition is no longer ours, and is needed from `position` on.
     pub(super) fn revoked(&mut self, split: SplitId, position: u64) {
         if let Some(resumed) = self.resumed.get_mut(&split) {
@@ -123,6 +129,14 @@ mod tests {
         starts.revoked(SplitId(0), 130);
         assert_eq!(starts.assigned(&split(0), Some(130)), None, "ours");
         assert_eq!(starts.assigned(&split(0), Some(900)), None, "another's");
+    }
+
+    #[test]
+    fn of_a_topic_made_anew_nothing_is_known() {
+        let mut starts = starts();
+        starts.assigned(&split(0), None);
+        starts.forget(&split(0));
+        assert_eq!(starts.assigned(&split(0), None), None);
     }
 
     #[test]

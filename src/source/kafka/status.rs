@@ -10,6 +10,15 @@ use crate::model::SplitId;
 
 use super::topics::Topics;
 
+/// How the statistics are to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// How long a broker may say nothing until it is taken for unreachable, microseconds.
+    pub(super) silence_limit_us: i64,
+    /// Whether records of open transactions are not for us yet.
+    pub(super) committed_only: bool,
+}
+
 /// How the connection and the partitions stand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Status {
@@ -28,16 +37,15 @@ pub(super) struct PartitionStatus {
     pub(super) caught_up: bool,
     /// The next offset to fetch.
     pub(super) next: Option<u64>,
-    /// The offset behind its last record.
+    /// The offset behind the last record that we may read.
     pub(super) end: Option<u64>,
     /// The offset that was last committed by us.
     pub(super) committed: Option<u64>,
 }
 
 impl Status {
-    /// Reads the statistics; a broker that was silent for longer than `silence_limit_us`
-    /// microseconds is taken for unreachable.
-    pub(super) fn read(statistics: &Statistics, topics: &Topics, silence_limit_us: i64) -> Self {
+    /// Reads the statistics.
+    pub(super) fn read(statistics: &Statistics, topics: &Topics, reading: Reading) -> Self {
         let connected = statistics
             .brokers
             .values()
@@ -50,14 +58,16 @@ impl Status {
                 };
                 let mut brokers = statistics.brokers.values();
                 let broker = brokers.find(|broker| broker.nodeid == partition.broker);
-                let answers = broker.is_some_and(|broker| answers(broker, silence_limit_us));
+                let answers =
+                    broker.is_some_and(|broker| answers(broker, reading.silence_limit_us));
                 partitions.push(PartitionStatus {
                     split,
                     caught_up: answers && at_end(partition),
                     next: offset(partition.next_offset),
-                    // Records of open transactions are not for us yet; where the broker has no
-                    // transactions there is only the other end.
-                    end: offset(partition.ls_offset).or_else(|| offset(partition.hi_offset)),
+                    // Where the broker has no transactions there is only the other end.
+                    end: offset(partition.ls_offset)
+                        .filter(|_| reading.committed_only)
+                        .or_else(|| offset(partition.hi_offset)),
                     committed: offset(partition.committed_offset),
                 });
             }
@@ -91,6 +101,8 @@ mod tests {
     use std::collections::HashMap;
 
     use rdkafka::statistics::Topic;
+
+    use crate::source::Resume;
 
     use super::*;
 
@@ -127,11 +139,14 @@ mod tests {
     }
 
     fn status(state: &str, rxidle: i64, next_offset: i64, eof_offset: i64) -> Status {
-        let topics = Topics::new(&["events".to_owned()]);
+        let topics = Topics::new(&["events".to_owned()], &Resume::default());
         Status::read(
             &statistics(state, rxidle, next_offset, eof_offset),
             &topics,
-            5_000_000,
+            Reading {
+                silence_limit_us: 5_000_000,
+                committed_only: true,
+            },
         )
     }
 
@@ -162,5 +177,27 @@ mod tests {
                 "{state} {rxidle} {next} {eof}"
             );
         }
+    }
+
+    #[test]
+    fn the_end_is_that_of_the_records_that_are_read() {
+        let topics = Topics::new(&["events".to_owned()], &Resume::default());
+        let mut statistics = statistics("UP", 10, 100, 100);
+        let ends = |statistics: &Statistics| {
+            [true, false].map(|committed_only| {
+                let reading = Reading {
+                    silence_limit_us: 0,
+                    committed_only,
+                };
+                Status::read(statistics, &topics, reading).partitions[0].end
+            })
+        };
+        assert_eq!(ends(&statistics), [Some(100); 2]);
+        for topic in statistics.topics.values_mut() {
+            for partition in topic.partitions.values_mut() {
+                partition.ls_offset = 90;
+            }
+        }
+        assert_eq!(ends(&statistics), [Some(90), Some(100)]);
     }
 }

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::*;
 use crate::model::Secret;
 use crate::model::{self, Clock, SplitId};
-use crate::source::config::StartPosition;
+use crate::source::config::{Isolation, StartPosition};
 use crate::source::metrics::DropReason;
 use crate::source::{Alignment, FileProgress, KeptPositions, Safe, SafePositions, Stopped};
 
@@ -62,7 +62,9 @@ fn resume(cluster: &Cluster, topics: &[&str], positions: &[(&str, u64)]) -> Runn
         brokers: cluster.bootstrap_servers(),
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
         group: "weir".to_owned(),
+        instance: None,
         start: StartPosition::Earliest,
+        isolation: Isolation::default(),
         tls: None,
         sasl: None,
         // The mock cluster keeps a group that everybody has left closed for a session's time.
@@ -80,6 +82,8 @@ fn resume(cluster: &Cluster, topics: &[&str], positions: &[(&str, u64)]) -> Runn
         commit_every: crate::model::Duration::from_secs(5),
         max_record_bytes: 1_000,
         needs_envelope: true,
+        headers: Default::default(),
+        checkpointed: Default::default(),
         clock: Clock::Fixed(42),
         safe: SafePositions::default(),
         resume: positions.iter().map(position).collect(),

@@ -238,6 +238,8 @@ mod tests {
             commit_every: crate::model::Duration::from_secs(5),
             max_record_bytes: 10,
             needs_envelope: true,
+            headers: Default::default(),
+            checkpointed: Default::default(),
             clock: Clock::Fixed(42),
             safe: SafePositions::default(),
             resume: Resume::default(),

@@ -1,5 +1,6 @@
 //! A dead letter: a record that reached no window, with where it came from and why.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -45,6 +46,8 @@ pub struct DeadLetter {
     pub topic: Vec<u8>,
     /// Its key, empty where there is none.
     pub key: Vec<u8>,
+    /// Those of its headers that fields are taken from.
+    pub headers: Vec<(Arc<str>, Vec<u8>)>,
     /// Its undecoded bytes.
     pub record: Vec<u8>,
 }
@@ -80,6 +83,10 @@ struct Line<'a> {
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers_base64: BTreeMap<&'a str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +102,14 @@ impl DeadLetter {
         let (topic, topic_base64) = text_or_base64(&self.topic);
         let (key, key_base64) = text_or_base64(&self.key);
         let (record, record_base64) = text_or_base64(&self.record);
+        let mut headers = BTreeMap::new();
+        let mut headers_base64 = BTreeMap::new();
+        for (name, value) in &self.headers {
+            match text_or_base64(value) {
+                (Some(text), _) => drop(headers.insert(&**name, text)),
+                (None, bytes) => drop(headers_base64.insert(&**name, bytes.unwrap_or_default())),
+            }
+        }
         let has_topic = !self.topic.is_empty();
         let has_key = !self.key.is_empty();
         let line = Line {
@@ -115,6 +130,8 @@ impl DeadLetter {
             topic_base64,
             key: key.filter(|_| has_key),
             key_base64,
+            headers,
+            headers_base64,
             record,
             record_base64,
         };
@@ -152,6 +169,7 @@ mod tests {
             detail: String::new(),
             topic: b"vehicle-events".to_vec(),
             key: b"V1".to_vec(),
+            headers: Vec::new(),
             record: record.to_vec(),
         }
     }
@@ -194,6 +212,10 @@ mod tests {
             events_used: 2,
             topic: vec![],
             key: vec![0xff],
+            headers: vec![
+                ("tenant".into(), b"acme".to_vec()),
+                ("trace".into(), vec![0xff]),
+            ],
             ..letter(b"a\xff\xfe\x00")
         };
         assert_eq!(
@@ -202,7 +224,8 @@ mod tests {
                 .to_owned()
                 + r#""reason":"invalid_utf8","received_at_ms":1730621760500,"dropped_at_ms":1730621761000,"#
                 + r#""events_used":2,"detail":"at byte 1","#
-                + r#""key_base64":"/w==","record_base64":"Yf/+AA=="}"#
+                + r#""key_base64":"/w==","headers":{"tenant":"acme"},"headers_base64":{"trace":"/w=="},"#
+                + r#""record_base64":"Yf/+AA=="}"#
         );
     }
 }

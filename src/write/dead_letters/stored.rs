@@ -1,5 +1,7 @@
 //! A dead letter as it is read again.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::base64;
@@ -37,6 +39,8 @@ pub struct StoredLetter {
     pub topic: Vec<u8>,
     /// Its key, empty where there is none.
     pub key: Vec<u8>,
+    /// Those of its headers that were kept, by name.
+    pub headers: BTreeMap<String, Vec<u8>>,
     /// Its undecoded bytes.
     pub record: Vec<u8>,
 }
@@ -63,6 +67,10 @@ struct Line {
     topic_base64: Option<String>,
     key: Option<String>,
     key_base64: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    headers_base64: BTreeMap<String, String>,
     record: Option<String>,
     record_base64: Option<String>,
 }
@@ -76,6 +84,14 @@ impl StoredLetter {
         let line: Line = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if line.record.is_none() && line.record_base64.is_none() {
             return Err("it has neither record nor record_base64".to_owned());
+        }
+        let texts = line.headers.into_iter();
+        let mut headers: BTreeMap<_, _> = texts
+            .map(|(name, value)| (name, value.into_bytes()))
+            .collect();
+        for (name, value) in line.headers_base64 {
+            let value = bytes(&format!("header {name}"), None, Some(value))?;
+            headers.insert(name, value);
         }
         Ok(Self {
             pipeline: line.pipeline,
@@ -92,6 +108,7 @@ impl StoredLetter {
             detail: line.detail,
             topic: bytes("topic", line.topic, line.topic_base64)?,
             key: bytes("key", line.key, line.key_base64)?,
+            headers,
             record: bytes("record", line.record, line.record_base64)?,
         })
     }
@@ -140,6 +157,7 @@ mod tests {
         fn reads_what_was_written(
             record: Vec<u8>, topic: Vec<u8>, key: Vec<u8>, detail in ".*", position: u64,
             time: Option<i64>, events_used in 0_usize..3,
+            headers in proptest::collection::btree_map("[a-z]{1,3}", any::<Vec<u8>>(), 0..3),
         ) {
             let letter = DeadLetter {
                 split: "cars/3".into(),
@@ -155,6 +173,10 @@ mod tests {
                 detail: detail.clone(),
                 topic: topic.clone(),
                 key: key.clone(),
+                headers: headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str().into(), value.clone()))
+                    .collect(),
                 record: record.clone(),
             };
             let expected = StoredLetter {
@@ -172,6 +194,7 @@ mod tests {
                 detail,
                 topic,
                 key,
+                headers,
                 record,
             };
             prop_assert_eq!(StoredLetter::read(&line(&letter)), Ok(expected));

@@ -23,6 +23,7 @@ fn letter(position: u64, reason: &'static str, record: &[u8]) -> DeadLetter {
         events_used: 0,
         detail: String::new(),
         topic: vec![],
+        headers: Vec::new(),
         key: vec![],
         record: record.to_vec(),
     }

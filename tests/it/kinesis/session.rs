@@ -87,6 +87,8 @@ impl Session {
             commit_every: model::Duration::from_secs(1),
             max_record_bytes: 1_000,
             needs_envelope: true,
+            headers: Default::default(),
+            checkpointed: Default::default(),
             clock: Clock::System,
             safe: SafePositions::default(),
             resume: resume.with_tokens(saved.tokens.clone()),

@@ -93,6 +93,30 @@ impl Kafka {
             .with_context(|| format!("cannot create the topic {name}\n{}", self.process.tail()))
     }
 
+    /// Deletes a topic and waits until it is gone.
+    ///
+    /// # Errors
+    /// There is none, or the broker does not answer.
+    pub(crate) fn delete_topic(&self, name: &str) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        for result in runtime.block_on(admin.delete_topics(&[name], &options))? {
+            result.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        }
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let metadata = admin.inner().fetch_metadata(None, LIMIT)?;
+            if metadata.topics().iter().all(|topic| topic.name() != name) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("{name} is still there after {LIMIT:?}");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Appends payloads to a partition, in their order, and waits until all are acknowledged.
     ///
     /// # Errors

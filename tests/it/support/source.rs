@@ -64,6 +64,8 @@ impl RunningSource {
             commit_every: model::Duration::from_secs(1),
             max_record_bytes: 1_000_000,
             needs_envelope: false,
+            headers: Default::default(),
+            checkpointed: Default::default(),
             clock: Clock::System,
             safe: safe.clone(),
             resume: positions
@@ -160,11 +162,19 @@ impl RunningSource {
     /// # Errors
     /// They never do.
     pub(crate) fn await_metric(&self, line: &str) -> Result<()> {
+        self.await_condition(line, || self.metrics().contains(line))
+    }
+
+    /// Waits until something is so.
+    ///
+    /// # Errors
+    /// It never is.
+    pub(crate) fn await_condition(&self, what: &str, is_so: impl Fn() -> bool) -> Result<()> {
         let deadline = std::time::Instant::now() + LIMIT;
-        while !self.metrics().contains(line) {
+        while !is_so() {
             anyhow::ensure!(
                 std::time::Instant::now() < deadline,
-                "never {line}: {}",
+                "never {what}: {}",
                 self.metrics()
             );
             std::thread::sleep(Duration::from_millis(5));

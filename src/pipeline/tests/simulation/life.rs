@@ -26,7 +26,8 @@ use crate::pipeline::savepoints::SavepointError;
 use crate::pipeline::tests::bench::START_MS;
 use crate::pipeline::worker::{Crowd, Event, Failed, Shared, Worker, restore};
 use crate::source::{
-    Alignment, KeptPositions, PositionTokens, Resume, SafePositions, SourceOutput, StopSignal,
+    Alignment, Checkpointed, KeptPositions, PositionTokens, Resume, SafePositions, SourceOutput,
+    StopSignal,
 };
 use crate::state::{Savepoint, StateError};
 use crate::telemetry::Registry;
@@ -167,6 +168,7 @@ impl Life {
                     dead_letters: None,
                     kept: kept.clone(),
                     durable: KeptPositions::default(),
+                    checkpointed: Checkpointed::default(),
                     has_checkpoint: HasCheckpoint::default(),
                     clock,
                     metrics: CheckpointMetrics::new(&registry),

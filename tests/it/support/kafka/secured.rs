@@ -1,7 +1,7 @@
 //! A broker that wants to know who connects: with passwords, tokens and certificates.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -56,6 +56,16 @@ impl SecuredKafka {
         })
     }
 
+    /// Starts it again with the server's certificate of another authority.
+    ///
+    /// # Errors
+    /// It had ended before, or does not come up.
+    pub(crate) fn present(&mut self, certificates: &Certificates) -> Result<()> {
+        store(&self.kafka.folder, certificates)?;
+        self.kafka.stop()?;
+        self.kafka.restart()
+    }
+
     /// The address where one of the SASL mechanisms is wanted, without TLS.
     pub(crate) fn sasl(&self) -> String {
         address(self.ports[0])
@@ -72,12 +82,17 @@ impl SecuredKafka {
     }
 }
 
+/// The server's certificate with its key, as Kafka wants it.
+fn store(folder: &TempDir, certificates: &Certificates) -> Result<PathBuf> {
+    let read = |path: &Path| fs::read_to_string(path);
+    let store = read(&certificates.server_key)? + &read(&certificates.server)?;
+    write(folder.path(), "store.pem", &store)
+}
+
 /// Kafka takes the last of equal keys.
 fn security(folder: &TempDir, certificates: &Certificates, ports: [u16; 5]) -> Result<String> {
     let [port, controller, sasl, tls, sasl_tls] = ports;
-    let read = |path: &Path| fs::read_to_string(path);
-    let store = read(&certificates.server_key)? + &read(&certificates.server)?;
-    let store = write(folder.path(), "store.pem", &store)?;
+    let store = store(folder, certificates)?;
     let modules = "org.apache.kafka.common.security";
     let clients = format!(
         "PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls},\
