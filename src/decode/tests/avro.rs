@@ -495,7 +495,8 @@ proptest! {
         flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         arbitrary in proptest::collection::vec(any::<u8>(), 0..60),
     ) {
-        let (schema, data, _) = records_of(&Shape::Record(fields), seed);
+        let shape = Shape::Record(fields);
+        let (schema, data, _) = records_of(&shape, seed);
         let whole = &data[0];
         let mut flipped = whole.clone();
         for (place, byte) in flips {
@@ -510,6 +511,9 @@ proptest! {
             prop_assert_eq!(decoded.refused.len(), 1, "{}", end);
         }
         fixture.decode(&[&flipped, &arbitrary]);
+        // As the items of an array, with which the same bytes mean something else.
+        let items = Shape::Record(vec![Shape::Array(Box::new(shape))]);
+        let (schema, _, _) = records_of(&items, seed);
         bare(&schema, Some("a"), ITEM_EVENT).decode(&[&flipped, &arbitrary]);
     }
 }

@@ -386,7 +386,7 @@ fn a_path_leads_to_what_the_pipeline_wants_of_it() {
             "list.w",
             list,
             number,
-            "the schema has no field 'list.w'; did you mean 'v'?",
+            "the schema has no field 'list.w'; its fields are v",
         ),
         (
             "list",
