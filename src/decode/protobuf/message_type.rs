@@ -149,9 +149,7 @@ fn no_message(pool: &DescriptorPool, name: &str) -> String {
     let mut names: Vec<_> = messages.iter().map(MessageDescriptor::full_name).collect();
     names.sort_unstable();
     let short = |full: &&str| full.rsplit('.').next() == Some(name);
-    let hint = match suggest(name, names.iter().copied())
-        .or(names.iter().copied().find(|full| short(full)))
-    {
+    let hint = match suggest(name, names.iter().copied()).or(names.iter().copied().find(short)) {
         _ if names.is_empty() => "there are none".to_owned(),
         Some(near) => format!("did you mean '{near}'?"),
         None => format!("the messages are {}", names.join(", ")),
