@@ -17,11 +17,14 @@ use super::metrics::{DecodeMetrics, Reason};
 use super::path::{InvalidPath, Path};
 use super::plain::{Shape, Token, Value};
 use super::plan::{ObjectPlan, Wanted};
+use super::sparkplug::SparkplugState;
 use super::time::event_time;
 use super::unwrap::{UnwrapStep, Unwrapper};
 
 use crate::model::record::Record;
-use crate::model::{Batch, Interner, RecordBatch, Schema, TextPlace, TimestampMs, TopicTemplate};
+use crate::model::{
+    Batch, Interner, RecordBatch, Schema, SplitId, TextPlace, TimestampMs, TopicTemplate,
+};
 use crate::telemetry::LogLimit;
 use wrapped::Wrapped;
 
@@ -242,6 +245,21 @@ impl Decoder {
         })
     }
 
+    /// What later records of a split may need of its earlier ones, where the format keeps something.
+    pub fn state(&self, split: SplitId) -> Option<Arc<SparkplugState>> {
+        match &self.reader {
+            Reader::Sparkplug(reader) => reader.state(split),
+            _ => None,
+        }
+    }
+
+    /// A split goes on with what was kept of it; with nothing where it is somebody else's.
+    pub fn set_state(&mut self, split: SplitId, state: Option<Arc<SparkplugState>>) {
+        if let Reader::Sparkplug(reader) = &mut self.reader {
+            reader.set_state(split, state);
+        }
+    }
+
     /// The columns of decoded batches.
     pub fn schema(&self) -> Schema {
         let mut schema = Schema::new();
@@ -261,6 +279,9 @@ impl Decoder {
     ) -> Batch {
         if let Some(rejected) = &mut self.rejected {
             rejected.clear();
+        }
+        if let Reader::Sparkplug(reader) = &mut self.reader {
+            reader.begin(records.split().id, self.metrics.sequence_gaps());
         }
         let mut batch = Batch::new(records.split().id);
         batch.times.reserve(records.len());

@@ -248,6 +248,11 @@ impl<'a> Events<'a> {
         self.record.timestamp
     }
 
+    /// The topic of the record.
+    pub(super) fn topic(&self) -> &'a [u8] {
+        self.record.topic
+    }
+
     /// Ends the event at hand: fills what the record's envelope says and what is missing, and decides
     /// whether it is one. The next value is of the next event.
     ///

@@ -23,6 +23,7 @@ use super::purpose::Purpose;
 use super::registry::RegistryConfig;
 use super::remote_write::RemoteWriteReader;
 use super::senml::SenmlReader;
+use super::sparkplug::SparkplugReader;
 use super::tree::TreeReader;
 
 /// How records are written: a format alone, or with its options.
@@ -65,6 +66,8 @@ pub enum Format {
     RemoteWrite,
     /// Object container files of Avro.
     Avro,
+    /// Messages of Sparkplug B.
+    SparkplugB,
 }
 
 /// A format with its options.
@@ -128,6 +131,8 @@ pub enum FormatOptions {
     Number {},
     /// Requests of Prometheus Remote-Write 1.0.
     RemoteWrite {},
+    /// Sparkplug B.
+    SparkplugB {},
     /// Avro: object container files, unless one of `schema` and `registry` is given.
     Avro {
         /// A file with the schema of all records; each of them is one datum of it and nothing else.
@@ -174,6 +179,7 @@ impl DecodeConfig {
             Format::Cloudevents => FormatOptions::Cloudevents {},
             Format::Number => FormatOptions::Number {},
             Format::RemoteWrite => FormatOptions::RemoteWrite {},
+            Format::SparkplugB => FormatOptions::SparkplugB {},
             Format::Avro => FormatOptions::Avro {
                 schema: None,
                 loaded: None,
@@ -313,6 +319,11 @@ impl DecodeConfig {
         violations
     }
 
+    /// Whether the topic of a record says a part of what it means.
+    pub fn needs_topic(&self) -> bool {
+        matches!(self.options(), FormatOptions::SparkplugB {})
+    }
+
     /// The registry that has the schemas of records, where there is one.
     pub fn registry(&self) -> Option<&RegistryConfig> {
         match self {
@@ -375,6 +386,7 @@ pub(super) enum Reader {
     Number(NumberReader),
     RemoteWrite(RemoteWriteReader),
     Avro(AvroReader),
+    Sparkplug(SparkplugReader),
 }
 
 impl Reader {
@@ -413,6 +425,7 @@ impl Reader {
             FormatOptions::Cloudevents {} => Self::CloudEvents(CloudEventsReader::new(wanted)),
             FormatOptions::Number {} => Self::Number(NumberReader::new(wanted)),
             FormatOptions::RemoteWrite {} => Self::RemoteWrite(RemoteWriteReader::new(wanted)),
+            FormatOptions::SparkplugB {} => Self::Sparkplug(SparkplugReader::new(wanted)),
             FormatOptions::Avro {
                 schema,
                 loaded,
@@ -453,6 +466,7 @@ impl Reader {
             Self::Number(number) => number.read(payload.text()?, events),
             Self::RemoteWrite(requests) => requests.read(payload.bytes, events),
             Self::Avro(avro) => avro.read(payload.bytes, events),
+            Self::Sparkplug(sparkplug) => sparkplug.read(payload.bytes, events),
         }
     }
 
@@ -465,6 +479,7 @@ impl Reader {
                 | Self::Protobuf(_)
                 | Self::RemoteWrite(_)
                 | Self::Avro(_)
+                | Self::Sparkplug(_)
         )
     }
 

@@ -18,6 +18,10 @@ pub enum Reason {
     Malformed,
     /// Its schema does not exist, or cannot be used.
     UnknownSchema,
+    /// A number that no birth of Sparkplug B has said the name of.
+    UnknownAlias,
+    /// More names than are kept.
+    TooManyNames,
     /// JSON, but no object.
     NotAnObject,
     /// What is around the record is not what the pipeline says.
@@ -42,11 +46,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidUtf8,
         Self::MalformedJson,
         Self::Malformed,
         Self::UnknownSchema,
+        Self::UnknownAlias,
+        Self::TooManyNames,
         Self::NotAnObject,
         Self::CannotUnwrap,
         Self::ExpandsTooFar,
@@ -66,6 +72,8 @@ impl Reason {
             Self::MalformedJson => "malformed_json",
             Self::Malformed => "malformed",
             Self::UnknownSchema => "unknown_schema",
+            Self::UnknownAlias => "unknown_alias",
+            Self::TooManyNames => "too_many_names",
             Self::NotAnObject => "not_an_object",
             Self::CannotUnwrap => "cannot_unwrap",
             Self::ExpandsTooFar => "expands_too_far",
@@ -91,6 +99,8 @@ pub struct DecodeMetrics {
     dropped: IntCounterVec,
     /// Fields taken as NULL, by field and reason.
     field_errors: IntCounterVec,
+    /// Messages of Sparkplug B before which others are missing.
+    sequence_gaps: IntCounter,
 }
 
 impl DecodeMetrics {
@@ -108,6 +118,10 @@ impl DecodeMetrics {
                 "weir_field_errors_total",
                 "Fields taken as NULL because they were missing or unusable, by field and reason.",
                 &["field", "reason"],
+            ),
+            sequence_gaps: registry.counter(
+                "weir_sparkplug_sequence_gaps_total",
+                "Messages of Sparkplug B before which others of the same node are missing.",
             ),
         };
         // All reasons are there from the start, at 0: a rate over a new series misses its first step.
@@ -141,6 +155,11 @@ impl DecodeMetrics {
             .iter()
             .map(|reason| self.dropped(*reason).get())
             .sum()
+    }
+
+    /// The counter of messages before which others are missing.
+    pub(super) fn sequence_gaps(&self) -> &IntCounter {
+        &self.sequence_gaps
     }
 
     /// The counter of a field's missing values.

@@ -9,6 +9,7 @@ pub(in crate::pipeline) mod clock_state;
 pub(in crate::pipeline) mod clocks;
 mod compaction;
 pub(in crate::pipeline) mod dead_letters;
+pub(in crate::pipeline) mod decoder_state;
 mod failed;
 mod flush;
 mod input;

@@ -36,6 +36,8 @@ mod windows_guide;
 mod wire;
 
 #[cfg(feature = "kafka")]
+mod avro;
+#[cfg(feature = "kafka")]
 mod buses;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -65,5 +67,7 @@ mod mqtt_storm;
 mod mqtt_transports;
 #[cfg(feature = "kafka")]
 mod resume;
+#[cfg(feature = "mqtt")]
+mod sparkplug;
 #[cfg(feature = "kafka")]
 mod upgrade;

@@ -96,7 +96,9 @@ pub(super) fn validate(
         unwrap: file.source.unwrap.clone(),
         event: file.event.clone(),
         // A dead letter carries its record with topic and key.
-        needs_envelope: needs_envelope || file.dead_letters.is_some(),
+        needs_envelope: needs_envelope
+            || file.dead_letters.is_some()
+            || file.source.decode.needs_topic(),
         headers: headers.into_iter().collect(),
         time: file.time.clone(),
         clocks,

@@ -56,6 +56,11 @@ impl Validator<'_> {
             path.insert(0, "unwrap".to_owned());
             self.problem_of_stage("source", &path, &message);
         }
+        if section.decode.needs_topic() && config.mqtt.is_none() {
+            let message = "is sparkplug_b, whose topics say a part of what messages mean; it needs \
+                           source.mqtt";
+            self.problem(&["source".into(), "decode".into()], message);
+        }
         self.topic_names = topic_names(&config);
         config
     }

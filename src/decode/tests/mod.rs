@@ -13,6 +13,7 @@ mod protobuf;
 mod protobuf_oracle;
 mod remote_write;
 mod senml;
+mod sparkplug;
 mod unwrap;
 
 use std::path::Path;
@@ -29,7 +30,7 @@ pub(super) const NOW: TimestampMs = 1_730_621_749_000;
 
 /// A decoder, and what came out of it.
 pub(super) struct Fixture {
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     interner: Interner,
     pub(super) metrics: DecodeMetrics,
 }
@@ -86,13 +87,17 @@ impl Fixture {
     }
 
     fn batch(records: &[&[u8]]) -> RecordBatch {
+        Self::batch_of(records.iter().map(|record| ("fleet/UK/rpm", *record)))
+    }
+
+    fn batch_of<'r>(records: impl Iterator<Item = (&'r str, &'r [u8])>) -> RecordBatch {
         let split = Split {
             id: SplitId(0),
             name: "s".into(),
         };
         let mut batch = RecordBatch::new(split, NOW);
-        for (record, number) in records.iter().zip(1..) {
-            batch.push_enveloped(record, number * 10, b"fleet/UK/rpm", b"V7");
+        for ((topic, record), number) in records.zip(1..) {
+            batch.push_enveloped(record, number * 10, topic.as_bytes(), b"V7");
             batch.set_timestamp(NOW - 5);
         }
         batch
@@ -100,10 +105,21 @@ impl Fixture {
 
     /// Decodes records at positions 10, 20, 30 and so on.
     pub(super) fn decode(&mut self, records: &[&[u8]]) -> Decoded {
-        let batch = Self::batch(records);
-        assert!(self.decoder.is_ready_for(&batch));
+        self.decode_batch(&Self::batch(records))
+    }
+
+    /// The same with their topics.
+    pub(super) fn decode_messages(&mut self, messages: &[(&str, Vec<u8>)]) -> Decoded {
+        let messages = messages.iter();
+        self.decode_batch(&Self::batch_of(
+            messages.map(|(topic, message)| (*topic, message.as_slice())),
+        ))
+    }
+
+    fn decode_batch(&mut self, batch: &RecordBatch) -> Decoded {
+        assert!(self.decoder.is_ready_for(batch));
         let before = (self.metrics.events_total(), self.metrics.dropped_total());
-        let decoded = self.decoder.decode(&batch, NOW, &mut self.interner);
+        let decoded = self.decoder.decode(batch, NOW, &mut self.interner);
         assert!(
             decoded
                 .columns

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, never};
 use crate::model::{Sample, Texts, TimestampMs};
 use crate::pipeline::owner::snapshot::OwnedSnapshot;
 use crate::pipeline::worker::clock_state::ClockSnapshot;
+use crate::pipeline::worker::decoder_state::DecoderSnapshot;
 use crate::pipeline::worker::split_state::SplitState;
 use crate::window::{PaneKey, Piece};
 
@@ -43,6 +44,8 @@ pub(in crate::pipeline) struct WorkerState {
     pub(in crate::pipeline) splits: Vec<SplitState>,
     /// The clocks of the devices of each split.
     pub(in crate::pipeline) clocks: Vec<ClockSnapshot>,
+    /// What the decoder keeps of each split.
+    pub(in crate::pipeline) decoders: Vec<DecoderSnapshot>,
     /// The open panes of each metric.
     pub(in crate::pipeline) panes: Vec<Vec<(PaneKey, Vec<Piece>)>>,
     /// The texts of its symbols.

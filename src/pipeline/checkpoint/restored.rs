@@ -12,6 +12,7 @@ use crate::model::{Corrupt, TimestampMs};
 use crate::pipeline::layout::state_layout;
 use crate::pipeline::lookup_state::{LookupState, decode_lookups, tell_changes};
 use crate::pipeline::worker::clock_state::ClockStates;
+use crate::pipeline::worker::decoder_state::SavedDecoders;
 use crate::pipeline::worker::split_state::{SplitStates, decode_splits};
 use crate::source::{PositionToken, Resume};
 use crate::state::{Checkpoint, Entry};
@@ -36,6 +37,7 @@ pub(in crate::pipeline) struct Restored {
     /// What the positions of splits stand for, where they are more than numbers.
     pub(in crate::pipeline) tokens: BTreeMap<String, PositionToken>,
     pub(in crate::pipeline) clocks: Arc<ClockStates>,
+    pub(in crate::pipeline) decoders: Arc<SavedDecoders>,
     /// By the numbers of the pipeline's metrics.
     pub(in crate::pipeline) metrics: Vec<Vec<Part>>,
     writer: Option<Vec<u8>>,
@@ -92,12 +94,14 @@ impl Restored {
             splits: Arc::new(splits),
             tokens: BTreeMap::new(),
             clocks: Arc::default(),
+            decoders: Arc::default(),
             metrics: pipeline.metrics.iter().map(|_| Vec::new()).collect(),
             writer: Some(one(stage::WRITER)?),
             lookups,
             summary,
         };
         let mut clocks = ClockStates::default();
+        let mut decoders = SavedDecoders::default();
         for entry in checkpoint.entries() {
             if entry.stage == stage::CLOCKS {
                 clocks
@@ -110,6 +114,13 @@ impl Restored {
                 restored.tokens = decode_tokens(&checkpoint.read(entry)?).map_err(|corrupt| {
                     CheckpointError::corrupt(stage::TOKENS, part::ALL, corrupt)
                 })?;
+            }
+            if entry.stage == stage::DECODERS {
+                decoders
+                    .add(entry.part.as_str().into(), &checkpoint.read(entry)?)
+                    .map_err(|corrupt| {
+                        CheckpointError::corrupt(stage::DECODERS, &entry.part, corrupt)
+                    })?;
             }
             let metric = restored.metric_of(entry, pipeline);
             let parts = match metric {
@@ -124,6 +135,7 @@ impl Restored {
             }
         }
         restored.clocks = Arc::new(clocks);
+        restored.decoders = Arc::new(decoders);
         Ok(restored)
     }
 

@@ -13,6 +13,7 @@ use crate::pipeline::layout::state_layout;
 use crate::pipeline::lookup_state::{LookupState, encode_lookups};
 use crate::pipeline::owner::snapshot::{SnapshotPart, pane_parts};
 use crate::pipeline::worker::clock_state::ClockStates;
+use crate::pipeline::worker::decoder_state::{DecoderSnapshot, SavedDecoders};
 use crate::pipeline::worker::split_state::{SplitStates, all_of, encode_splits};
 use crate::source::{PositionToken, PositionTokens};
 use crate::state::{Draft, StateError};
@@ -28,6 +29,8 @@ pub(super) mod stage {
     pub(in crate::pipeline) const TOKENS: &str = "tokens";
     /// The clocks of devices.
     pub(in crate::pipeline) const CLOCKS: &str = "clocks";
+    /// What decoders keep from one record to the next.
+    pub(in crate::pipeline) const DECODERS: &str = "decoders";
     /// The versions of reference tables.
     pub(in crate::pipeline) const LOOKUPS: &str = "lookups";
     /// Samples that are formed and not acknowledged.
@@ -68,6 +71,8 @@ pub(in crate::pipeline) struct Saving {
     restored: Arc<SplitStates>,
     /// The same of clocks.
     clocks: Arc<ClockStates>,
+    /// The same of what decoders keep.
+    decoders: Arc<SavedDecoders>,
     /// What the source says of its positions.
     pub(super) tokens: PositionTokens,
 }
@@ -91,6 +96,9 @@ impl Saving {
                 .unwrap_or_default(),
             clocks: restored
                 .map(|restored| restored.clocks.clone())
+                .unwrap_or_default(),
+            decoders: restored
+                .map(|restored| restored.decoders.clone())
                 .unwrap_or_default(),
             tokens,
         }
@@ -151,11 +159,16 @@ impl Saving {
         }
         draft.add(stage::LOOKUPS, part::ALL, encode_lookups(&self.lookups))?;
         let mut unassigned: BTreeMap<_, _> = self.clocks.parts().collect();
+        let mut unassigned_decoders: BTreeMap<_, _> = self.decoders.all().collect();
         for (number, worker) in workers {
             let from = format!("{}{number}", part::WORKER);
             for clocks in &worker.clocks {
                 unassigned.remove(&clocks.split);
                 draft.add(stage::CLOCKS, &clocks.split, clocks.encode(&worker.texts))?;
+            }
+            for DecoderSnapshot { split, state } in &worker.decoders {
+                unassigned_decoders.remove(split);
+                draft.add(stage::DECODERS, split, state.encode())?;
             }
             for ((metric, _), panes) in self.metrics.iter().zip(worker.panes) {
                 add_parts(metric, pane_parts(panes, &from), &worker.texts, draft)?;
@@ -164,6 +177,9 @@ impl Saving {
         unassigned.retain(|split, _| !self.tokens.is_forgotten(split));
         for (split, bytes) in unassigned {
             draft.add(stage::CLOCKS, split, bytes)?;
+        }
+        for (split, state) in unassigned_decoders {
+            draft.add(stage::DECODERS, split, state.encode())?;
         }
         for (number, owner) in owners {
             let from = format!("{}{number}", part::OWNER);
@@ -224,6 +240,7 @@ mod tests {
         let state = WorkerState {
             splits: splits.collect(),
             clocks: Vec::new(),
+            decoders: Vec::new(),
             panes: Vec::new(),
             texts: Texts::default(),
         };

@@ -31,6 +31,7 @@ impl Worker {
         let state = WorkerState {
             splits: self.splits.snapshot(),
             clocks: self.preparation.freeze(),
+            decoders: self.preparation.freeze_decoder(),
             panes: self.stages.iter_mut().map(|stage| stage.freeze()).collect(),
             texts: self.interner.texts(),
         };

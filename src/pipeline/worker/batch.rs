@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use crate::config::{Derived, Pipeline};
-use crate::decode::{DecodeMetrics, Decoder, InvalidPath, Rejected, SchemaRegistry};
+use crate::decode::{
+    DecodeMetrics, Decoder, InvalidPath, Rejected, SchemaRegistry, SparkplugState,
+};
 use crate::enrich::{EventLookup, Looked, Waiting};
 use crate::model::{
     Batch, Clock, HoldsSymbols, Interner, LiveSymbols, RecordBatch, Renumbering, Split, SplitId,
@@ -17,6 +19,7 @@ use crate::model::{
 
 use super::clock_state::{ClockSnapshot, ClockStates};
 use super::clocks::{ClockStage, Judged, Quarantined};
+use super::decoder_state::{DecoderSnapshot, DecoderStates, SavedDecoders};
 use super::splits::Splits;
 
 /// The stages before windows, of one worker.
@@ -27,6 +30,8 @@ pub(in crate::pipeline) struct Preparation {
     derived: Vec<Derived>,
     clocks: Option<ClockStage>,
     has_dead_letters: bool,
+    /// What the decoder keeps of each split, as of settled batches.
+    kept: DecoderStates,
 }
 
 /// A batch for the windows, or on its way there.
@@ -39,6 +44,8 @@ pub(in crate::pipeline) struct Prepared {
     pub(in crate::pipeline) all_doubted: bool,
     /// What is held of its devices' clocks.
     judged: Option<Judged>,
+    /// What the decoder keeps of the split behind the batch.
+    kept: Option<Arc<SparkplugState>>,
     /// The split's highest event time so far.
     pub(in crate::pipeline) highest: Option<TimestampMs>,
     /// The watermark of the split behind the batch.
@@ -94,6 +101,7 @@ impl Preparation {
                 clocks
             }),
             has_dead_letters: pipeline.dead_letters.is_some(),
+            kept: DecoderStates::default(),
         })
     }
 
@@ -146,12 +154,14 @@ impl Preparation {
             records,
             processed_before,
         });
+        let split = batch.split;
         Prepared {
-            watermark: splits.watermark(batch.split),
+            watermark: splits.watermark(split),
             batch,
             decoded,
             all_doubted,
             judged,
+            kept: self.decoder.state(split),
             highest,
             positions,
             undelivered,
@@ -198,6 +208,9 @@ impl Preparation {
     /// Drops the events of wrong clocks where that is wanted, and gives them. To be called with the
     /// batches of a split in their order, once all columns are there.
     pub(in crate::pipeline) fn settle(&mut self, prepared: &mut Prepared) -> Vec<Quarantined> {
+        if let Some(kept) = prepared.kept.take() {
+            self.kept.settle(prepared.batch.split, kept);
+        }
         match (&mut self.clocks, prepared.judged.take()) {
             (Some(clocks), Some(judged)) => clocks.settle(&judged, &mut prepared.batch),
             _ => Vec::new(),
@@ -207,7 +220,12 @@ impl Preparation {
 
 impl Preparation {
     /// From now on, splits that are assigned for the first time go on as a checkpoint says.
-    pub(in crate::pipeline) fn restore(&mut self, clocks: Arc<ClockStates>) {
+    pub(in crate::pipeline) fn restore(
+        &mut self,
+        clocks: Arc<ClockStates>,
+        decoders: Arc<SavedDecoders>,
+    ) {
+        self.kept.restore(decoders);
         if let Some(stage) = &mut self.clocks {
             stage.restore(clocks);
         }
@@ -215,6 +233,9 @@ impl Preparation {
 
     /// A split is read by this worker from now on.
     pub(in crate::pipeline) fn assign(&mut self, split: &Split, interner: &mut Interner) {
+        if let Some(kept) = self.kept.assign(split) {
+            self.decoder.set_state(split.id, Some(kept));
+        }
         if let Some(clocks) = &mut self.clocks {
             clocks.assign(split, interner);
         }
@@ -228,8 +249,15 @@ impl Preparation {
             .unwrap_or_default()
     }
 
+    /// What the decoder keeps of each split, as of settled batches.
+    pub(in crate::pipeline) fn freeze_decoder(&self) -> Vec<DecoderSnapshot> {
+        self.kept.freeze()
+    }
+
     /// A split belongs to somebody else.
     pub(in crate::pipeline) fn revoke(&mut self, split: SplitId) {
+        self.kept.revoke(split);
+        self.decoder.set_state(split, None);
         if let Some(clocks) = &mut self.clocks {
             clocks.revoke(split);
         }

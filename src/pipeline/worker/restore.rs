@@ -20,7 +20,8 @@ impl Worker {
             // Everything was formed before, so nothing will be that could say so.
             self.unsent_until = Some(END_OF_TIME);
         }
-        self.preparation.restore(restored.clocks.clone());
+        self.preparation
+            .restore(restored.clocks.clone(), restored.decoders.clone());
     }
 }
 

@@ -1,0 +1,332 @@
+//! Sparkplug B (<https://sparkplug.eclipse.org/specification/version/3.0/>): each metric of a message of
+//! births or data is an event.
+//!
+//! A birth says the names of metrics and numbers for them, and data may say the numbers alone. So what
+//! births have said is kept, and goes into checkpoints: see [`SparkplugState`].
+
+mod metric;
+mod state;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use super::events::{Events, Refusal};
+use super::metrics::Reason;
+use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
+use crate::model::SplitId;
+use metric::{Metric, hand_over_properties, type_name};
+use state::Named;
+use wire::{Fields, Value, broken};
+
+pub use state::SparkplugState;
+
+/// What a topic begins with.
+const NAMESPACE: &str = "spBv1.0";
+
+/// The metric by which a death says which birth it belongs to.
+const BIRTH_DEATH: &str = "bdSeq";
+
+/// Reads messages.
+#[derive(Debug)]
+pub(super) struct SparkplugReader {
+    plan: ObjectPlan,
+    /// What the births of each split have said.
+    states: BTreeMap<SplitId, Arc<SparkplugState>>,
+    /// The split of the batch at hand.
+    split: SplitId,
+    gaps: Option<IntCounter>,
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    NodeBirth,
+    NodeData,
+    NodeDeath,
+    DeviceBirth,
+    DeviceData,
+    DeviceDeath,
+}
+
+/// What a topic says.
+#[derive(Debug)]
+struct Topic<'t> {
+    kind: Kind,
+    /// `NBIRTH` and so on.
+    name: &'t str,
+    group: &'t str,
+    node: &'t str,
+    /// Empty for the node itself.
+    device: &'t str,
+}
+
+/// What a message says of itself.
+#[derive(Debug, Default)]
+struct Head {
+    timestamp: Option<i64>,
+    seq: Option<u64>,
+}
+
+impl SparkplugReader {
+    pub(super) fn new(wanted: &[Wanted]) -> Self {
+        Self {
+            plan: ObjectPlan::of(wanted),
+            states: BTreeMap::new(),
+            split: SplitId(0),
+            gaps: None,
+        }
+    }
+
+    /// A batch of a split comes next; messages that are missing are counted in `gaps`.
+    pub(super) fn begin(&mut self, split: SplitId, gaps: &IntCounter) {
+        self.split = split;
+        if self.gaps.is_none() {
+            self.gaps = Some(gaps.clone());
+        }
+    }
+
+    /// What is known of a split.
+    pub(super) fn state(&self, split: SplitId) -> Option<Arc<SparkplugState>> {
+        self.states.get(&split).cloned()
+    }
+
+    /// A split goes on with what was known of it; nothing where it is somebody else's.
+    pub(super) fn set_state(&mut self, split: SplitId, state: Option<Arc<SparkplugState>>) {
+        match state {
+            Some(state) => self.states.insert(split, state),
+            None => self.states.remove(&split),
+        };
+    }
+
+    /// Hands over the events of a message.
+    ///
+    /// # Errors
+    /// It is broken as a whole, or its topic is none of Sparkplug B.
+    pub(super) fn read(&mut self, bytes: &[u8], events: &mut Events<'_>) -> Result<(), Refusal> {
+        let topic = std::str::from_utf8(events.topic())
+            .map_err(|error| (Reason::InvalidUtf8, format!("the topic: {error}")))?;
+        let Some(topic) = Topic::parse(topic)? else {
+            // Commands, and the states of hosts: nothing that was measured.
+            return Ok(());
+        };
+        let head = Head::read(bytes)?;
+        let key = format!("{}/{}", topic.group, topic.node);
+        match topic.kind {
+            Kind::NodeBirth | Kind::DeviceBirth => {
+                self.birth(bytes, &head, &topic, &key, events)?
+            }
+            Kind::NodeData | Kind::DeviceData => self.data(bytes, &head, &topic, &key, events)?,
+            Kind::NodeDeath => {
+                let birth_death = birth_death(bytes)?;
+                self.change().node_death(&key, birth_death);
+                return Ok(());
+            }
+            Kind::DeviceDeath => self.change().device_death(&key, topic.device),
+        }
+        // A node's birth begins the sequence.
+        if topic.kind != Kind::NodeBirth
+            && let Some(seq) = head.seq
+            && self.change().is_gap(&key, seq)
+            && let Some(gaps) = &self.gaps
+        {
+            gaps.inc();
+        }
+        Ok(())
+    }
+
+    fn change(&mut self) -> &mut SparkplugState {
+        Arc::make_mut(self.states.entry(self.split).or_default())
+    }
+
+    fn birth(
+        &mut self,
+        bytes: &[u8],
+        head: &Head,
+        topic: &Topic<'_>,
+        key: &str,
+        events: &mut Events<'_>,
+    ) -> Result<(), Refusal> {
+        let mut aliases = BTreeMap::new();
+        let mut birth_death = None;
+        for metric in Metric::all(bytes) {
+            let metric = metric?;
+            let name = metric.name.unwrap_or_default();
+            if name == BIRTH_DEATH {
+                birth_death = metric.number();
+            }
+            if let Some(alias) = metric.alias {
+                let named = Named {
+                    name: name.into(),
+                    datatype: metric.datatype.unwrap_or_default(),
+                };
+                aliases.insert(alias, named);
+            }
+            self.event(&metric, name, metric.datatype, head, topic, events)?;
+        }
+        let state = self.change();
+        let taken = match topic.kind {
+            Kind::NodeBirth => state.node_birth(key, head.seq, birth_death, aliases),
+            _ => state.device_birth(key, topic.device, aliases),
+        };
+        taken.map_err(|message| (Reason::TooManyNames, message))
+    }
+
+    fn data(
+        &mut self,
+        bytes: &[u8],
+        head: &Head,
+        topic: &Topic<'_>,
+        key: &str,
+        events: &mut Events<'_>,
+    ) -> Result<(), Refusal> {
+        let aliases = self
+            .states
+            .get(&self.split)
+            .and_then(|state| state.aliases(key, topic.device));
+        for metric in Metric::all(bytes) {
+            let metric = metric?;
+            let alias = metric.alias;
+            let named = alias.and_then(|alias| aliases.as_ref()?.get(&alias));
+            // A name that data says itself holds.
+            let own = metric.name.filter(|name| !name.is_empty());
+            let Some(name) = own.or_else(|| named.map(|named| &*named.name)) else {
+                let detail = match alias {
+                    Some(alias) => format!(
+                        "alias {alias} of {key}{}{}: no birth has said its name",
+                        if topic.device.is_empty() { "" } else { "/" },
+                        topic.device
+                    ),
+                    None => "a metric without a name and an alias".to_owned(),
+                };
+                events.refuse(Reason::UnknownAlias, detail)?;
+                continue;
+            };
+            let datatype = metric.datatype.or(named.map(|named| named.datatype));
+            self.event(&metric, name, datatype, head, topic, events)?;
+        }
+        Ok(())
+    }
+
+    fn event(
+        &self,
+        metric: &Metric<'_>,
+        name: &str,
+        datatype: Option<u32>,
+        head: &Head,
+        topic: &Topic<'_>,
+        events: &mut Events<'_>,
+    ) -> Result<(), Refusal> {
+        let timestamp = metric.timestamp.or(head.timestamp);
+        let text = |text| Scalar::Text(std::borrow::Cow::Borrowed(text));
+        let seq = head.seq.and_then(|seq| i64::try_from(seq).ok());
+        let alias = metric.alias.and_then(|alias| i64::try_from(alias).ok());
+        let device = Some(topic.device).filter(|device| !device.is_empty());
+        let value = metric.value(datatype)?;
+        let of_kind = |is_of_kind: fn(&Scalar<'_>) -> bool| match is_of_kind(&value) {
+            true => Some(value.clone()),
+            false => Some(Scalar::Null),
+        };
+        let number = of_kind(|value| matches!(value, Scalar::Integer(_) | Scalar::Number(_)));
+        let boolean = of_kind(|value| matches!(value, Scalar::Boolean(_)));
+        let string = of_kind(|value| matches!(value, Scalar::Text(_)));
+        for (key, value) in [
+            ("name", Some(text(name))),
+            ("value", Some(value)),
+            ("number", number),
+            ("boolean", boolean),
+            ("text", string),
+            (
+                "timestamp",
+                timestamp.map(|ms| Scalar::Time { raw: ms, ms }),
+            ),
+            ("seq", seq.map(Scalar::Integer)),
+            ("alias", alias.map(Scalar::Integer)),
+            ("is_historical", Some(Scalar::Boolean(metric.is_historical))),
+            ("is_transient", Some(Scalar::Boolean(metric.is_transient))),
+            ("is_null", Some(Scalar::Boolean(metric.is_null))),
+            ("datatype", datatype.and_then(type_name).map(text)),
+            ("message", Some(text(topic.name))),
+            ("group", Some(text(topic.group))),
+            ("node", Some(text(topic.node))),
+            ("device", device.map(text)),
+        ] {
+            if let (Some(entry), Some(value)) = (self.plan.entry(key, &mut 0), value) {
+                entry.hand_over(&value, events);
+            }
+        }
+        let properties = self.plan.entry("properties", &mut 0);
+        let wanted = properties.and_then(|EntryPlan { object, .. }| object.as_ref());
+        if let (Some(wanted), Some(properties)) = (wanted, metric.properties) {
+            hand_over_properties(properties, wanted, events as &mut dyn Leaves, 0)?;
+        }
+        events.end()
+    }
+}
+
+impl<'t> Topic<'t> {
+    /// Nothing for messages that measure nothing.
+    fn parse(topic: &'t str) -> Result<Option<Self>, Refusal> {
+        let parts: Vec<_> = topic.split('/').collect();
+        let (group, name, node, device) = match parts.as_slice() {
+            [NAMESPACE, "STATE", ..] => return Ok(None),
+            [NAMESPACE, group, name, node] => (*group, *name, *node, ""),
+            [NAMESPACE, group, name, node, device] if !device.is_empty() => {
+                (*group, *name, *node, *device)
+            }
+            _ => {
+                return Err(broken(format!(
+                    "the topic '{topic}' is none of Sparkplug B"
+                )));
+            }
+        };
+        let kind = match (name, device.is_empty()) {
+            ("NBIRTH", true) => Kind::NodeBirth,
+            ("NDATA", true) => Kind::NodeData,
+            ("NDEATH", true) => Kind::NodeDeath,
+            ("DBIRTH", false) => Kind::DeviceBirth,
+            ("DDATA", false) => Kind::DeviceData,
+            ("DDEATH", false) => Kind::DeviceDeath,
+            ("NCMD", true) | ("DCMD", false) => return Ok(None),
+            _ => {
+                return Err(broken(format!(
+                    "the topic '{topic}' is none of Sparkplug B"
+                )));
+            }
+        };
+        Ok(Some(Self {
+            kind,
+            name,
+            group,
+            node,
+            device,
+        }))
+    }
+}
+
+impl Head {
+    fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut head = Self::default();
+        for field in Fields::new(bytes) {
+            match field? {
+                (1, Value::Varint(ms)) => head.timestamp = i64::try_from(ms).ok(),
+                (3, Value::Varint(seq)) => head.seq = Some(seq),
+                _ => {}
+            }
+        }
+        Ok(head)
+    }
+}
+
+/// Which birth a death belongs to.
+fn birth_death(bytes: &[u8]) -> Result<Option<u64>, Refusal> {
+    for metric in Metric::all(bytes) {
+        let metric = metric?;
+        if metric.name == Some(BIRTH_DEATH) {
+            return Ok(metric.number());
+        }
+    }
+    Ok(None)
+}

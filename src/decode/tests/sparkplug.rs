@@ -1,0 +1,372 @@
+//! Sparkplug B. Messages are encoded by prost from a transcript of Tahu's `sparkplug_b.proto`.
+
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::{Fixture, NOW};
+use crate::model::SplitId;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Payload {
+    #[prost(uint64, optional, tag = "1")]
+    timestamp: Option<u64>,
+    #[prost(message, repeated, tag = "2")]
+    metrics: Vec<Metric>,
+    #[prost(uint64, optional, tag = "3")]
+    seq: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Metric {
+    #[prost(string, optional, tag = "1")]
+    name: Option<String>,
+    #[prost(uint64, optional, tag = "2")]
+    alias: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    timestamp: Option<u64>,
+    #[prost(uint32, optional, tag = "4")]
+    datatype: Option<u32>,
+    #[prost(bool, optional, tag = "5")]
+    is_historical: Option<bool>,
+    #[prost(bool, optional, tag = "7")]
+    is_null: Option<bool>,
+    #[prost(message, optional, tag = "9")]
+    properties: Option<PropertySet>,
+    #[prost(oneof = "Value", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
+    value: Option<Value>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Value {
+    #[prost(uint32, tag = "10")]
+    Int(u32),
+    #[prost(uint64, tag = "11")]
+    Long(u64),
+    #[prost(float, tag = "12")]
+    Float(f32),
+    #[prost(double, tag = "13")]
+    Double(f64),
+    #[prost(bool, tag = "14")]
+    Boolean(bool),
+    #[prost(string, tag = "15")]
+    Text(String),
+    #[prost(bytes, tag = "16")]
+    Bytes(Vec<u8>),
+    #[prost(message, tag = "17")]
+    DataSet(Payload),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PropertySet {
+    #[prost(string, repeated, tag = "1")]
+    keys: Vec<String>,
+    #[prost(message, repeated, tag = "2")]
+    values: Vec<PropertyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PropertyValue {
+    #[prost(uint32, optional, tag = "1")]
+    datatype: Option<u32>,
+    #[prost(string, optional, tag = "8")]
+    text: Option<String>,
+    #[prost(message, optional, tag = "9")]
+    nested: Option<PropertySet>,
+}
+
+const EVENT: &str = r#"{"time": {"from": "timestamp"}, "fields": {
+    "name": "text", "value": "number", "text": {"from": "value", "type": "text"}, "on": {"from": "value", "type": "boolean"},
+    "datatype": "text", "node": "text", "device": "text", "seq": "number"}}"#;
+
+fn fixture(event: &str) -> Fixture {
+    Fixture::new(r#""sparkplug_b""#, event)
+}
+
+fn metric(name: &str, alias: u64, datatype: u32, value: Value) -> Metric {
+    Metric {
+        name: Some(name.to_owned()).filter(|name| !name.is_empty()),
+        alias: Some(alias),
+        datatype: Some(datatype).filter(|datatype| *datatype > 0),
+        value: Some(value),
+        ..Metric::default()
+    }
+}
+
+fn payload(seq: u64, metrics: Vec<Metric>) -> Vec<u8> {
+    let payload = Payload {
+        timestamp: Some(NOW as u64),
+        metrics,
+        seq: Some(seq),
+    };
+    payload.encode_to_vec()
+}
+
+fn born() -> [(&'static str, Vec<u8>); 2] {
+    let birth_death = Metric {
+        name: Some("bdSeq".to_owned()),
+        datatype: Some(8),
+        value: Some(Value::Long(3)),
+        ..Metric::default()
+    };
+    let node = vec![birth_death, metric("uptime", 1, 8, Value::Long(5))];
+    let device = vec![
+        metric("rpm", 7, 9, Value::Float(900.5)),
+        metric("temp", 8, 1, Value::Int(0xff)),
+    ];
+    [
+        ("spBv1.0/g/NBIRTH/n", payload(0, node)),
+        ("spBv1.0/g/DBIRTH/n/d", payload(1, device)),
+    ]
+}
+
+#[test]
+fn every_metric_is_an_event_and_births_say_what_numbers_mean() {
+    let mut fixture = fixture(EVENT);
+    let decoded = fixture.decode_messages(&born());
+    assert_eq!(decoded.refused, [""; 0]);
+    assert_eq!(
+        decoded.cells(),
+        [
+            "bdSeq 3 3 - UInt64 n - 0",
+            "uptime 5 5 - UInt64 n - 0",
+            "rpm 900.5 - - Float n d 1",
+            "temp -1 -1 - Int8 n d 1",
+        ]
+    );
+    let only_numbers = vec![
+        metric("", 8, 0, Value::Int(0xffff_fffe)),
+        Metric {
+            timestamp: Some(NOW as u64 - 5),
+            is_null: Some(true),
+            ..metric("", 7, 0, Value::Float(1.0))
+        },
+        metric("door", 99, 11, Value::Boolean(true)),
+    ];
+    let decoded = fixture.decode_messages(&[("spBv1.0/g/DDATA/n/d", payload(2, only_numbers))]);
+    assert_eq!(
+        decoded.cells(),
+        [
+            "temp -2 -2 - Int8 n d 2",
+            "rpm - - - Float n d 2",
+            "door - - true Boolean n d 2"
+        ]
+    );
+    assert_eq!(decoded.rows[1].0, NOW - 5);
+    assert_eq!(fixture.metrics.sequence_gaps().get(), 0);
+}
+
+#[test]
+fn values_of_every_type_are_read() {
+    let long = u64::MAX;
+    for (datatype, value, number, text, wrong) in [
+        (2, Value::Int(0xfffe), "-2", "-2", 1),
+        (3, Value::Int(u32::MAX), "-1", "-1", 1),
+        (7, Value::Int(u32::MAX), "4294967295", "4294967295", 1),
+        (4, Value::Long(long), "-1", "-1", 1),
+        (8, Value::Long(long), "18446744073709552000", "-", 2),
+        (13, Value::Long(12), "12", "12", 1),
+        (10, Value::Double(0.1), "0.1", "-", 2),
+        (10, Value::Double(f64::INFINITY), "-", "-", 2),
+        (12, Value::Text("open".to_owned()), "-", "open", 2),
+        (17, Value::Bytes(vec![1]), "-", "-", 3),
+        (16, Value::DataSet(Payload::default()), "-", "-", 3),
+    ] {
+        let event = r#"{"time": {"from": "timestamp"}, "fields": {"value": "number",
+            "text": {"from": "value", "type": "text"}, "on": {"from": "value", "type": "boolean"}}}"#;
+        let mut fixture = fixture(event);
+        let message = payload(0, vec![metric("v", 1, datatype, value)]);
+        let decoded = fixture.decode_messages(&[("spBv1.0/g/NDATA/n", message)]);
+        assert_eq!(
+            decoded.cells(),
+            [format!("{number} {text} -")],
+            "{datatype}"
+        );
+        let fields = ["value", "text", "on"];
+        let counted: u64 = fields
+            .map(|field| fixture.metrics.wrong_type(field).get())
+            .iter()
+            .sum();
+        assert_eq!(counted, wrong, "{datatype}");
+    }
+}
+
+#[test]
+fn what_no_birth_has_named_is_refused_alone_and_deaths_clear() {
+    let mut fixture = fixture(EVENT);
+    fixture.decode_messages(&born());
+    let data = |seq| {
+        (
+            "spBv1.0/g/DDATA/n/d",
+            payload(
+                seq,
+                vec![
+                    metric("", 7, 0, Value::Float(1.5)),
+                    metric("", 1, 0, Value::Long(2)),
+                ],
+            ),
+        )
+    };
+    let death = |number| {
+        let birth_death = metric("bdSeq", 0, 8, Value::Long(number));
+        ("spBv1.0/g/NDEATH/n", payload(0, vec![birth_death]))
+    };
+    let unknown = |alias| format!("alias {alias} of g/n/d: no birth has said its name");
+    let decoded = fixture.decode_messages(&[data(2), death(2), data(4), death(3), data(5)]);
+    assert_eq!(
+        decoded.cells(),
+        ["rpm 1.5 - - Float n d 2", "rpm 1.5 - - Float n d 4"]
+    );
+    assert_eq!(
+        decoded.refused,
+        [
+            format!("0 unknown_alias event 2: {}", unknown(1)),
+            format!("2 unknown_alias event 2: {}", unknown(1)),
+            format!(
+                "4 unknown_alias event 1: {}; and 1 more of this record",
+                unknown(7)
+            ),
+        ]
+    );
+    assert_eq!(
+        fixture.metrics.sequence_gaps().get(),
+        1,
+        "number 3 is missing"
+    );
+    let other = fixture.decoder.state(SplitId(9));
+    assert!(other.is_none());
+}
+
+#[test]
+fn goes_on_with_the_state_of_another_decoder() {
+    let mut before = fixture(EVENT);
+    before.decode_messages(&born());
+    let state = before.decoder.state(SplitId(0)).unwrap();
+    let bytes = state.encode();
+    let mut after = fixture(EVENT);
+    let state = crate::decode::SparkplugState::decode(&bytes).unwrap();
+    after
+        .decoder
+        .set_state(SplitId(0), Some(std::sync::Arc::new(state)));
+    let data = [(
+        "spBv1.0/g/DDATA/n/d",
+        payload(2, vec![metric("", 8, 0, Value::Int(0xfe))]),
+    )];
+    let decoded = after.decode_messages(&data);
+    assert_eq!(decoded, before.decode_messages(&data));
+    assert_eq!(decoded.cells(), ["temp -2 -2 - Int8 n d 2"]);
+    assert_eq!(after.metrics.sequence_gaps().get(), 0);
+    let states =
+        [&before, &after].map(|fixture| fixture.decoder.state(SplitId(0)).unwrap().encode());
+    assert_eq!(states[0], states[1]);
+}
+
+#[test]
+fn properties_are_found_by_their_path() {
+    let set = |key: &str, value| PropertySet {
+        keys: vec!["x".to_owned(), key.to_owned()],
+        values: vec![PropertyValue::default(), value],
+    };
+    let text = |text: &str| PropertyValue {
+        datatype: Some(12),
+        text: Some(text.to_owned()),
+        nested: None,
+    };
+    let nested = PropertyValue {
+        nested: Some(set("by", text("A"))),
+        ..PropertyValue::default()
+    };
+    let mut whole = set("engUnit", text("rpm"));
+    whole.keys.push("set".to_owned());
+    whole.values.push(nested);
+    let event = r#"{"time": {"from": "timestamp"}, "fields": {"unit": {"from": "properties.engUnit", "type": "text"},
+        "by": {"from": "properties.set.by", "type": "text"}, "history": {"from": "is_historical", "type": "boolean"},
+        "group": "text", "message": "text", "alias": "number"}}"#;
+    let metric = Metric {
+        properties: Some(whole),
+        is_historical: Some(true),
+        ..metric("v", 4, 9, Value::Float(1.0))
+    };
+    let decoded =
+        fixture(event).decode_messages(&[("spBv1.0/g/NDATA/n", payload(0, vec![metric]))]);
+    assert_eq!(decoded.cells(), ["rpm A true g NDATA 4"]);
+
+    let event = r#"{"time": {"from": "timestamp"}, "fields": {"number": "number", "boolean": "boolean", "text": "text"}}"#;
+    let mut fixture = fixture(event);
+    let values = [
+        Value::Int(1),
+        Value::Boolean(true),
+        Value::Text("x".to_owned()),
+        Value::Bytes(vec![]),
+    ];
+    let metrics = values.map(|value| self::metric("v", 4, 0, value));
+    let decoded = fixture.decode_messages(&[("spBv1.0/g/NDATA/n", payload(0, metrics.into()))]);
+    assert_eq!(decoded.cells(), ["1 - -", "- true -", "- - x", "- - -"]);
+    assert_eq!(fixture.metrics.wrong_type("number").get(), 0);
+}
+
+#[test]
+fn says_what_is_no_message_and_passes_over_commands() {
+    let message = payload(0, vec![metric("v", 1, 9, Value::Float(1.0))]);
+    let none = |topic: &str| format!("0 malformed the topic '{topic}' is none of Sparkplug B");
+    for topic in [
+        "fleet/UK/rpm",
+        "spBv1.0/g/NDATA",
+        "spBv1.0/g/DDATA/n",
+        "spBv1.0/g/NDATA/n/d",
+        "spBv1.0/g/X/n",
+    ] {
+        let decoded = fixture(EVENT).decode_messages(&[(topic, message.clone())]);
+        assert_eq!(decoded.refused, [none(topic)]);
+    }
+    for topic in [
+        "spBv1.0/g/NCMD/n",
+        "spBv1.0/g/DCMD/n/d",
+        "spBv1.0/STATE/host",
+    ] {
+        let decoded = fixture(EVENT).decode_messages(&[(topic, b"{}".to_vec())]);
+        assert_eq!((decoded.rows.len(), decoded.refused.len()), (0, 0));
+    }
+    for (message, expected) in [
+        (&b"\x12\x05\x0a"[..], "cut off within a field"),
+        (b"\x13", "a field of wire type 3"),
+        (b"\x00\x01", "a field of number 0"),
+        (b"\x12\x04\x60\x01\x00\x00", "a field of number 0"),
+        (
+            b"\x12\x02\x60\x01",
+            "a value of another wire type than its field",
+        ),
+        (&[0xff; 11], "a number of more than 10 bytes"),
+    ] {
+        let topic = "spBv1.0/g/NBIRTH/n";
+        let mut fixture = fixture(EVENT);
+        let decoded = fixture.decode_messages(&[(topic, message.to_vec())]);
+        assert_eq!(decoded.refused, [format!("0 malformed {expected}")]);
+        assert!(
+            fixture.decoder.state(SplitId(0)).is_none(),
+            "nothing is kept of it"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn broken_messages_are_survived(
+        choice in 0..2_usize, cut in any::<prop::sample::Index>(),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        arbitrary in proptest::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let (topic, whole) = &born()[choice];
+        let mut flipped = whole.clone();
+        for (place, byte) in flips {
+            let place = place.index(flipped.len());
+            flipped[place] = byte;
+        }
+        let mut fixture = fixture(EVENT);
+        let cut = whole[..cut.index(whole.len())].to_vec();
+        fixture.decode_messages(&[(*topic, cut), (*topic, flipped), (*topic, arbitrary.clone()), ("spBv1.0/g/NDATA/n", arbitrary)]);
+        if let Some(state) = fixture.decoder.state(SplitId(0)) {
+            let bytes = state.encode();
+            prop_assert_eq!(crate::decode::SparkplugState::decode(&bytes).unwrap(), (*state).clone());
+        }
+    }
+}
