@@ -109,7 +109,7 @@ impl RegistryConfig {
         if self.username.is_some() && (self.token.is_some() || self.token_file.is_some()) {
             wrong(
                 &["username"],
-                "does not go with a token; remove one of them",
+                "'username' does not go with a token; remove one of them",
             );
         }
         if let Some(tls) = &self.tls {
