@@ -306,7 +306,8 @@ impl DecodeConfig {
                     wrong("explode", error.to_string());
                 }
                 if schema.is_some() && registry.is_some() {
-                    let message = "'registry' does not go with 'schema'; remove one of them".to_owned();
+                    let message =
+                        "'registry' does not go with 'schema'; remove one of them".to_owned();
                     wrong("registry", message);
                 }
                 for (path, message) in registry.iter().flat_map(|registry| registry.validate()) {
