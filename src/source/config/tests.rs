@@ -104,9 +104,13 @@ fn wrong_values_are_named() {
             "kafka.topics: is empty; write a list of topic names",
         ),
         (
-            kafka(json!({ "topics": ["^events.*"] })),
-            "kafka.topics: '^events.*' is not a topic name; use letters, digits, '.', '_' and '-', \
+            kafka(json!({ "topics": ["events.*"] })),
+            "kafka.topics: 'events.*' is not a topic name; use letters, digits, '.', '_' and '-', \
              at most 249",
+        ),
+        (
+            kafka(json!({ "topics": ["^events-(.*"] })),
+            "kafka.topics: '^events-(.*' is not a regular expression",
         ),
         (
             kafka(json!({ "properties": { "group.id": "x" } })),
