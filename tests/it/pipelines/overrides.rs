@@ -145,7 +145,7 @@ fn bad_settings_are_reported_under_their_argument() {
         ),
         (
             ("source.kafka", ""),
-            "cars.yaml:2:1: missing key in 'source': one of 'file', 'kafka', 'mqtt', 'http' or 'remote_write'",
+            "cars.yaml:2:1: missing key in 'source': one of 'file', 'kafka', 'kinesis', 'mqtt', 'http' or 'remote_write'",
         ),
     ];
     for ((path, value), expected) in cases {
