@@ -261,14 +261,16 @@ pub(super) fn expected(shapes: &[Shape<'_>]) -> String {
         .iter()
         .filter(|shape| shape.allows("object"))
         .collect();
-    let keys: Vec<_> = match mappings.as_slice() {
-        [] => Vec::new(),
-        [one] => one.required.clone(),
-        several => several
-            .iter()
-            .filter_map(|shape| shape.required.first().copied())
-            .collect(),
-    };
+    let mut keys: Vec<&str> = Vec::new();
+    match mappings.as_slice() {
+        [one] => keys.clone_from(&one.required),
+        several => {
+            for shape in several {
+                // Mappings that are told apart by the value of a key all have it.
+                keys.extend(shape.required.first().filter(|key| !keys.contains(key)));
+            }
+        }
+    }
     match (mappings.is_empty(), keys.is_empty()) {
         (true, _) => {}
         (false, true) => words.push("a mapping".to_owned()),
