@@ -130,12 +130,8 @@ impl Link {
         };
         requests.publish(topic, record.bytes.clone())?;
         loop {
-            match events.poll().await.map_err(told)? {
-                Incoming::Acknowledged(answer) => {
-                    return answer
-                        .map_err(|reason| format!("the broker refuses a message: {reason}"));
-                }
-                _ => {}
+            if let Incoming::Acknowledged(answer) = events.poll().await.map_err(told)? {
+                return answer.map_err(|reason| format!("the broker refuses a message: {reason}"));
             }
         }
     }
