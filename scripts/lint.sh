@@ -9,8 +9,11 @@ say "cargo fmt"
 cargo fmt --all --check
 say "cargo clippy"
 cargo clippy --release --workspace --all-targets -- -D warnings
-say "cargo clippy, without Kafka and MQTT"
+say "cargo clippy, without Kafka, Kinesis and MQTT, and with each alone"
 cargo clippy --release --no-default-features -- -D warnings
+for feature in kafka kinesis mqtt; do
+  cargo clippy --release --no-default-features --features "$feature" -- -D warnings
+done
 say "cargo check, the fuzz targets"
 cargo check --manifest-path fuzz/Cargo.toml --quiet
 say "cargo doc"

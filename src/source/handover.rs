@@ -120,7 +120,7 @@ impl<T> Consumer<T> {
     /// Waits for items and takes the oldest: at most `max_items`, and none beyond `max_bytes` but
     /// the one that crosses it.
     /// Nothing means that the queue has ended.
-    #[cfg(any(feature = "kafka", feature = "mqtt", test))]
+    #[cfg(any(feature = "kafka", feature = "kinesis", feature = "mqtt", test))]
     pub(super) fn take(&self, max_items: usize, max_bytes: usize) -> Vec<T> {
         let state = self.0.lock();
         let state = self

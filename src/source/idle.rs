@@ -111,7 +111,7 @@ impl IdleTracker {
     /// The splits that were idle and hold back the watermark again, because what is sent to them now
     /// cannot be read: each once. Otherwise the watermark would follow the clock through an outage,
     /// and all that was sent meanwhile would be late.
-    #[cfg(any(feature = "kafka", feature = "mqtt", test))]
+    #[cfg(any(feature = "kafka", feature = "kinesis", feature = "mqtt", test))]
     pub(super) fn take_woken(&mut self) -> Vec<SplitId> {
         std::mem::take(&mut self.woken)
     }

@@ -175,7 +175,7 @@ impl KinesisConfig {
             ),
             (Some(_), Some(_)) => found.add(
                 &at("stream_arn"),
-                "does not go with 'stream'; remove one of them",
+                "is given together with 'stream'; remove one of them",
             ),
             (Some(name), None) if !is_stream_name(name) => {
                 let message = format!(
@@ -286,7 +286,7 @@ impl KinesisSigner {
         if self.access_key.is_some() && self.profile.is_some() {
             found.add(
                 &at("profile"),
-                "does not go with 'access_key'; remove one of them",
+                "is given together with 'access_key'; remove one of them",
             );
         }
         if self.external_id.is_some() && self.role_arn.is_none() {

@@ -19,6 +19,7 @@ pub(super) use appender::Appender;
 pub(super) use appender::Opening;
 pub(super) use follower::Follower;
 pub(super) use logged::{Logged, follow, look_back};
+#[cfg(feature = "mqtt")]
 pub(super) use metrics::LogMetrics;
 pub(super) use progress::Progress;
 pub(super) use record::Entry;

@@ -69,12 +69,11 @@ fn start(kinesis: &Kinesis, folder: &tempfile::TempDir) -> Result<Service> {
         "source.kinesis.poll_every=200ms".to_owned(),
         format!("state={{ dir: {at}/state, checkpoint: {{ every: 300ms }} }}"),
         "time.idle_after=5m".to_owned(),
+        // Not --output, which begins anew with every start.
+        format!("write={{ file: {{ path: {at}/samples.ndjson }} }}"),
     ] {
         command.arg("--set").arg(setting);
     }
-    command
-        .arg("--output")
-        .arg(folder.path().join("samples.ndjson"));
     command.envs([
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),

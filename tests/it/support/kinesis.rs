@@ -110,18 +110,19 @@ impl Kinesis {
     /// It does not answer.
     pub(crate) fn open_shards(&self, stream: &str) -> Result<Vec<(String, u128, u128)>> {
         let answer = self.call("ListShards", &json!({ "StreamName": stream }))?;
-        let shards = answer["Shards"].as_array().context("no shards")?;
-        let open = shards
-            .iter()
-            .filter(|shard| shard["SequenceNumberRange"]["EndingSequenceNumber"].is_null());
+        let shards = answer.get("Shards").and_then(Value::as_array);
+        let shards = shards.context("no shards")?;
+        let text = |shard: &Value, path: &str| -> Option<String> {
+            shard.pointer(path)?.as_str().map(str::to_owned)
+        };
+        let ending = "/SequenceNumberRange/EndingSequenceNumber";
+        let open = shards.iter().filter(|shard| text(shard, ending).is_none());
         let mut open: Vec<_> = open
             .map(|shard| {
-                let key = |name: &str| {
-                    let text = shard["HashKeyRange"][name].as_str().unwrap_or_default();
-                    text.parse::<u128>()
-                };
-                let id = shard["ShardId"].as_str().unwrap_or_default().to_owned();
-                Ok((id, key("StartingHashKey")?, key("EndingHashKey")?))
+                let text = |path| text(shard, path).context("a shard without it");
+                let first = text("/HashKeyRange/StartingHashKey")?.parse()?;
+                let last = text("/HashKeyRange/EndingHashKey")?.parse()?;
+                Ok((text("/ShardId")?, first, last))
             })
             .collect::<Result<_>>()?;
         open.sort_by_key(|(_, first, _)| *first);
@@ -173,7 +174,10 @@ impl Kinesis {
                 "StreamName": stream, "Records": entries.collect::<Vec<_>>(),
             });
             let answer = self.call("PutRecords", &request)?;
-            ensure!(answer["FailedRecordCount"] == 0, "{answer}");
+            ensure!(
+                answer.get("FailedRecordCount") == Some(&json!(0)),
+                "{answer}"
+            );
         }
         Ok(())
     }
@@ -183,7 +187,8 @@ impl Kinesis {
         loop {
             let request = json!({ "StreamName": stream });
             let answer = self.call("DescribeStreamSummary", &request)?;
-            if answer["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE" {
+            let status = answer.pointer("/StreamDescriptionSummary/StreamStatus");
+            if status == Some(&json!("ACTIVE")) {
                 return Ok(());
             }
             ensure!(
