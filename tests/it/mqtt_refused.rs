@@ -25,23 +25,16 @@ fn broker(answers: Answers) -> Result<(Proxy, Arc<Mutex<Vec<usize>>>)> {
     let shared = Arc::clone(&asked);
     let proxy = Proxy::serve(move |mut client| {
         let connection = connections.fetch_add(1, Ordering::SeqCst);
-        let mut packet = [0; 4_096];
-        while let Ok(length @ 1..) = client.read(&mut packet) {
-            let kind = packet[0];
+        let mut buffer = [0; 4_096];
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            let packet = buffer.get(..length).unwrap_or_default();
+            let kind = packet.first().copied().unwrap_or_default();
             let mut answer = answers(kind, connection);
             if kind == SUBSCRIBE {
-                // The packet id follows the length, which is of one or two bytes.
-                let head = if packet[1] < 128 { 2 } else { 3 };
-                answer[2..4].copy_from_slice(&packet[head..head + 2]);
-                let filters = packet[..length]
-                    .iter()
-                    .filter(|byte| **byte == b'!')
-                    .count();
+                let filters = packet.iter().filter(|byte| **byte == b'!').count();
                 let mut asked = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 asked.push(filters);
-                let granted = answer.pop().unwrap_or_default();
-                answer.extend(vec![granted; filters]);
-                answer[1] += u8::try_from(filters - 1).unwrap_or_default();
+                answer = answer_to_all(packet, &answer, filters);
             }
             if answer.is_empty() || client.write_all(&answer).is_err() {
                 return;
@@ -49,6 +42,22 @@ fn broker(answers: Answers) -> Result<(Proxy, Arc<Mutex<Vec<usize>>>)> {
         }
     })?;
     Ok((proxy, asked))
+}
+
+/// An answer to a request to subscribe: as it is for one filter, but with the request's packet id and for
+/// each of its filters.
+fn answer_to_all(request: &[u8], answer: &[u8], filters: usize) -> Vec<u8> {
+    // The packet id follows the length, which is of one or two bytes.
+    let head = if request.get(1) < Some(&128) { 2 } else { 3 };
+    let packet_id = request.get(head..head + 2).unwrap_or_default();
+    let [kind, length, _, _, middle @ .., code] = answer else {
+        return Vec::new();
+    };
+    let more = u8::try_from(filters - 1).unwrap_or_default();
+    let mut all = vec![*kind, length + more];
+    all.extend(packet_id.iter().chain(middle));
+    all.extend(vec![*code; filters]);
+    all
 }
 
 const ACCEPTED_5: [u8; 5] = [0x20, 3, 0, 0, 0];

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +21,10 @@ use crate::support::source::RunningSource;
 /// Twenty thousand cars, each with a topic of its own for each kind of event.
 const VEHICLES: u32 = 20_000;
 const EVENTS: [&str; 4] = ["--rate", "8000", "--seconds", "10"];
+
+/// How often the connection is cut, and after how long each time.
+const CUTS: usize = 15;
+const BETWEEN_CUTS: Duration = Duration::from_millis(500);
 
 /// What may wait in memory: the buffer, and what one read of the connection adds to it.
 const MOST_BYTES: f64 = 16.0 * 1024.0 * 1024.0;
@@ -72,11 +75,10 @@ fn twenty_thousand_clients_in_a_storm_of_reconnects_count_each_once() -> Result<
     })?;
     ensure!(failure.is_none(), "{failure:?}");
 
-    let done = Arc::new(AtomicBool::new(false));
-    let (storm, calm) = (Arc::clone(&proxy), Arc::clone(&done));
+    let storm = Arc::clone(&proxy);
     let cutting = thread::spawn(move || {
-        while !calm.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(150));
+        for _ in 0..CUTS {
+            thread::sleep(BETWEEN_CUTS);
             storm.cut();
             storm.mend();
         }
@@ -86,8 +88,6 @@ fn twenty_thousand_clients_in_a_storm_of_reconnects_count_each_once() -> Result<
     let count = events.split_inclusive(|byte| *byte == b'\n').count() as f64;
     let waiting = |service: &Service| service.metric("weir_mqtt_waiting_bytes", &[]);
     ensure!(waiting(&service)? <= MOST_BYTES, "too much is in memory");
-    service.await_metric("weir_events_total", &[], count / 2.0)?;
-    done.store(true, Ordering::SeqCst);
     ensure!(cutting.join().is_ok(), "the storm has panicked");
     service.await_metric("weir_events_total", &[], count)?;
     assert_eq!(service.metric("weir_events_total", &[])?, count);
@@ -144,7 +144,7 @@ fn a_broker_that_is_killed_under_load_costs_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_broker_that_sends_few_messages_at_once_is_not_kept_waiting() -> Result<()> {
+fn a_broker_that_is_told_to_send_few_messages_at_once_loses_none() -> Result<()> {
     let mosquitto = Mosquitto::start_with(&MosquittoOptions {
         max_inflight: Some(20),
         ..MosquittoOptions::default()

@@ -245,7 +245,7 @@ impl MqttConfig {
             ),
             (Some(_), false) => found.add(
                 &["mqtt", "url"],
-                "does not go with brokers; make it one of them",
+                "'url' does not go with 'brokers'; make it one of them",
             ),
             _ => {}
         }
@@ -315,7 +315,7 @@ impl MqttConfig {
         if let Some(signer) = &self.sigv4 {
             check_signer(&under(&["sigv4"]), signer, found);
             if self.username.is_some() {
-                let message = "does not go with sigv4; the signature says who we are";
+                let message = "'username' does not go with 'sigv4'; the signature says who we are";
                 found.add(&under(&["username"]), message);
             }
             if endpoint.is_some_and(|endpoint| !endpoint.tls || endpoint.path.is_none()) {

@@ -202,11 +202,11 @@ fn wrong_values_are_named() {
             mqtt(json!({
                 "url": "wss://b/mqtt", "sigv4": { "region": "eu-west-1" }, "username": "me",
             })),
-            "mqtt.username: does not go with sigv4; the signature says who we are",
+            "mqtt.username: 'username' does not go with 'sigv4'; the signature says who we are",
         ),
         (
             mqtt(json!({ "brokers": [{ "name": "a", "url": "mqtt://a" }] })),
-            "mqtt.url: does not go with brokers; make it one of them",
+            "mqtt.url: 'url' does not go with 'brokers'; make it one of them",
         ),
         (
             brokers(json!([{ "name": "a/b", "url": "mqtt://a" }])),

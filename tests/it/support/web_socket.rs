@@ -88,6 +88,7 @@ fn serve(
     }
 }
 
+#[expect(clippy::result_large_err, reason = "the callback is of that type")]
 fn pass(
     client: impl Read + Write,
     socket: &TcpStream,
