@@ -3,14 +3,19 @@
 
 use std::hint::black_box;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value as Avro;
+use prost::Message as _;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "it is parsed, and no more")]
-struct Reading<'a> {
+struct BorrowedReading<'a> {
     timestamp: i64,
     event_type: &'a str,
     vehicle_id: &'a str,
@@ -18,7 +23,7 @@ struct Reading<'a> {
     measurement: f64,
 }
 
-impl Reading<'_> {
+impl BorrowedReading<'_> {
     fn number(self) -> f64 {
         black_box(&self);
         self.measurement
@@ -67,7 +72,7 @@ struct CloudData<'a> {
 }
 
 pub(crate) fn json(record: &[u8]) -> Result<f64> {
-    Ok(sonic_rs::from_slice::<Reading<'_>>(record)?.number())
+    Ok(sonic_rs::from_slice::<BorrowedReading<'_>>(record)?.number())
 }
 
 pub(crate) fn csv(record: &[u8]) -> Result<f64> {
@@ -76,7 +81,7 @@ pub(crate) fn csv(record: &[u8]) -> Result<f64> {
     let (_, _, _, count) = reader.read_record(record, &mut cells, &mut ends);
     let ends = ends.get(..count).context("more cells than columns")?;
     let [.., region, measurement] = ends else {
-        anyhow::bail!("a row of {count} cells");
+        bail!("a row of {count} cells");
     };
     let cell = cells.get(*region..*measurement).context("no cell")?;
     black_box(i64::from_str(std::str::from_utf8(
@@ -85,6 +90,46 @@ pub(crate) fn csv(record: &[u8]) -> Result<f64> {
             .context("no time")?,
     )?)?);
     Ok(f64::from_str(std::str::from_utf8(cell)?)?)
+}
+
+/// What `reading.proto` describes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Reading {
+    #[prost(int64, tag = "1")]
+    pub(crate) timestamp: i64,
+    #[prost(string, tag = "2")]
+    pub(crate) event_type: String,
+    #[prost(string, tag = "3")]
+    pub(crate) vehicle_id: String,
+    #[prost(string, tag = "4")]
+    pub(crate) region: String,
+    #[prost(double, tag = "5")]
+    pub(crate) measurement: f64,
+}
+
+pub(crate) fn protobuf(record: &[u8]) -> Result<f64> {
+    Ok(black_box(Reading::decode(record)?).measurement)
+}
+
+/// The schema of the readings.
+pub(crate) fn avro_schema() -> Result<&'static Schema> {
+    static SCHEMA: OnceLock<Result<Schema, String>> = OnceLock::new();
+    let parsed = SCHEMA.get_or_init(|| {
+        Schema::parse_str(include_str!("reading.avsc")).map_err(|error| error.to_string())
+    });
+    parsed.as_ref().map_err(|error| anyhow!(error.clone()))
+}
+
+pub(crate) fn avro(mut record: &[u8]) -> Result<f64> {
+    let reader = GenericDatumReader::builder(avro_schema()?).build()?;
+    let value = reader.read_value(&mut record)?;
+    let Avro::Record(fields) = black_box(value) else {
+        bail!("no record");
+    };
+    match fields.last() {
+        Some((_, Avro::Double(measurement))) => Ok(*measurement),
+        _ => bail!("no measurement"),
+    }
 }
 
 pub(crate) fn cbor(record: &[u8]) -> Result<f64> {

@@ -12,10 +12,11 @@ mod bare;
 mod measured;
 mod payloads;
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use weir::decode::{DecodeMetrics, Decoder};
+use weir::decode::{DecodeConfig, DecodeMetrics, Decoder};
 use weir::model::{Interner, RecordBatch, Split, SplitId};
 use weir::telemetry::Registry;
 
@@ -105,7 +106,10 @@ impl Way {
             }
             batches.push(batch);
         }
-        let config = serde_json::from_value((format.decode)()).with_context(|| format.name)?;
+        let mut config: DecodeConfig =
+            serde_json::from_value((format.decode)()).with_context(|| format.name)?;
+        let problems = config.load(Path::new(env!("CARGO_MANIFEST_DIR")));
+        ensure!(problems.is_empty(), "{}: {problems:?}", format.name);
         let event = serde_json::from_str(format.event).with_context(|| format.name)?;
         let metrics = DecodeMetrics::new(&Registry::new("bench"));
         let decoder = Decoder::build(&config, &event, i64::MAX / 4, metrics.clone())?;

@@ -1,7 +1,10 @@
 //! The same events in every format.
 
 use anyhow::Result;
+use apache_avro::types::Value as Avro;
+use apache_avro::writer::datum::GenericDatumWriter;
 use fastrand::Rng;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::bare;
@@ -101,6 +104,20 @@ pub(crate) fn formats() -> Vec<Format> {
             write_csv,
             "csv-core",
             bare::csv,
+        ),
+        each(
+            "protobuf",
+            || json!({"format": "protobuf", "message": "bench.Reading", "files": ["benches/reading.proto"]}),
+            write_protobuf,
+            "prost",
+            bare::protobuf,
+        ),
+        each(
+            "avro",
+            || json!({"format": "avro", "schema": "benches/reading.avsc"}),
+            write_avro,
+            "apache-avro",
+            bare::avro,
         ),
         each("cbor", || json!("cbor"), write_cbor, "ciborium", bare::cbor),
         Format {
@@ -206,12 +223,16 @@ fn write_influx(events: &[Event]) -> Result<Vec<Vec<u8>>> {
 fn packs(events: &[Event]) -> impl Iterator<Item = Value> {
     events.chunks(PACK).map(|events| {
         let values = events.iter().enumerate().map(|(index, event)| {
-            let mut value = json!({"n": event.kind, "v": event.measurement});
-            if index == 0 {
-                value["bn"] = json!(format!("{}:", event.vehicle));
-                value["bt"] = json!(event.timestamp / 1_000);
+            let (kind, measurement) = (event.kind, event.measurement);
+            match index {
+                0 => json!({
+                    "bn": format!("{}:", event.vehicle),
+                    "bt": event.timestamp / 1_000,
+                    "n": kind,
+                    "v": measurement,
+                }),
+                _ => json!({"n": kind, "v": measurement}),
             }
-            value
         });
         Value::Array(values.collect())
     })
@@ -259,6 +280,38 @@ fn write_cloudevents(events: &[Event]) -> Result<Vec<Vec<u8>>> {
             "data": {"region": event.region, "measurement": event.measurement},
         });
         Ok(serde_json::to_vec(&record)?)
+    };
+    events.iter().map(record).collect()
+}
+
+fn write_protobuf(events: &[Event]) -> Result<Vec<Vec<u8>>> {
+    let record = |event: &Event| {
+        let reading = bare::Reading {
+            timestamp: event.timestamp,
+            event_type: event.kind.to_owned(),
+            vehicle_id: event.vehicle.clone(),
+            region: event.region.to_owned(),
+            measurement: event.measurement,
+        };
+        Ok(reading.encode_to_vec())
+    };
+    events.iter().map(record).collect()
+}
+
+fn write_avro(events: &[Event]) -> Result<Vec<Vec<u8>>> {
+    let writer = GenericDatumWriter::builder(bare::avro_schema()?).build()?;
+    let record = |event: &Event| {
+        let fields = [
+            ("timestamp", Avro::Long(event.timestamp)),
+            ("eventType", Avro::String(event.kind.to_owned())),
+            ("vehicleId", Avro::String(event.vehicle.clone())),
+            ("region", Avro::String(event.region.to_owned())),
+            ("measurement", Avro::Double(event.measurement)),
+        ];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        let mut bytes = Vec::new();
+        writer.write_value(&mut bytes, Avro::Record(fields.to_vec()))?;
+        Ok(bytes)
     };
     events.iter().map(record).collect()
 }

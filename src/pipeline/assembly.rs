@@ -8,13 +8,14 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 
 use super::checkpoint::WorkerPort;
+use super::error::PipelineError;
 use super::exchange::{Exchange, OwnPartials, Sent};
 use super::inbox::Inbox;
 use super::metrics::MetricCounters;
 use super::owner::Owner;
 use super::references::References;
 use super::route::Route;
-use super::running::{Outcome, PipelineError, report};
+use super::running::{Outcome, report};
 use super::worker::{Compaction, Shared, Worker};
 use crate::config::Pipeline;
 use crate::decode::{DecodeMetrics, SchemaRegistry};

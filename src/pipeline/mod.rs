@@ -13,6 +13,7 @@
 mod assembly;
 mod checkpoint;
 mod ending;
+mod error;
 mod exchange;
 mod inbox;
 mod kinds;
@@ -33,10 +34,11 @@ mod worker;
 
 pub use checkpoint::{CheckpointError, HasCheckpoint};
 pub use ending::Ending;
+pub use error::PipelineError;
 pub use inbox::Input;
 pub use metrics::PipelineMetrics;
 pub use options::{InvalidName, Options, Restore, check_savepoint_name};
-pub use running::{Finished, MakeSource, PipelineError, Running, SourceOf, Status};
+pub use running::{Finished, MakeSource, Running, SourceOf, Status};
 pub use savepoints::inspection::{
     Contents, Inspection, MetricState, SavepointInfo, SplitState, StageBytes,
 };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use tokio::runtime::Handle;
 
+use super::error::PipelineError;
 use super::lookup_state::LookupState;
-use super::running::PipelineError;
 use crate::config::Pipeline;
 use crate::enrich::{
     EventLookup, LookupConfig, LookupMetrics, Mode, PartialService, Reference, Refresher,

@@ -11,10 +11,11 @@ use tokio::runtime::Handle;
 
 use super::assembly::{self, Parts};
 use super::checkpoint::{
-    self, CheckpointError, CheckpointMetrics, CheckpointerThread, HasCheckpoint, OpenState,
-    Restored, RunningSavepoints, Saving, WorkerPort,
+    self, CheckpointMetrics, CheckpointerThread, HasCheckpoint, OpenState, Restored,
+    RunningSavepoints, Saving, WorkerPort,
 };
 use super::ending::Ending;
+use super::error::PipelineError;
 use super::inbox::{Router, inboxes};
 use super::metrics::{MetricCounters, PipelineMetrics};
 use super::options::Options;
@@ -36,7 +37,7 @@ use crate::source::{
 use crate::state::StateError;
 use crate::telemetry::Registry;
 use crate::window::{END_OF_TIME, Watermarks};
-use crate::write::{DeadLetters, DeadLettersError, WriteError, WriteSummary, Writer};
+use crate::write::{DeadLetters, WriteSummary, Writer};
 
 /// How long a source may take to commit for the last time.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -58,50 +59,6 @@ pub enum SourceOf {
 
 /// Makes a source, given the pipeline's registry.
 pub type MakeSource = Box<dyn FnOnce(&Registry) -> Box<dyn Source> + Send>;
-
-/// Why a pipeline could not start, or ended before its time.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// The source.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The writer.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The dead letters.
-    #[error(transparent)]
-    DeadLetters(#[from] DeadLettersError),
-    /// The saved state.
-    #[error(transparent)]
-    State(#[from] CheckpointError),
-    /// A lookup's table.
-    #[error("lookup {lookup}: {reason}")]
-    Lookup {
-        /// The lookup.
-        lookup: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The registry of schemas.
-    #[error("schema registry: {0}")]
-    SchemaRegistry(String),
-    /// The description is not one that was validated.
-    #[error("invalid pipeline: {0}")]
-    Invalid(String),
-    /// The system gave no thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] std::io::Error),
-    /// The writer took no more, and did not say why.
-    #[error("the writer has failed")]
-    Writer,
-    /// A source that cannot be replayed was stopped, and not all of its events reached a window that
-    /// was written.
-    #[error("stopping took too long: events that were read and not written are lost")]
-    GivenUp,
-    /// A thread ended by a panic, which is a bug of weir.
-    #[error("the {0} has failed unexpectedly; please report this")]
-    Panicked(String),
-}
 
 /// How far a pipeline is.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec};
 
-use super::running::{Finished, PipelineError, Running, Status};
+use super::error::PipelineError;
+use super::running::{Finished, Running, Status};
 use super::savepoints::Savepoints;
 use crate::config::RestartConfig;
 use crate::model::Clock;

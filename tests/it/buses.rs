@@ -10,6 +10,7 @@ use prost::{Message, Oneof};
 use crate::reference::service::Service;
 use crate::support::files::{self, weir};
 use crate::support::kafka::Kafka;
+use crate::support::kinesis::base64;
 use crate::support::samples::{Sample, read_ndjson};
 
 const BUSES: &str = "pipelines/buses.yaml";
@@ -121,7 +122,13 @@ fn reports() -> Vec<BusReport> {
                 what: Some(what),
             };
             let on_board = random.u32(0..90);
-            let occupancy = [0, 1, 2, 3, 5][usize::try_from(on_board / 18).unwrap_or_default()];
+            let occupancy = match on_board / 18 {
+                0 => 0,
+                1 => 1,
+                2 => 2,
+                3 => 3,
+                _ => 5,
+            };
             let mut readings = vec![
                 reading(
                     1,
@@ -157,7 +164,7 @@ fn reports() -> Vec<BusReport> {
             }
             reports.push(BusReport {
                 vehicle_id: format!("B{bus}"),
-                depot: ["north", "south"][bus % 2].to_owned(),
+                depot: if bus % 2 == 0 { "north" } else { "south" }.to_owned(),
                 trip: Some(Trip {
                     line: format!("{}", 10 + bus % 3),
                     trip_id: format!("t{tick}"),
@@ -272,19 +279,6 @@ fn read(output: &Path) -> Result<(Vec<Sample>, Vec<Sample>)> {
 }
 
 /// In the Base64 of RFC 4648, without padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let word = (0..3).fold(0_usize, |word, index| {
-            word << 8 | usize::from(*group.get(index).unwrap_or(&0))
-        });
-        for digit in 0..=group.len() {
-            text.push(char::from(DIGITS[word >> (18 - 6 * digit) & 0x3f]));
-        }
-    }
-    text
-}
 
 #[test]
 fn reports_over_kafka_and_out_of_a_file_give_the_same_samples() -> Result<()> {

@@ -1,6 +1,7 @@
 //! What made a pipeline fail, and whether waiting can mend it.
 
-use crate::pipeline::running::{Finished, PipelineError};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::running::Finished;
 use crate::write::WriteError;
 
 /// What made a pipeline fail, as metrics name it.
