@@ -27,6 +27,9 @@ enum Over {
     Trouble(Trouble),
 }
 
+/// How long a subscription is held while the pipeline takes nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Reader {
     /// Subscribes again and again; ends with the shard, or when the pipeline takes no more.
     pub(super) async fn follow(&mut self) -> End {
@@ -71,7 +74,11 @@ impl Reader {
             Err(trouble) => return Ok(Over::Trouble(trouble)),
         };
         loop {
-            self.wait_for_turn().await?;
+            // All subscriptions share a connection, which what nobody reads would fill for the others.
+            match timeout(PATIENCE, self.wait_for_turn()).await {
+                Ok(turn) => turn?,
+                Err(_) => return Ok(Over::Subscription(Restart::Paused)),
+            }
             let event = match timeout(SILENCE, stream.recv()).await {
                 Err(_) => return Ok(Over::Subscription(Restart::Stalled)),
                 Ok(Ok(None)) => return Ok(Over::Subscription(Restart::Ended)),

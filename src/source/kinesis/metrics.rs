@@ -15,16 +15,19 @@ pub(super) enum Restart {
     Stalled,
     /// It has failed.
     Failed,
+    /// It had to be given up, because the pipeline took nothing.
+    Paused,
 }
 
 impl Restart {
-    const ALL: [Self; 3] = [Self::Ended, Self::Stalled, Self::Failed];
+    const ALL: [Self; 4] = [Self::Ended, Self::Stalled, Self::Failed, Self::Paused];
 
     fn name(self) -> &'static str {
         match self {
             Self::Ended => "ended",
             Self::Stalled => "stalled",
             Self::Failed => "failed",
+            Self::Paused => "paused",
         }
     }
 }

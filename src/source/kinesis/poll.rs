@@ -27,18 +27,27 @@ impl Reader {
             Err(trouble) => return self.recover(trouble).await,
         };
         loop {
-            self.wait_for_turn().await?;
-            let asked = Instant::now();
-            let answer = {
+            let shared = self.shared.clone();
+            // Room is looked for with the permit in hand, which is kept until the answer takes it up:
+            // otherwise all shards would find the same room.
+            let permit = loop {
+                self.wait_for_turn().await?;
                 // The semaphore is never closed.
-                let _permit = self.shared.requests.acquire().await;
-                self.shared.client.records(&iterator).await
+                let permit = shared.requests.acquire().await;
+                if shared.producer.has_room(Duration::ZERO) {
+                    break permit;
+                }
             };
-            let answer = match answer {
+            let asked = Instant::now();
+            let answer = match shared.client.records(&iterator).await {
                 Ok(answer) => answer,
-                Err(trouble) => return self.recover(trouble).await,
+                Err(trouble) => {
+                    drop(permit);
+                    return self.recover(trouble).await;
+                }
             };
             self.hand_over(answer.records())?;
+            drop(permit);
             let behind = answer.millis_behind_latest().unwrap_or_default();
             self.has_read(!answer.records().is_empty(), behind);
             match answer.next_shard_iterator() {

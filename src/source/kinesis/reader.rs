@@ -303,7 +303,7 @@ impl Reader {
             Trouble::Throttled(_) => self.shared.metrics.throttled.inc(),
             // Not a failure of the shard: somebody else of the same name had it a moment ago.
             Trouble::InUse(_) => {}
-            Trouble::NotFound(words) => {
+            Trouble::NotFound(words) if self.is_gone().await => {
                 tracing::warn!(
                     split = %self.split,
                     reason = words,
@@ -326,13 +326,23 @@ impl Reader {
                 self.place = Place::TrimHorizon;
                 return Ok(());
             }
-            Trouble::Invalid(_) | Trouble::Denied(_) | Trouble::Passing(_) => {
+            Trouble::NotFound(_)
+            | Trouble::Invalid(_)
+            | Trouble::Denied(_)
+            | Trouble::Passing(_) => {
                 let split = self.split.clone();
                 self.report(Report::Trouble { split, trouble });
             }
         }
         sleep(self.backoff.next()).await;
         Ok(())
+    }
+
+    /// Whether the stream no longer lists the shard. A consumer or a stream that is not found says nothing
+    /// of its shards.
+    async fn is_gone(&self) -> bool {
+        let listed = self.shared.client.shards().await;
+        listed.is_ok_and(|listed| listed.iter().all(|info| info.listed.id != self.shard))
     }
 
     fn report(&self, report: Report) {

@@ -285,7 +285,10 @@ fn of_five(packet: PacketOfFive) -> Incoming {
             retained: message.retain,
         }),
         PacketOfFive::PubAck(ack) => Incoming::Acknowledged(match ack.reason {
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
+            PubAckReason::Success => Ok(()),
+            PubAckReason::NoMatchingSubscribers => {
+                Err("nobody is subscribed to its topic; start the pipeline first".to_owned())
+            }
             reason => Err(format!("{reason:?}")),
         }),
         _ => Incoming::Other,
