@@ -232,7 +232,14 @@ fn compiled_of(
 /// The number of a record's schema, and where its datum begins.
 fn number(record: &[u8]) -> Result<(u32, usize), Refusal> {
     match record {
-        [MAGIC, a, b, c, d, ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), 5)),
+        [MAGIC, a, b, c, d, ..] => match u32::from_be_bytes([*a, *b, *c, *d]) {
+            // A registry takes it for no number at all, and says so in words of its own.
+            number if number > i32::MAX as u32 => {
+                let detail = format!("number {number}; that of a schema is at most {}", i32::MAX);
+                Err((Reason::UnknownSchema, detail))
+            }
+            number => Ok((number, 5)),
+        },
         [MAGIC, ..] | [] => Err(broken(format!(
             "cut off at byte {}, within the schema's number",
             record.len()

@@ -11,8 +11,8 @@ use super::plan::Wanted;
 /// Reads records of one or several rows.
 #[derive(Debug)]
 pub(super) struct CsvReader {
-    delimiter: u8,
-    quote: u8,
+    /// Where it stands in a row. To make one takes much longer than to read a row.
+    rows: Reader,
     /// The names of the columns, where they are not in each record's first row.
     columns: Option<Vec<String>>,
     /// The leaves by the name of their column.
@@ -45,8 +45,10 @@ impl CsvReader {
             leaves.entry(keys.join(".")).or_default().push(*leaf);
         }
         Self {
-            delimiter,
-            quote,
+            rows: ReaderBuilder::new()
+                .delimiter(delimiter)
+                .quote(quote)
+                .build(),
             columns,
             leaves,
             cells: Vec::new(),
@@ -59,17 +61,14 @@ impl CsvReader {
     /// # Errors
     /// There are more of them than allowed.
     pub(super) fn read(&mut self, text: &str, events: &mut Events<'_>) -> Result<(), Refusal> {
-        let mut reader = ReaderBuilder::new()
-            .delimiter(self.delimiter)
-            .quote(self.quote)
-            .build();
+        self.rows.reset();
         let mut rest = text.as_bytes();
         // Cells are never longer than what they are read from and the line end behind it.
         self.cells.resize(text.len() + 1, 0);
         let mut columns = self.columns.clone().map(|names| self.leaves_of(&names));
         let mut rows = 0;
         loop {
-            let cells = match self.next_row(&mut reader, &mut rest) {
+            let cells = match self.next_row(&mut rest) {
                 Row::Cells(cells) => cells,
                 Row::Unended => {
                     let detail = "a cell in quotes without its end".to_owned();
@@ -121,14 +120,14 @@ impl CsvReader {
     }
 
     /// Reads a row.
-    fn next_row(&mut self, reader: &mut Reader, rest: &mut &[u8]) -> Row {
+    fn next_row(&mut self, rest: &mut &[u8]) -> Row {
         let (mut written, mut cells) = (0, 0);
         // A line end behind the last row: within quotes it is part of the cell, which then has no end.
         let mut line_end: &[u8] = b"\n";
         loop {
             let is_behind = rest.is_empty();
             let input = if is_behind { &mut line_end } else { &mut *rest };
-            let (result, read, wrote, ended) = reader.read_record(
+            let (result, read, wrote, ended) = self.rows.read_record(
                 input,
                 self.cells.get_mut(written..).unwrap_or_default(),
                 self.ends.get_mut(cells..).unwrap_or_default(),

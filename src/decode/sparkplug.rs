@@ -70,6 +70,35 @@ struct Head {
     seq: Option<u64>,
 }
 
+/// What a birth says of the data behind it.
+#[derive(Debug, Default)]
+struct Names {
+    aliases: BTreeMap<u64, Named>,
+    /// What the death that belongs to it will say.
+    birth_death: Option<u64>,
+}
+
+impl Names {
+    fn of_birth(bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut names = Self::default();
+        for metric in Metric::all(bytes) {
+            let metric = metric?;
+            let name = metric.name.unwrap_or_default();
+            if name == BIRTH_DEATH {
+                names.birth_death = metric.number();
+            }
+            if let Some(alias) = metric.alias {
+                let named = Named {
+                    name: name.into(),
+                    datatype: metric.datatype.unwrap_or_default(),
+                };
+                names.aliases.insert(alias, named);
+            }
+        }
+        Ok(names)
+    }
+}
+
 impl SparkplugReader {
     pub(super) fn new(wanted: &[Wanted]) -> Self {
         Self {
@@ -149,29 +178,33 @@ impl SparkplugReader {
         key: &str,
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
-        let mut aliases = BTreeMap::new();
-        let mut birth_death = None;
+        let names = Names::of_birth(bytes);
+        let state = self.change();
+        let taken = match (names, topic.kind) {
+            (Ok(names), Kind::NodeBirth) => state
+                .node_birth(key, head.seq, names.birth_death, names.aliases)
+                .map_err(|message| (Reason::TooManyNames, message)),
+            (Ok(names), _) => state
+                .device_birth(key, topic.device, names.aliases)
+                .map_err(|message| (Reason::TooManyNames, message)),
+            // What an earlier birth has said is true no more.
+            (Err(refusal), Kind::NodeBirth) => {
+                state.node_death(key, None);
+                Err(refusal)
+            }
+            (Err(refusal), _) => {
+                state.device_death(key, topic.device);
+                Err(refusal)
+            }
+        };
+        taken?;
+        // The names hold, also where an event of the birth is refused.
         for metric in Metric::all(bytes) {
             let metric = metric?;
             let name = metric.name.unwrap_or_default();
-            if name == BIRTH_DEATH {
-                birth_death = metric.number();
-            }
-            if let Some(alias) = metric.alias {
-                let named = Named {
-                    name: name.into(),
-                    datatype: metric.datatype.unwrap_or_default(),
-                };
-                aliases.insert(alias, named);
-            }
             self.event(&metric, name, metric.datatype, head, topic, events)?;
         }
-        let state = self.change();
-        let taken = match topic.kind {
-            Kind::NodeBirth => state.node_birth(key, head.seq, birth_death, aliases),
-            _ => state.device_birth(key, topic.device, aliases),
-        };
-        taken.map_err(|message| (Reason::TooManyNames, message))
+        Ok(())
     }
 
     fn data(
