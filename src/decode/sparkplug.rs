@@ -141,8 +141,8 @@ impl SparkplugReader {
             // Commands, and the states of hosts: nothing that was measured.
             return Ok(());
         };
-        let head = Head::read(bytes)?;
         let key = format!("{}/{}", topic.group, topic.node);
+        let head = Head::read(bytes).inspect_err(|_| self.birth_refused(&topic, &key))?;
         match topic.kind {
             Kind::NodeBirth | Kind::DeviceBirth => {
                 self.birth(bytes, &head, &topic, &key, events)?
@@ -170,6 +170,18 @@ impl SparkplugReader {
         Arc::make_mut(self.states.entry(self.split).or_default())
     }
 
+    /// A message cannot be read: if it was a birth, what an earlier one has said is true no more.
+    fn birth_refused(&mut self, topic: &Topic<'_>, key: &str) {
+        if !self.states.contains_key(&self.split) {
+            return;
+        }
+        match topic.kind {
+            Kind::NodeBirth => self.change().node_death(key, None),
+            Kind::DeviceBirth => self.change().device_death(key, topic.device),
+            _ => {}
+        }
+    }
+
     fn birth(
         &mut self,
         bytes: &[u8],
@@ -178,26 +190,13 @@ impl SparkplugReader {
         key: &str,
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
-        let names = Names::of_birth(bytes);
+        let names = Names::of_birth(bytes).inspect_err(|_| self.birth_refused(topic, key))?;
         let state = self.change();
-        let taken = match (names, topic.kind) {
-            (Ok(names), Kind::NodeBirth) => state
-                .node_birth(key, head.seq, names.birth_death, names.aliases)
-                .map_err(|message| (Reason::TooManyNames, message)),
-            (Ok(names), _) => state
-                .device_birth(key, topic.device, names.aliases)
-                .map_err(|message| (Reason::TooManyNames, message)),
-            // What an earlier birth has said is true no more.
-            (Err(refusal), Kind::NodeBirth) => {
-                state.node_death(key, None);
-                Err(refusal)
-            }
-            (Err(refusal), _) => {
-                state.device_death(key, topic.device);
-                Err(refusal)
-            }
+        let taken = match topic.kind {
+            Kind::NodeBirth => state.node_birth(key, head.seq, names.birth_death, names.aliases),
+            _ => state.device_birth(key, topic.device, names.aliases),
         };
-        taken?;
+        taken.map_err(|message| (Reason::TooManyNames, message))?;
         // The names hold, also where an event of the birth is refused.
         for metric in Metric::all(bytes) {
             let metric = metric?;

@@ -305,6 +305,28 @@ fn properties_are_found_by_their_path() {
 }
 
 #[test]
+fn a_birth_that_cannot_be_read_leaves_no_earlier_names() {
+    let birth = payload(0, vec![metric("rpm", 5, 9, Value::Float(1.0))]);
+    let broken = [birth.as_slice(), b"\x13"].concat();
+    let data = payload(1, vec![metric("", 5, 9, Value::Float(2.0))]);
+    let mut fixture = fixture(EVENT);
+    let decoded = fixture.decode_messages(&[
+        ("spBv1.0/g/NBIRTH/n", birth),
+        ("spBv1.0/g/NDATA/n", data.clone()),
+        ("spBv1.0/g/NBIRTH/n", broken),
+        ("spBv1.0/g/NDATA/n", data),
+    ]);
+    assert_eq!(decoded.rows.len(), 2);
+    assert_eq!(
+        decoded.refused,
+        [
+            "2 malformed a field of wire type 3",
+            "3 unknown_alias alias 5 of g/n: no birth has said its name",
+        ]
+    );
+}
+
+#[test]
 fn says_what_is_no_message_and_passes_over_commands() {
     let message = payload(0, vec![metric("v", 1, 9, Value::Float(1.0))]);
     let none = |topic: &str| format!("0 malformed the topic '{topic}' is none of Sparkplug B");
@@ -341,10 +363,9 @@ fn says_what_is_no_message_and_passes_over_commands() {
         let mut fixture = fixture(EVENT);
         let decoded = fixture.decode_messages(&[(topic, message.to_vec())]);
         assert_eq!(decoded.refused, [format!("0 malformed {expected}")]);
-        assert!(
-            fixture.decoder.state(SplitId(0)).is_none(),
-            "nothing is kept of it"
-        );
+        // Where a value alone is broken, the names hold.
+        let keeps = expected.starts_with("a value");
+        assert_eq!(fixture.decoder.state(SplitId(0)).is_some(), keeps);
     }
 }
 
