@@ -12,7 +12,7 @@ use super::plan::Wanted;
 #[derive(Debug)]
 pub(super) struct CsvReader {
     /// Where it stands in a row. To make one takes much longer than to read a row.
-    rows: Reader,
+    rows: Box<Reader>,
     /// The names of the columns, where they are not in each record's first row.
     columns: Option<Vec<String>>,
     /// The leaves by the name of their column.
@@ -45,10 +45,12 @@ impl CsvReader {
             leaves.entry(keys.join(".")).or_default().push(*leaf);
         }
         Self {
-            rows: ReaderBuilder::new()
-                .delimiter(delimiter)
-                .quote(quote)
-                .build(),
+            rows: Box::new(
+                ReaderBuilder::new()
+                    .delimiter(delimiter)
+                    .quote(quote)
+                    .build(),
+            ),
             columns,
             leaves,
             cells: Vec::new(),
