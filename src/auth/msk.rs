@@ -1,16 +1,13 @@
 //! Tokens for Amazon MSK (`AWS_MSK_IAM` through OAUTHBEARER): a presigned request to connect, as
 //! base64url. See <https://github.com/aws/aws-msk-iam-sasl-signer-python>.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    self, SignableBody, SignableRequest, SignatureLocation, SigningSettings,
-};
-use aws_sigv4::sign::v4::SigningParams;
+use aws_sigv4::http_request::SessionTokenMode;
 use reqwest::Url;
 
-use super::signature::{SignatureError, unsignable};
+use super::signature::{Scope, SignatureError, presign, unsignable};
 
 /// For how long the signature is good.
 const LIFETIME: Duration = Duration::from_secs(900);
@@ -28,30 +25,20 @@ pub fn msk_token(
     region: &str,
     now_ms: i64,
 ) -> Result<String, SignatureError> {
-    let host = format!("kafka.{region}.amazonaws.com");
-    let url = format!("https://{host}/?Action=kafka-cluster%3AConnect");
+    let url = format!("https://kafka.{region}.amazonaws.com/?Action=kafka-cluster%3AConnect");
     let mut url = Url::parse(&url).map_err(unsignable)?;
-    let mut settings = SigningSettings::default();
-    settings.signature_location = SignatureLocation::QueryParams;
-    settings.expires_in = Some(LIFETIME);
-    let since = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
-    let identity = credentials.clone().into();
-    let parameters = SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("kafka-cluster")
-        .time(UNIX_EPOCH + since)
-        .settings(settings)
-        .build()
-        .map_err(unsignable)?
-        .into();
-    let headers = [("host", host.as_str())].into_iter();
-    let request = SignableRequest::new("GET", url.as_str(), headers, SignableBody::Bytes(&[]));
-    let signed = http_request::sign(request.map_err(unsignable)?, &parameters);
-    let (instructions, _) = signed.map_err(unsignable)?.into_parts();
-    for (name, value) in instructions.params() {
-        url.query_pairs_mut().append_pair(name, value);
-    }
+    let scope = Scope {
+        region,
+        service: "kafka-cluster",
+        now_ms,
+    };
+    presign(
+        &mut url,
+        credentials,
+        scope,
+        LIFETIME,
+        SessionTokenMode::Include,
+    )?;
     // Of no part in the signature.
     url.query_pairs_mut().append_pair("User-Agent", USER_AGENT);
     Ok(base64url(url.as_str().as_bytes()))

@@ -4,7 +4,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{self, SignableBody, SignableRequest, SigningSettings};
+use aws_sigv4::http_request::{
+    self, SessionTokenMode, SignableBody, SignableRequest, SignatureLocation, SigningError,
+    SigningInstructions, SigningSettings,
+};
 use aws_sigv4::sign::v4::SigningParams;
 use reqwest::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use reqwest::{Request, Url};
@@ -80,6 +83,52 @@ fn signature(
         Some(body) => body.as_bytes().ok_or(SignatureError::Stream)?,
         None => &[],
     };
+    let signable = SignableRequest::new(
+        request.method().as_str(),
+        request.url().as_str(),
+        headers.into_iter(),
+        SignableBody::Bytes(body),
+    );
+    let instructions = instructions(signable, credentials, scope, SigningSettings::default())?;
+    let headers = instructions.headers();
+    Ok(headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+/// Signs a request to get something, in its query: good for `lifetime` from now. `session` says whether the
+/// token of a session is signed as well, or put behind the signature.
+///
+/// # Errors
+/// It cannot be signed.
+pub(super) fn presign(
+    url: &mut Url,
+    credentials: &Credentials,
+    scope: Scope<'_>,
+    lifetime: Duration,
+    session: SessionTokenMode,
+) -> Result<(), SignatureError> {
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(lifetime);
+    settings.session_token_mode = session;
+    let host = host_of(url);
+    let headers = [("host", host.as_str())].into_iter();
+    let request = SignableRequest::new("GET", url.as_str(), headers, SignableBody::Bytes(&[]));
+    let instructions = instructions(request, credentials, scope, settings)?;
+    for (name, value) in instructions.params() {
+        url.query_pairs_mut().append_pair(name, value);
+    }
+    Ok(())
+}
+
+/// What signing adds to a request.
+fn instructions(
+    request: Result<SignableRequest<'_>, SigningError>,
+    credentials: &Credentials,
+    scope: Scope<'_>,
+    settings: SigningSettings,
+) -> Result<SigningInstructions, SignatureError> {
     let since = Duration::from_millis(u64::try_from(scope.now_ms).unwrap_or_default());
     let identity = credentials.clone().into();
     let parameters = SigningParams::builder()
@@ -87,22 +136,12 @@ fn signature(
         .region(scope.region)
         .name(scope.service)
         .time(UNIX_EPOCH + since)
-        .settings(SigningSettings::default())
+        .settings(settings)
         .build()
         .map_err(unsignable)?
         .into();
-    let signable = SignableRequest::new(
-        request.method().as_str(),
-        request.url().as_str(),
-        headers.into_iter(),
-        SignableBody::Bytes(body),
-    );
-    let signed = http_request::sign(signable.map_err(unsignable)?, &parameters);
-    let (instructions, _) = signed.map_err(unsignable)?.into_parts();
-    let headers = instructions.headers();
-    Ok(headers
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect())
+    let signed = http_request::sign(request.map_err(unsignable)?, &parameters);
+    Ok(signed.map_err(unsignable)?.into_parts().0)
 }
 
 pub(super) fn unsignable(

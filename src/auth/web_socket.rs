@@ -1,16 +1,13 @@
 //! A signed address of a WebSocket, for AWS IoT Core. See
 //! <https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html#mqtt-ws>.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    self, SessionTokenMode, SignableBody, SignableRequest, SignatureLocation, SigningSettings,
-};
-use aws_sigv4::sign::v4::SigningParams;
+use aws_sigv4::http_request::SessionTokenMode;
 use reqwest::Url;
 
-use super::signature::{Scope, SignatureError, unsignable};
+use super::signature::{Scope, SignatureError, presign, unsignable};
 
 /// For how long a connection can be begun with the signature.
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -26,33 +23,13 @@ pub fn presigned_web_socket(
     scope: Scope<'_>,
 ) -> Result<String, SignatureError> {
     let mut url = Url::parse(address).map_err(unsignable)?;
-    // The port of the scheme is not part of the header Host, and so not signed.
-    let host = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
-    let mut settings = SigningSettings::default();
-    settings.signature_location = SignatureLocation::QueryParams;
-    settings.expires_in = Some(LIFETIME);
-    settings.session_token_mode = SessionTokenMode::Exclude;
-    let since = Duration::from_millis(u64::try_from(scope.now_ms).unwrap_or_default());
-    let identity = credentials.clone().into();
-    let parameters = SigningParams::builder()
-        .identity(&identity)
-        .region(scope.region)
-        .name(scope.service)
-        .time(UNIX_EPOCH + since)
-        .settings(settings)
-        .build()
-        .map_err(unsignable)?
-        .into();
-    let headers = [("host", host.as_str())].into_iter();
-    let request = SignableRequest::new("GET", url.as_str(), headers, SignableBody::Bytes(&[]));
-    let signed = http_request::sign(request.map_err(unsignable)?, &parameters);
-    let (instructions, _) = signed.map_err(unsignable)?.into_parts();
-    for (name, value) in instructions.params() {
-        url.query_pairs_mut().append_pair(name, value);
-    }
+    presign(
+        &mut url,
+        credentials,
+        scope,
+        LIFETIME,
+        SessionTokenMode::Exclude,
+    )?;
     Ok(url.into())
 }
 

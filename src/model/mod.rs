@@ -34,5 +34,5 @@ pub use secret::Secret;
 pub use similar::suggest;
 pub use symbol::{Interner, Symbol, TextPlace, Texts};
 pub use time::{Clock, TimestampMs};
-pub use tls::install_tls;
+pub use tls::{install_tls, read_certificates, read_private_key};
 pub use topic::{InvalidTopic, TopicTemplate};

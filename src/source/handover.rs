@@ -4,10 +4,14 @@
 //! It is bounded in bytes. Both ends notice when the other has gone.
 
 use std::collections::VecDeque;
+#[cfg(any(feature = "kafka", feature = "kinesis"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Stopped;
+#[cfg(any(feature = "kafka", feature = "kinesis"))]
+use super::{SourceEvent, SourceOutput};
 
 /// The end that reads the connection. Dropping it ends the queue: the rest can still be taken.
 #[derive(Debug)]
@@ -181,6 +185,28 @@ impl<T> Drop for Consumer<T> {
         state.held = 0;
         drop(state);
         self.0.changed.notify_all();
+    }
+}
+
+/// Hands over events until there are no more or the pipeline takes no more, which `refused` then says to the
+/// thread that reads.
+#[cfg(any(feature = "kafka", feature = "kinesis"))]
+pub(super) fn hand_over(
+    handed: Consumer<SourceEvent>,
+    output: &mut dyn SourceOutput,
+    refused: &AtomicBool,
+) {
+    loop {
+        let events = handed.take(1, 1);
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            if output.send(event).is_err() {
+                refused.store(true, Ordering::Release);
+                return;
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ mod tests;
 mod tokens;
 mod topics;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use prometheus::{IntGauge, IntGaugeVec};
@@ -31,9 +31,9 @@ use rdkafka::ClientConfig;
 use crate::telemetry::Registry;
 
 use super::config::KafkaConfig;
-use super::handover::{self, Consumer};
+use super::handover;
 use super::metrics::{SourceMetrics, kafka_lag, kafka_partitions};
-use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+use super::{Context, Source, SourceError, SourceOutput, StopSignal};
 use beginning::Beginning;
 use group::Group;
 use reader::Reader;
@@ -133,29 +133,12 @@ impl Source for KafkaSource {
                 .name("kafka".to_owned())
                 .spawn_scoped(scope, || reader.run(stop, &refused))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
-            hand_over(handed, output, &refused);
+            handover::hand_over(handed, output, &refused);
             // The reader stays in the group and commits what the pipeline makes of the rest.
             output.end();
             thread
                 .join()
                 .unwrap_or_else(|_| Err(failed("its thread died".to_owned())))
         })
-    }
-}
-
-/// Hands over until the reader has ended or the pipeline takes no more; the reader sees that the
-/// queue is dropped.
-fn hand_over(handed: Consumer<SourceEvent>, output: &mut dyn SourceOutput, refused: &AtomicBool) {
-    loop {
-        let events = handed.take(1, 1);
-        if events.is_empty() {
-            return;
-        }
-        for event in events {
-            if output.send(event).is_err() {
-                refused.store(true, Ordering::Release);
-                return;
-            }
-        }
     }
 }

@@ -31,7 +31,7 @@ use tokio::time::sleep;
 use crate::telemetry::{LogLimit, Registry};
 
 use super::config::{Instance, KinesisConfig};
-use super::handover::{self, Consumer, Producer};
+use super::handover::{self, Producer};
 use super::metrics::SourceMetrics;
 use super::{Context, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
 use backoff::Backoff;
@@ -159,27 +159,11 @@ impl Source for KinesisSource {
                     ended
                 })
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
-            hand_over(handed, output, refused);
+            handover::hand_over(handed, output, refused);
             let ended = thread.join();
             let ended = ended.unwrap_or_else(|_| Err("its thread died".to_owned()));
             ended.map_err(failed)
         })
-    }
-}
-
-/// Hands over until there is nothing more or the pipeline takes no more.
-fn hand_over(handed: Consumer<SourceEvent>, output: &mut dyn SourceOutput, refused: &AtomicBool) {
-    loop {
-        let events = handed.take(1, 1);
-        if events.is_empty() {
-            return;
-        }
-        for event in events {
-            if output.send(event).is_err() {
-                refused.store(true, Ordering::Release);
-                return;
-            }
-        }
     }
 }
 

@@ -14,7 +14,9 @@ use crate::model::Secret;
 use crate::model::{self, Clock, SplitId};
 use crate::source::config::{Isolation, StartPosition};
 use crate::source::metrics::DropReason;
-use crate::source::{Alignment, FileProgress, KeptPositions, Safe, SafePositions, Stopped};
+use crate::source::{
+    Alignment, FileProgress, KeptPositions, Safe, SafePositions, SourceEvent, Stopped,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -1,14 +1,11 @@
 //! TLS to a broker: whom we trust, who we are, and which protocol we speak.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::super::config::MqttTlsConfig;
+use crate::model::{read_certificates, read_private_key};
 
 /// The settings of TLS. Files are read anew, so a certificate that was replaced counts.
 ///
@@ -22,9 +19,8 @@ pub(super) fn tls(config: &MqttTlsConfig) -> Result<ClientConfig, String> {
         .with_root_certificates(roots(config)?);
     let mut tls = match (&config.cert_file, &config.key_file) {
         (Some(cert_file), Some(key_file)) => {
-            let chain = certificates("cert_file", cert_file)?;
-            let key = PrivateKeyDer::from_pem_slice(&read("key_file", key_file)?)
-                .map_err(|error| format!("key_file {key_file} holds no usable key: {error}"))?;
+            let chain = read_certificates("cert_file", cert_file)?;
+            let key = read_private_key("key_file", key_file)?;
             builder.with_client_auth_cert(chain, key).map_err(|error| {
                 format!("cert_file {cert_file} and key_file {key_file}: {error}")
             })?
@@ -47,7 +43,7 @@ fn roots(config: &MqttTlsConfig) -> Result<RootCertStore, String> {
         }
         return Ok(roots);
     };
-    for certificate in certificates("ca_file", ca_file)? {
+    for certificate in read_certificates("ca_file", ca_file)? {
         roots
             .add(certificate)
             .map_err(|error| format!("ca_file {ca_file}: {error}"))?;
@@ -55,25 +51,10 @@ fn roots(config: &MqttTlsConfig) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn certificates(setting: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&read(setting, path)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("{setting} {path} is not PEM: {error}"))?;
-    if certificates.is_empty() {
-        return Err(format!("{setting} {path} holds no certificate in PEM form"));
-    }
-    Ok(certificates)
-}
-
-fn read(setting: &str, path: &str) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{setting} {path} does not exist"),
-        _ => format!("{setting} {path} cannot be read: {error}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,11 +1,18 @@
 //! Free ports on the loopback address.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::process;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 
 /// How often a server is started on other ports when another process was quicker to take them.
 const ATTEMPTS: usize = 3;
+/// The ports that servers get. They lie below those that the system gives to outgoing connections (from
+/// 32,768 on), one of which could take the port of a server that is down for a moment.
+const FIRST: u32 = 10_000;
+const COUNT: u32 = 22_000;
 
 /// Calls `start` with `N` free ports. A port can be taken between our look and the server's start,
 /// so a start that fails because the address is in use is tried again.
@@ -31,16 +38,22 @@ pub(crate) fn accepts(port: u16) -> bool {
 }
 
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    // All are held until all are found, so that they differ.
-    let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
+        *port = free_port()?;
     }
     Ok(ports)
+}
+
+/// A port that nobody listens at and that this program has not given to a server before.
+fn free_port() -> Result<u16> {
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    // Programs that run at the same time begin at different places.
+    let next = NEXT.get_or_init(|| AtomicU32::new(process::id().wrapping_mul(101) % COUNT));
+    (0..COUNT)
+        .filter_map(|_| u16::try_from(FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT).ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| anyhow!("no free port on 127.0.0.1"))
 }
 
 fn is_address_in_use(error: &anyhow::Error) -> bool {
