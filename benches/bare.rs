@@ -141,7 +141,12 @@ pub(crate) fn avro(mut record: &[u8]) -> Result<f64> {
         };
         Ok(reader.read_value(&mut record)?)
     })?;
-    let Avro::Record(fields) = black_box(value) else {
+    avro_number(value)
+}
+
+/// The number of a datum.
+pub(crate) fn avro_number(datum: Avro) -> Result<f64> {
+    let Avro::Record(fields) = black_box(datum) else {
         bail!("no record");
     };
     match fields.last() {

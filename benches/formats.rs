@@ -11,12 +11,16 @@
 mod bare;
 mod measured;
 mod payloads;
+mod wrapped;
+#[path = "../tests/it/support/write_request.rs"]
+mod write_request;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use weir::decode::{DecodeConfig, DecodeMetrics, Decoder};
+use anyhow::{Context, Result, anyhow, ensure};
+use weir::decode::{DecodeConfig, DecodeMetrics, Decoder, UnwrapStep};
 use weir::model::{Interner, RecordBatch, Split, SplitId};
 use weir::telemetry::Registry;
 
@@ -41,14 +45,15 @@ fn main() -> Result<()> {
         .filter(|name| !name.starts_with('-'))
         .collect();
     let events = Event::fleet(EVENTS, VEHICLES);
-    let formats = payloads::formats();
+    let mut formats = payloads::formats();
+    formats.extend(wrapped::formats());
     for name in &chosen {
         let known = formats.iter().any(|format| format.name == **name);
         let names: Vec<_> = formats.iter().map(|format| format.name).collect();
         ensure!(
             known,
-            "there is no format {name}: one of {}",
-            names.join(", ")
+            "there is no format '{name}'; one of: {}",
+            names.join("; ")
         );
     }
     let mut ways = Vec::new();
@@ -91,28 +96,34 @@ struct Way {
 
 impl Way {
     fn new(format: Format, events: &[Event]) -> Result<Self> {
-        let records = (format.write)(events).with_context(|| format.name)?;
-        let bytes = records.iter().map(Vec::len).sum();
-        let split = Split {
-            id: SplitId(0),
-            name: format.name.into(),
-        };
-        let mut batches = Vec::new();
-        for chunk in records.chunks(RECORDS) {
-            let mut batch = RecordBatch::new(split.clone(), NOW_MS);
-            for record in chunk {
-                batch.push_enveloped(record, 0, format.topic.as_bytes(), b"");
-                batch.set_timestamp(NOW_MS);
+        let mut records = (format.write)(events).with_context(|| format.name)?;
+        if let Some(wrap) = format.wrap {
+            for record in &mut records {
+                *record = wrap(record).with_context(|| format.name)?;
             }
-            batches.push(batch);
         }
+        let bytes = records.iter().map(Vec::len).sum();
+        let topics = (0..records.len()).map(|record| (format.topic)(events, record));
+        let batches = batches_of(topics.zip(records));
         let mut config: DecodeConfig =
             serde_json::from_value((format.decode)()).with_context(|| format.name)?;
         let problems = config.load(Path::new(env!("CARGO_MANIFEST_DIR")));
         ensure!(problems.is_empty(), "{}: {problems:?}", format.name);
         let event = serde_json::from_str(format.event).with_context(|| format.name)?;
         let metrics = DecodeMetrics::new(&Registry::new("bench"));
-        let decoder = Decoder::build(&config, &event, i64::MAX / 4, metrics.clone())?;
+        let steps: Vec<UnwrapStep> = serde_json::from_value((format.unwrap)())?;
+        let mut decoder = Decoder::build(&config, &event, i64::MAX / 4, metrics.clone())?
+            .with_unwrap(&steps, 1 << 20)?;
+        let mut interner = Interner::new();
+        if format.schemas {
+            let (wake, _) = crossbeam_channel::bounded(1);
+            decoder.ask_for_schemas(Arc::new(wrapped::OneSchema::new()?), wake);
+        }
+        if let Some(first) = format.first {
+            for batch in batches_of(first(events).into_iter()) {
+                decoder.decode(&batch, NOW_MS, &mut interner);
+            }
+        }
         Ok(Self {
             format,
             batches,
@@ -120,7 +131,7 @@ impl Way {
             bytes,
             decoder,
             metrics,
-            interner: Interner::new(),
+            interner,
             ours_ns: Vec::new(),
             bare_ns: Vec::new(),
         })
@@ -131,6 +142,13 @@ impl Way {
         let begin = Instant::now();
         let mut sum = 0.0;
         for batch in &self.batches {
+            let opened = self.format.open.map(|open| opened(batch, open));
+            let batch = match &opened {
+                Some(opened) => opened.as_ref().map_err(|error| anyhow!("{error:#}"))?,
+                None => batch,
+            };
+            let is_ready = self.decoder.is_ready_for(batch);
+            ensure!(is_ready, "{}: no schema", self.format.name);
             let columns = self.decoder.decode(batch, NOW_MS, &mut self.interner);
             sum += columns
                 .columns
@@ -171,5 +189,38 @@ impl Way {
             ours_ns: measured::median(&self.ours_ns),
             bare_ns: measured::median(&self.bare_ns),
         }
+    }
+}
+
+/// Records with their topics as batches.
+fn batches_of(records: impl Iterator<Item = (String, Vec<u8>)>) -> Vec<RecordBatch> {
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    for (topic, record) in records {
+        if batches.last().is_none_or(|batch| batch.len() == RECORDS) {
+            batches.push(RecordBatch::new(split(), NOW_MS));
+        }
+        if let Some(batch) = batches.last_mut() {
+            batch.push_enveloped(&record, 0, topic.as_bytes(), b"");
+            batch.set_timestamp(NOW_MS);
+        }
+    }
+    batches
+}
+
+/// The records of what clients have sent.
+fn opened(bodies: &RecordBatch, open: fn(&[u8]) -> Result<Vec<Vec<u8>>>) -> Result<RecordBatch> {
+    let mut batch = RecordBatch::new(split(), NOW_MS);
+    for body in bodies.records() {
+        for record in open(body.bytes)? {
+            batch.push(&record, 0);
+        }
+    }
+    Ok(batch)
+}
+
+fn split() -> Split {
+    Split {
+        id: SplitId(0),
+        name: "bench".into(),
     }
 }

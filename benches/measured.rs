@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
+/// How fast formats are to be at least, as multiples of JSON's events a second.
+const TARGETS: [(&str, f64); 2] = [("protobuf", 1.0), ("avro", 0.5)];
+
 /// What was measured of a format.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -26,13 +29,13 @@ pub(crate) fn print(rows: &[Measured], yardstick: f64) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let mut file = File::create(folder.join("formats.jsonl"))?;
     println!(
-        "{:<12} {:>11} {:>11} {:>9} {:>11} {:>9} {:>8}  library",
+        "{:<17} {:>11} {:>11} {:>9} {:>11} {:>9} {:>8}  library",
         "format", "bytes/event", "events/s", "ns/event", "library ns", "of it", "of JSON"
     );
     for row in rows {
         let (of_library, of_json) = (row.bare_ns / row.ours_ns, yardstick / row.ours_ns);
         println!(
-            "{:<12} {:>11.0} {:>11.0} {:>9.0} {:>11.0} {:>8.2}x {:>7.2}x  {}",
+            "{:<17} {:>11.0} {:>11.0} {:>9.0} {:>11.0} {:>8.2}x {:>7.2}x  {}",
             row.name,
             row.bytes_per_event,
             1e9 / row.ours_ns,
@@ -54,6 +57,14 @@ pub(crate) fn print(rows: &[Measured], yardstick: f64) -> Result<()> {
         writeln!(file, "{line}")?;
     }
     println!("of it, of JSON: events a second as a multiple of the library's and of JSON's");
+    for (name, least) in TARGETS {
+        let Some(row) = rows.iter().find(|row| row.name == name) else {
+            continue;
+        };
+        let of_json = yardstick / row.ours_ns;
+        let target = if of_json >= least { "met" } else { "not met" };
+        println!("{name}: {of_json:.2}x of JSON, at least {least:.2}x: {target}");
+    }
     Ok(())
 }
 

@@ -12,14 +12,14 @@ use crate::bare;
 /// 3 November 2024.
 pub(crate) const NOW_MS: i64 = 1_730_621_749_000;
 
-const KINDS: [&str; 4] = ["IC_RPM", "ELECTRIC_RPM", "WARNINGS", "SPEED"];
+pub(crate) const KINDS: [&str; 4] = ["IC_RPM", "ELECTRIC_RPM", "WARNINGS", "SPEED"];
 const REGIONS: [&str; 5] = ["UK", "EU-North", "EU-South", "US-East", "APAC"];
 
 /// How many values a pack of SenML has.
 const PACK: usize = 5;
 
 /// What most formats read: the number first, which is added up.
-const EVENT: &str = r#"{"time": {"from": "timestamp"}, "fields": {
+pub(crate) const EVENT: &str = r#"{"time": {"from": "timestamp"}, "fields": {
     "measurement": "number", "kind": {"from": "eventType", "type": "text"},
     "vehicle": {"from": "vehicleId", "type": "text"}, "region": "text"}}"#;
 const INFLUX_EVENT: &str = r#"{"time": {"from": "_time", "unit": "ns"}, "fields": {
@@ -52,9 +52,20 @@ pub(crate) struct Format {
     pub(crate) decode: fn() -> Value,
     /// `event`, in JSON. Its first field is the number that is added up.
     pub(crate) event: &'static str,
-    pub(crate) topic: &'static str,
+    /// `source.unwrap`.
+    pub(crate) unwrap: fn() -> Value,
+    /// The topic of a record.
+    pub(crate) topic: fn(&[Event], usize) -> String,
     /// The records of events.
     pub(crate) write: fn(&[Event]) -> Result<Vec<Vec<u8>>>,
+    /// What is put around each of them.
+    pub(crate) wrap: Option<fn(&[u8]) -> Result<Vec<u8>>>,
+    /// What comes before all of them, with topics: of this, no time is taken.
+    pub(crate) first: Option<fn(&[Event]) -> Vec<(String, Vec<u8>)>>,
+    /// Makes records of what a client sends.
+    pub(crate) open: Option<fn(&[u8]) -> Result<Vec<Vec<u8>>>>,
+    /// Whether schemas are known by their numbers.
+    pub(crate) schemas: bool,
     pub(crate) library: &'static str,
     /// The sum of a record's numbers, by a library.
     pub(crate) bare: fn(&[u8]) -> Result<f64>,
@@ -83,19 +94,48 @@ impl Event {
             "measurement": self.measurement,
         })
     }
+
+    /// The fields of the schema.
+    pub(crate) fn avro(&self) -> Vec<(String, Avro)> {
+        let fields = [
+            ("timestamp", Avro::Long(self.timestamp)),
+            ("eventType", Avro::String(self.kind.to_owned())),
+            ("vehicleId", Avro::String(self.vehicle.clone())),
+            ("region", Avro::String(self.region.to_owned())),
+            ("measurement", Avro::Double(self.measurement)),
+        ];
+        fields
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec()
+    }
 }
 
-/// All formats, JSON first.
-pub(crate) fn formats() -> Vec<Format> {
-    let each = |name, decode, write, library, bare| Format {
+/// A format of an event a record.
+pub(crate) fn each(
+    name: &'static str,
+    decode: fn() -> Value,
+    write: fn(&[Event]) -> Result<Vec<Vec<u8>>>,
+    library: &'static str,
+    bare: fn(&[u8]) -> Result<f64>,
+) -> Format {
+    Format {
         name,
         decode,
+        unwrap: || json!([]),
         event: EVENT,
-        topic: "fleet/cars",
+        topic: |_, _| "fleet/cars".to_owned(),
         write,
+        wrap: None,
+        first: None,
+        open: None,
+        schemas: false,
         library,
         bare,
-    };
+    }
+}
+
+/// The formats by themselves, JSON first.
+pub(crate) fn formats() -> Vec<Format> {
     vec![
         each("json", || json!("json"), write_json, "sonic-rs", bare::json),
         each(
@@ -173,7 +213,7 @@ pub(crate) fn formats() -> Vec<Format> {
     ]
 }
 
-fn write_json(events: &[Event]) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn write_json(events: &[Event]) -> Result<Vec<Vec<u8>>> {
     let record = |event: &Event| Ok(serde_json::to_vec(&event.json())?);
     events.iter().map(record).collect()
 }
@@ -284,7 +324,7 @@ fn write_cloudevents(events: &[Event]) -> Result<Vec<Vec<u8>>> {
     events.iter().map(record).collect()
 }
 
-fn write_protobuf(events: &[Event]) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn write_protobuf(events: &[Event]) -> Result<Vec<Vec<u8>>> {
     let record = |event: &Event| {
         let reading = bare::Reading {
             timestamp: event.timestamp,
@@ -298,19 +338,11 @@ fn write_protobuf(events: &[Event]) -> Result<Vec<Vec<u8>>> {
     events.iter().map(record).collect()
 }
 
-fn write_avro(events: &[Event]) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn write_avro(events: &[Event]) -> Result<Vec<Vec<u8>>> {
     let writer = GenericDatumWriter::builder(bare::avro_schema()?).build()?;
     let record = |event: &Event| {
-        let fields = [
-            ("timestamp", Avro::Long(event.timestamp)),
-            ("eventType", Avro::String(event.kind.to_owned())),
-            ("vehicleId", Avro::String(event.vehicle.clone())),
-            ("region", Avro::String(event.region.to_owned())),
-            ("measurement", Avro::Double(event.measurement)),
-        ];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value));
         let mut bytes = Vec::new();
-        writer.write_value(&mut bytes, Avro::Record(fields.to_vec()))?;
+        writer.write_value(&mut bytes, Avro::Record(event.avro()))?;
         Ok(bytes)
     };
     events.iter().map(record).collect()

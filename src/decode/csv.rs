@@ -13,13 +13,23 @@ use super::plan::Wanted;
 pub(super) struct CsvReader {
     /// Where it stands in a row. To make one takes much longer than to read a row.
     rows: Box<Reader>,
-    /// The names of the columns, where they are not in each record's first row.
-    columns: Option<Vec<String>>,
+    /// The columns of the row at hand.
+    columns: Columns,
+    /// Whether they are always the same, and not in each record's first row.
+    is_fixed: bool,
     /// The leaves by the name of their column.
     leaves: BTreeMap<String, Vec<usize>>,
     /// The cells of the row at hand, one behind the other, and where each of them ends.
     cells: Vec<u8>,
     ends: Vec<usize>,
+}
+
+/// The columns of rows.
+#[derive(Debug, Default)]
+struct Columns {
+    names: Vec<String>,
+    /// The leaves of each.
+    leaves: Vec<Vec<usize>>,
 }
 
 /// What comes next.
@@ -51,7 +61,8 @@ impl CsvReader {
                     .quote(quote)
                     .build(),
             ),
-            columns,
+            is_fixed: columns.is_some(),
+            columns: Columns::new(columns.unwrap_or_default(), &leaves),
             leaves,
             cells: Vec::new(),
             ends: vec![0; 16],
@@ -67,7 +78,7 @@ impl CsvReader {
         let mut rest = text.as_bytes();
         // Cells are never longer than what they are read from and the line end behind it.
         self.cells.resize(text.len() + 1, 0);
-        let mut columns = self.columns.clone().map(|names| self.leaves_of(&names));
+        let mut is_named = self.is_fixed;
         let mut rows = 0;
         loop {
             let cells = match self.next_row(&mut rest) {
@@ -79,24 +90,27 @@ impl CsvReader {
                 Row::None if rows > 0 => return Ok(()),
                 Row::None => return events.refuse(Reason::Malformed, self.no_row().to_owned()),
             };
-            let row = self.row(cells);
-            let Some(columns) = &columns else {
-                let names: Vec<_> = row.iter().map(|name| (*name).to_owned()).collect();
-                columns = Some(self.leaves_of(&names));
-                continue;
-            };
-            rows += 1;
-            // A header that is repeated, or stands before rows whose columns are known anyway.
-            if self.columns.as_deref().is_some_and(|names| names == row) {
+            let row = texts(&self.cells, &self.ends, cells);
+            let names_columns = row.clone().eq(&self.columns.names);
+            if !is_named {
+                if !names_columns {
+                    self.columns = Columns::new(row.map(str::to_owned).collect(), &self.leaves);
+                }
+                is_named = true;
                 continue;
             }
-            if row.len() != columns.len() {
-                let (cells, columns) = (row.len(), columns.len());
+            rows += 1;
+            // A header that is repeated, or stands before rows whose columns are known anyway.
+            if self.is_fixed && names_columns {
+                continue;
+            }
+            let columns = self.columns.names.len();
+            if cells != columns {
                 let detail = format!("a row of {cells} cells, where there are {columns} columns");
                 events.refuse(Reason::Malformed, detail)?;
                 continue;
             }
-            for (cell, leaves) in row.iter().zip(columns) {
+            for (cell, leaves) in row.zip(&self.columns.leaves) {
                 for leaf in leaves {
                     events.take_text(*leaf, cell);
                 }
@@ -107,18 +121,12 @@ impl CsvReader {
 
     /// What is wrong with a record that has no row.
     fn no_row(&self) -> &'static str {
-        match self.columns {
-            Some(_) => "no row",
-            None => {
+        match self.is_fixed {
+            true => "no row",
+            false => {
                 "no row behind that of the names; where records have no names, say them with columns"
             }
         }
-    }
-
-    /// The leaves of each column.
-    fn leaves_of(&self, names: &[String]) -> Vec<Vec<usize>> {
-        let leaves = names.iter().map(|name| self.leaves.get(name).cloned());
-        leaves.map(Option::unwrap_or_default).collect()
     }
 
     /// Reads a row.
@@ -148,17 +156,29 @@ impl CsvReader {
             }
         }
     }
+}
 
-    /// The cells of the row that was read.
-    fn row(&self, cells: usize) -> Vec<&str> {
-        let mut start = 0;
-        let ends = self.ends.iter().take(cells);
-        ends.map(|end| {
-            let cell = self.cells.get(start..*end).unwrap_or_default();
-            start = *end;
-            // What is cut out of text between two of its characters is text.
-            std::str::from_utf8(cell).unwrap_or_default()
-        })
-        .collect()
+impl Columns {
+    fn new(names: Vec<String>, leaves: &BTreeMap<String, Vec<usize>>) -> Self {
+        let leaves = names.iter().map(|name| leaves.get(name).cloned());
+        Self {
+            leaves: leaves.map(Option::unwrap_or_default).collect(),
+            names,
+        }
     }
+}
+
+/// The first so many cells, one behind the other, by where they end.
+fn texts<'a>(
+    cells: &'a [u8],
+    ends: &'a [usize],
+    count: usize,
+) -> impl Iterator<Item = &'a str> + Clone {
+    let mut start = 0;
+    ends.iter().take(count).map(move |end| {
+        let cell = cells.get(start..*end).unwrap_or_default();
+        start = *end;
+        // What is cut out of text between two of its characters is text.
+        std::str::from_utf8(cell).unwrap_or_default()
+    })
 }

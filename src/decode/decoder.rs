@@ -121,6 +121,7 @@ impl Decoder {
                 fields,
                 max_ahead_ms,
                 received: None,
+                is_enveloped: true,
             },
             metrics,
             log: LogLimit::every(Duration::from_secs(10)),
@@ -130,8 +131,9 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// Finds out whether there is a fast way, and where the values stand on it.
+    /// Finds out what comes from where, whether there is a fast way, and where the values stand on it.
     fn find_entries(&mut self) {
+        self.target.settle();
         let Some(plan) = self.reader.plain_plan() else {
             self.plain = None;
             return;
@@ -329,9 +331,11 @@ impl Decoder {
                 start: range.start,
             };
             let buffer = records.buffer();
-            let given = self.read(record, &payload, now_ms, rows, buffer, interner);
-            for refused in given.refused {
-                self.reject(records, index, refused);
+            let given = self.read(&record, &payload, now_ms, rows, buffer, interner);
+            if !given.refused.is_empty() {
+                for refused in given.refused {
+                    self.reject(records, index, refused);
+                }
             }
         }
     }
@@ -340,7 +344,7 @@ impl Decoder {
     #[inline]
     pub(super) fn read(
         &mut self,
-        record: Record<'_>,
+        record: &Record<'_>,
         payload: &Payload<'_>,
         now_ms: TimestampMs,
         rows: &mut Rows,
@@ -470,7 +474,7 @@ impl Plain {
                     values.push(TextPlace::at(start, end));
                 }
                 (cells, Token::Missing) => {
-                    match enveloped(&field.path, field.data_type, &event.record) {
+                    match enveloped(&field.path, field.data_type, event.record) {
                         Some(value) => field.push(cells, &value, &[], interner),
                         None => {
                             if !field.required && absent.is_none() {
@@ -505,14 +509,14 @@ impl Plain {
         let value = received.entry.and_then(|entry| self.values.get(entry));
         match value.and_then(|value| value.scalar(event.text)) {
             Some(value) => received_time(&value, target.time_unit),
-            None => received.by_envelope(&event.record, event.now_ms, target.time_unit),
+            None => received.by_envelope(event.record, event.now_ms, target.time_unit),
         }
     }
 }
 
 /// A record on its way to an event.
 struct Event<'a> {
-    record: Record<'a>,
+    record: &'a Record<'a>,
     text: &'a str,
     /// Where the record begins in its batch's buffer.
     start: u32,

@@ -1,5 +1,7 @@
 //! What the transport says of a record: its topic, key, time, headers and place.
 
+use std::borrow::Cow;
+
 use super::config::TimeUnit;
 use super::path::Path;
 use super::plan::Scalar;
@@ -88,7 +90,11 @@ pub(super) fn envelope_value<'a>(path: &Path, record: &Record<'a>) -> Option<&'a
 
 /// An envelope holds text; where a number or truth value is wanted, the text must be one.
 pub(super) fn envelope_scalar(value: &[u8], data_type: DataType) -> Scalar<'_> {
-    let text = String::from_utf8_lossy(value);
+    text_scalar(String::from_utf8_lossy(value), data_type)
+}
+
+/// What a text says as what is wanted.
+pub(super) fn text_scalar(text: Cow<'_, str>, data_type: DataType) -> Scalar<'_> {
     match data_type {
         DataType::Text => Scalar::Text(text),
         DataType::Number => match text.parse::<i64>() {

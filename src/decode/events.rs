@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use super::cells::Cells;
 use super::config::TimeUnit;
 use super::envelope::{
-    NOT_RECEIVED, Received, envelope_scalar, envelope_value, enveloped, received_time,
+    NOT_RECEIVED, Received, envelope_scalar, envelope_value, enveloped, received_time, text_scalar,
 };
 use super::metrics::Reason;
 use super::path::Path;
@@ -44,6 +44,19 @@ pub(super) struct Target {
     pub(super) fields: Vec<FieldDecoder>,
     pub(super) max_ahead_ms: i64,
     pub(super) received: Option<Received>,
+    /// Whether anything comes from the envelope.
+    pub(super) is_enveloped: bool,
+}
+
+impl Target {
+    /// Finds out what comes from the envelope, once all is known.
+    pub(super) fn settle(&mut self) {
+        let is_enveloped = |path: &Path| !matches!(path, Path::Body(_));
+        let received = self.received.as_ref();
+        self.is_enveloped = is_enveloped(&self.time_path)
+            || self.fields.iter().any(|field| is_enveloped(&field.path))
+            || received.is_some_and(|received| received.path.as_ref().is_none_or(is_enveloped));
+    }
 }
 
 /// What is known of a field, and its counters.
@@ -80,10 +93,12 @@ impl FieldDecoder {
                 values.push(f64::NAN);
             }
             (Cells::Number(values), Scalar::Time { raw, .. }) => values.push(*raw as f64),
-            (Cells::Text(values), Scalar::Text(text)) => values.push(match place(text, buffer) {
-                Some(place) => place,
-                None => TextPlace::known(interner.intern(text)),
-            }),
+            (Cells::Text(values), Scalar::Text(text)) => {
+                values.push(match place(text.as_bytes(), buffer) {
+                    Some(place) => place,
+                    None => TextPlace::known(interner.intern(text)),
+                })
+            }
             (Cells::Text(values), Scalar::Integer(value) | Scalar::Time { raw: value, .. }) => {
                 // Ids are numbers in many fleets, so this must cost no allocation.
                 let mut digits = [0; 20];
@@ -112,9 +127,32 @@ fn written(number: i64, digits: &mut [u8; 20]) -> &str {
     std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
 }
 
+/// Whether all bytes are ASCII. Most texts are short, and two words are all of one.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    if let (4..=8, Some(first), Some(last)) = (
+        bytes.len(),
+        bytes.first_chunk::<4>(),
+        bytes.last_chunk::<4>(),
+    ) {
+        let both = u32::from_le_bytes(*first) | u32::from_le_bytes(*last);
+        return u64::from(both) & HIGH_BITS == 0;
+    }
+    if let (8..=16, Some(first), Some(last)) = (
+        bytes.len(),
+        bytes.first_chunk::<8>(),
+        bytes.last_chunk::<8>(),
+    ) {
+        let both = u64::from_le_bytes(*first) | u64::from_le_bytes(*last);
+        return both & HIGH_BITS == 0;
+    }
+    bytes.is_ascii()
+}
+
 /// Where a text lies in a buffer, if it does.
 #[inline]
-fn place(text: &str, buffer: &[u8]) -> Option<TextPlace> {
+fn place(text: &[u8], buffer: &[u8]) -> Option<TextPlace> {
     let start = text.as_ptr().addr().checked_sub(buffer.as_ptr().addr())?;
     let end = start + text.len();
     if end > buffer.len() {
@@ -136,6 +174,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Completes a row whose cells are there.
+    #[inline]
     pub(super) fn push(&mut self, target: &Target, (time, received): Times, position: u64) {
         self.batch.times.push(time);
         if target.received.is_some() {
@@ -169,7 +208,7 @@ struct Refused {
 /// Takes the events of one record.
 pub(super) struct Events<'a> {
     target: &'a Target,
-    record: Record<'a>,
+    record: &'a Record<'a>,
     now_ms: TimestampMs,
     rows: &'a mut Rows,
     /// The bytes that the texts of the batch lie in.
@@ -189,7 +228,7 @@ pub(super) struct Events<'a> {
 impl<'a> Events<'a> {
     pub(super) fn new(
         target: &'a Target,
-        record: Record<'a>,
+        record: &'a Record<'a>,
         now_ms: TimestampMs,
         rows: &'a mut Rows,
         buffer: &'a [u8],
@@ -217,11 +256,57 @@ impl<'a> Events<'a> {
     pub(super) fn take_text(&mut self, leaf: usize, text: &str) {
         let value = match self.target.fields.get(leaf.wrapping_sub(1)) {
             _ if text.is_empty() => Scalar::Null,
-            Some(field) => envelope_scalar(text.as_bytes(), field.data_type),
+            Some(field) => text_scalar(text.into(), field.data_type),
             // The times.
-            None => envelope_scalar(text.as_bytes(), DataType::Number),
+            None => text_scalar(text.into(), DataType::Number),
         };
         self.take(leaf, &value);
+    }
+
+    /// The number of a leaf.
+    #[inline]
+    pub(super) fn take_number(&mut self, leaf: usize, number: f64) {
+        match self.rows.columns.get_mut(leaf.wrapping_sub(1)) {
+            Some(Cells::Number(values)) if number.is_finite() => {
+                values.truncate(self.row);
+                values.push(number);
+            }
+            _ => self.take(leaf, &Scalar::Number(number)),
+        }
+    }
+
+    /// The whole number of a leaf.
+    #[inline]
+    pub(super) fn take_integer(&mut self, leaf: usize, number: i64) {
+        match self.rows.columns.get_mut(leaf.wrapping_sub(1)) {
+            Some(Cells::Number(values)) => {
+                values.truncate(self.row);
+                values.push(number as f64);
+            }
+            // Also the time.
+            _ => self.take(leaf, &Scalar::Integer(number)),
+        }
+    }
+
+    /// The text of a leaf, which is of the record.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    #[inline]
+    pub(super) fn take_utf8(&mut self, leaf: usize, bytes: &[u8]) -> Result<(), Refusal> {
+        // Most texts are ASCII, which is quickly seen.
+        if is_ascii(bytes)
+            && let Some(place) = place(bytes, self.buffer)
+            && let Some(Cells::Text(places)) = self.rows.columns.get_mut(leaf.wrapping_sub(1))
+        {
+            places.truncate(self.row);
+            places.push(place);
+            return Ok(());
+        }
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| (Reason::InvalidUtf8, error.to_string()))?;
+        self.take(leaf, &Scalar::Text(text.into()));
+        Ok(())
     }
 
     /// The value of a leaf that is a point in time: seconds since the epoch and nanoseconds, whatever the unit
@@ -258,6 +343,7 @@ impl<'a> Events<'a> {
     ///
     /// # Errors
     /// The record has more events than a record may have.
+    #[inline]
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
         self.take_envelope();
         let times = self.complete();
@@ -272,6 +358,7 @@ impl<'a> Events<'a> {
         self.settle(Err((reason, detail)))
     }
 
+    #[inline]
     fn settle(&mut self, times: Result<Times, Refusal>) -> Result<(), Refusal> {
         if self.ended == MAX_EVENTS {
             let detail = format!("more than {MAX_EVENTS}");
@@ -311,11 +398,20 @@ impl<'a> Events<'a> {
 
     /// Ends the record. Gives what was refused: each reason with what there is to say and the number
     /// of events. A record that is broken as a whole has no events and is refused as one.
+    #[inline]
     pub(super) fn close(self, read: Result<(), Refusal>) -> Vec<RefusedEvents> {
-        if let Err((reason, detail)) = read {
-            self.rows.truncate(self.before);
-            return vec![(reason, detail, 1)];
+        match read {
+            Ok(()) if self.refused.is_empty() => Vec::new(),
+            Ok(()) => self.refused(),
+            Err((reason, detail)) => {
+                self.rows.truncate(self.before);
+                vec![(reason, detail, 1)]
+            }
         }
+    }
+
+    #[cold]
+    fn refused(self) -> Vec<RefusedEvents> {
         let several = self.ended > 1;
         let refused = self.refused.into_iter().map(|refused| {
             let Refused {
@@ -344,11 +440,14 @@ impl<'a> Events<'a> {
     /// Fills the fields that come from the envelope.
     fn take_envelope(&mut self) {
         let (target, record) = (self.target, self.record);
-        if let Some(value) = envelope_value(&target.time_path, &record) {
+        if !target.is_enveloped {
+            return;
+        }
+        if let Some(value) = envelope_value(&target.time_path, record) {
             self.take(TIME_LEAF, &envelope_scalar(value, DataType::Number));
         }
         for (field, leaf) in target.fields.iter().zip(TIME_LEAF + 1..) {
-            if let Some(value) = enveloped(&field.path, field.data_type, &record) {
+            if let Some(value) = enveloped(&field.path, field.data_type, record) {
                 self.take(leaf, &value);
             }
         }
@@ -359,11 +458,12 @@ impl<'a> Events<'a> {
         if let Some(received) = &target.received
             && !matches!(received.path, Some(Path::Body(_)))
         {
-            self.received = received.by_envelope(&record, self.now_ms, target.time_unit);
+            self.received = received.by_envelope(record, self.now_ms, target.time_unit);
         }
     }
 
     /// Fills what is missing, and decides whether there is an event.
+    #[inline]
     fn complete(&mut self) -> Result<Times, Refusal> {
         let time = self.time.map_err(|reason| (reason, String::new()))?;
         for (field, cells) in self.target.fields.iter().zip(self.rows.columns.iter_mut()) {
@@ -397,5 +497,27 @@ impl Leaves for Events<'_> {
         };
         cells.truncate(self.row);
         field.push(cells, value, self.buffer, self.interner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn sees_what_is_not_ascii(
+            mut bytes in prop::collection::vec(0_u8..0x80, 0..40),
+            other in prop::option::of((0_usize..40, 0x80_u8..)),
+        ) {
+            if let Some((place, byte)) = other
+                && let Some(entry) = bytes.get_mut(place)
+            {
+                *entry = byte;
+            }
+            prop_assert_eq!(is_ascii(&bytes), bytes.is_ascii());
+        }
     }
 }

@@ -220,6 +220,7 @@ impl RecordBatch {
     }
 
     /// Record `index`, where there is one.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
         let envelope = self.envelopes.get(index);
         Some(Record {
@@ -233,6 +234,7 @@ impl RecordBatch {
         })
     }
 
+    #[inline]
     fn headers_of(&self, index: usize) -> Headers<'_> {
         let Some(partition) = &self.partition else {
             return Headers::default();
@@ -277,6 +279,7 @@ impl RecordBatch {
         }
     }
 
+    #[inline]
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         self.bytes
             .get(range.start as usize..range.end as usize)

@@ -76,7 +76,7 @@ impl Decoder {
                 self.reject(records, index, (reason, detail, 1));
                 continue;
             }
-            let refused = self.read_messages(wrapped, record, now_ms, rows, interner);
+            let refused = self.read_messages(wrapped, &record, now_ms, rows, interner);
             for refused in refused {
                 self.reject(records, index, refused);
             }
@@ -87,7 +87,7 @@ impl Decoder {
     fn read_messages(
         &mut self,
         wrapped: &mut Wrapped,
-        record: Record<'_>,
+        record: &Record<'_>,
         now_ms: TimestampMs,
         rows: &mut Rows,
         interner: &mut Interner,

@@ -82,7 +82,7 @@ impl ProtobufReader {
     ) -> Result<(), Refusal> {
         self.record.walk(Cursor::new(payload.bytes))?;
         let Some(item) = &mut self.item else {
-            self.record.hand_over(payload, events);
+            self.record.hand_over(payload, events)?;
             return events.end();
         };
         let items = self.record.found.take_items();
@@ -94,8 +94,8 @@ impl ProtobufReader {
                     item.found.set(Compiler::ITEM_MARK, value);
                 }
             }
-            self.record.hand_over(payload, events);
-            item.hand_over(payload, events);
+            self.record.hand_over(payload, events)?;
+            item.hand_over(payload, events)?;
             events.end()
         });
         self.record.found.put_back(items);
@@ -119,7 +119,7 @@ impl Part {
         walk.message(0, cursor)
     }
 
-    fn hand_over(&self, payload: &Payload<'_>, events: &mut Events<'_>) {
+    fn hand_over(&self, payload: &Payload<'_>, events: &mut Events<'_>) -> Result<(), Refusal> {
         for output in &self.plan.outputs {
             match &output.source {
                 Source::Scalar {
@@ -140,7 +140,7 @@ impl Part {
                         events.take(output.leaf, &Scalar::Text(name.into()));
                         continue;
                     }
-                    hand_over(output.leaf, value, payload, events);
+                    hand_over(output.leaf, value, payload, events)?;
                 }
                 Source::Time {
                     message,
@@ -163,19 +163,29 @@ impl Part {
                 Source::Time { .. } => {}
             }
         }
+        Ok(())
     }
 }
 
-fn hand_over(leaf: usize, value: Value, payload: &Payload<'_>, events: &mut Events<'_>) {
+/// Hands over a value.
+///
+/// # Errors
+/// A text is not UTF-8.
+fn hand_over(
+    leaf: usize,
+    value: Value,
+    payload: &Payload<'_>,
+    events: &mut Events<'_>,
+) -> Result<(), Refusal> {
     match value {
-        Value::Integer(number) => events.take(leaf, &Scalar::Integer(number)),
-        Value::Number(number) => events.take(leaf, &Scalar::Number(number)),
+        Value::Integer(number) => events.take_integer(leaf, number),
+        Value::Number(number) => events.take_number(leaf, number),
         Value::Boolean(value) => events.take(leaf, &Scalar::Boolean(value)),
-        Value::Text(place) | Value::Bytes(place) => {
-            match std::str::from_utf8(place.of_record(payload.bytes)) {
-                Ok(text) => events.take(leaf, &Scalar::Text(text.into())),
-                Err(_) => events.take(leaf, &Scalar::Composite),
-            }
-        }
+        Value::Text(place) => events.take_utf8(leaf, place.of_record(payload.bytes))?,
+        Value::Bytes(place) => match std::str::from_utf8(place.of_record(payload.bytes)) {
+            Ok(text) => events.take(leaf, &Scalar::Text(text.into())),
+            Err(_) => events.take(leaf, &Scalar::Composite),
+        },
     }
+    Ok(())
 }

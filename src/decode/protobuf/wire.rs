@@ -71,7 +71,11 @@ impl<'b> Cursor<'b> {
     }
 
     /// The number of the next field, and how its value is written.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, the result goes through memory"
+    )]
     pub(super) fn tag(&mut self) -> Result<(u32, Wire), Refusal> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).unwrap_or(u32::MAX);

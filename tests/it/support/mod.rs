@@ -18,6 +18,7 @@ pub(crate) mod remote_write;
 pub(crate) mod samples;
 pub(crate) mod signed_receiver;
 pub(crate) mod victoria_metrics;
+pub(crate) mod write_request;
 
 #[cfg(feature = "mqtt")]
 pub(crate) mod mosquitto;

@@ -8,6 +8,8 @@ use prost::Message;
 use super::http::{self, Response};
 use super::samples::Sample;
 
+pub(crate) use super::write_request::{Label, Point, TimeSeries, WriteRequest};
+
 const NAME_LABEL: &str = "__name__";
 
 /// The content type of a request of 2.0.
@@ -15,40 +17,6 @@ pub(crate) const VERSION_2: &str = "application/x-protobuf;proto=io.prometheus.w
 
 /// The content type of a request of 1.0.
 pub(crate) const VERSION_1: &str = "application/x-protobuf";
-
-/// A request of 1.0.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) timeseries: Vec<TimeSeries>,
-}
-
-/// A series with samples.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) samples: Vec<Point>,
-}
-
-/// A label.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Label {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, tag = "2")]
-    pub(crate) value: String,
-}
-
-/// A value at a time.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Point {
-    #[prost(double, tag = "1")]
-    pub(crate) value: f64,
-    #[prost(int64, tag = "2")]
-    pub(crate) timestamp: i64,
-}
 
 /// A request of 2.0.
 #[derive(Clone, PartialEq, Message)]
