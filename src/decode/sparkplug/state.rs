@@ -1,21 +1,18 @@
-//! What births have said, and how far the sequence of each node is; and the same as bytes.
+//! What births have said, and how far the sequence of each node is.
 //!
 //! Nodes are in groups by a hash of their names. What births have said changes seldom, and numbers of messages
 //! with every message: so a copy shares all groups that did not change since, and a checkpoint is told which of
 //! them it has already.
+
+mod saved;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::hash::StableHash;
-use crate::model::{Corrupt, Decoder, Encoder};
 
-/// The version of what births have said.
-const BIRTHS: u8 = 1;
-
-/// The version of the numbers of messages. They were with the births once.
-const SEQUENCES: u8 = 2;
+pub use saved::Births;
 
 /// How many groups there are.
 const GROUPS: u64 = 256;
@@ -119,16 +116,6 @@ impl PartialEq for SparkplugState {
 }
 
 impl Eq for SparkplugState {}
-
-/// What births have said of some nodes, for a checkpoint.
-#[derive(Debug)]
-pub struct Births<'s> {
-    /// The number of the group of nodes.
-    pub group: usize,
-    /// Equal numbers are the same content, within one process.
-    pub piece: u64,
-    nodes: &'s [Arc<Node>],
-}
 
 impl SparkplugState {
     fn group_of(node: &str) -> usize {
@@ -275,124 +262,6 @@ impl SparkplugState {
         let sequence = Arc::make_mut(group).sequences.get_mut(place)?;
         std::mem::replace(sequence, seq)
     }
-
-    /// What births have said, by groups of nodes. Each of them changes only with a birth or death.
-    pub fn births(&self) -> impl Iterator<Item = Births<'_>> {
-        let groups = self.groups.iter().enumerate();
-        let groups = groups.filter(|(_, group)| !group.nodes.is_empty());
-        groups.map(|(number, group)| Births {
-            group: number,
-            piece: group.piece,
-            nodes: &group.nodes,
-        })
-    }
-
-    /// The numbers of messages as bytes; they change with every message.
-    pub fn encode_sequences(&self) -> Vec<u8> {
-        let all = || {
-            let groups = self.groups.iter();
-            let nodes = groups.flat_map(|group| group.nodes.iter().zip(&group.sequences));
-            nodes.filter_map(|(node, seq)| Some((&node.name, (*seq)?)))
-        };
-        let mut out = Encoder::new();
-        out.u8(SEQUENCES);
-        out.count(all().count());
-        for (node, seq) in all() {
-            out.text(node);
-            out.u64(seq);
-        }
-        out.into_bytes()
-    }
-
-    /// Adds what [`Births::encode`] or [`encode_sequences`](Self::encode_sequences) has written, the births
-    /// before the sequences.
-    ///
-    /// # Errors
-    /// The bytes are no such state, or one of another version.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Corrupt> {
-        let mut from = Decoder::new(bytes);
-        match from.u8()? {
-            BIRTHS => self.read_births(&mut from)?,
-            SEQUENCES => {
-                for _ in 0..from.count(1)? {
-                    let node = from.text()?;
-                    let seq = from.u64()?;
-                    if self.node(node).is_none() {
-                        return Err(from.corrupt(format!("node {node} was not born")));
-                    }
-                    if self.set_sequence(node, Some(seq)).is_some() {
-                        return Err(from.corrupt(format!("node {node} is there twice")));
-                    }
-                }
-            }
-            other => {
-                let reason =
-                    format!("a format of {other}; this version reads {BIRTHS} and {SEQUENCES}");
-                return Err(from.corrupt(reason));
-            }
-        }
-        from.end()
-    }
-
-    fn read_births(&mut self, from: &mut Decoder<'_>) -> Result<(), Corrupt> {
-        for _ in 0..from.count(1)? {
-            let mut node = self.known(from.text()?);
-            if !node.scopes.is_empty() {
-                let name = node.name;
-                return Err(from.corrupt(format!("node {name} is there twice")));
-            }
-            let seq = from.option(Decoder::u64)?;
-            node.birth_death = from.option(Decoder::u64)?;
-            for _ in 0..from.count(1)? {
-                let device: Arc<str> = from.text()?.into();
-                let mut aliases = Aliases::new();
-                for _ in 0..from.count(1)? {
-                    let alias = from.u64()?;
-                    let datatype = from.u32()?;
-                    let name = from.text()?.into();
-                    if aliases.insert(alias, Named { name, datatype }).is_some() {
-                        let name = node.name;
-                        return Err(from.corrupt(format!("alias {alias} of {name} is there twice")));
-                    }
-                }
-                let scope = Scope::new(&device, aliases);
-                if node.scopes.insert(device, scope).is_some() {
-                    let name = node.name;
-                    return Err(from.corrupt(format!("a device of {name} is there twice")));
-                }
-            }
-            let name = node.name.clone();
-            self.put(node);
-            self.set_sequence(&name, seq);
-        }
-        Ok(())
-    }
-}
-
-impl Births<'_> {
-    /// Their bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Encoder::new();
-        out.u8(BIRTHS);
-        out.count(self.nodes.len());
-        for node in self.nodes {
-            out.text(&node.name);
-            // The number of the last message was here once.
-            out.option(None, Encoder::u64);
-            out.option(node.birth_death, Encoder::u64);
-            out.count(node.scopes.len());
-            for (device, scope) in &node.scopes {
-                out.text(device);
-                out.count(scope.aliases.len());
-                for (alias, named) in &*scope.aliases {
-                    out.u64(*alias);
-                    out.u32(named.datatype);
-                    out.text(&named.name);
-                }
-            }
-        }
-        out.into_bytes()
-    }
 }
 
 /// Numbers of pieces reach no state: stores only tell by them what they have already.
@@ -405,7 +274,7 @@ fn new_piece() -> u64 {
 mod tests {
     use super::*;
 
-    fn named(names: &[(u64, &str)]) -> Aliases {
+    pub(super) fn named(names: &[(u64, &str)]) -> Aliases {
         let names = names.iter();
         names
             .map(|(alias, name)| {
@@ -415,7 +284,7 @@ mod tests {
             .collect()
     }
 
-    fn some_state() -> SparkplugState {
+    pub(super) fn some_state() -> SparkplugState {
         let mut state = SparkplugState::default();
         let aliases = named(&[(1, "rpm"), (2, "temp")]);
         state.node_birth("g/n", Some(0), Some(7), aliases).unwrap();
@@ -424,78 +293,6 @@ mod tests {
             .unwrap();
         state.device_birth("g/m", "e", named(&[])).unwrap();
         state
-    }
-
-    /// The same, read from its bytes.
-    fn read(state: &SparkplugState) -> SparkplugState {
-        let mut read = SparkplugState::default();
-        for births in state.births() {
-            read.read(&births.encode()).unwrap();
-        }
-        read.read(&state.encode_sequences()).unwrap();
-        read
-    }
-
-    #[test]
-    fn is_read_as_it_was_written_and_no_cut_or_other_byte_is_taken_for_one() {
-        let state = some_state();
-        assert_eq!(read(&state), state);
-        assert_eq!(read(&state).bytes, state.bytes);
-        let births: Vec<_> = state.births().map(|births| births.encode()).collect();
-        let sequences = state.encode_sequences();
-        for part in births.iter().chain([&sequences]) {
-            let alone = |bytes: &[u8]| {
-                let mut read = SparkplugState::default();
-                for whole in births.iter().filter(|_| *part == sequences) {
-                    read.read(whole).unwrap();
-                }
-                read.read(bytes).map(|()| read)
-            };
-            let whole = alone(part).unwrap();
-            for end in 0..part.len() {
-                assert!(alone(&part[..end]).is_err(), "{end}");
-            }
-            for at in 0..part.len() {
-                let mut flipped = part.clone();
-                flipped[at] ^= 1;
-                assert_ne!(alone(&flipped), Ok(whole.clone()), "{at}");
-            }
-            let longer = [&part[..], &[0]].concat();
-            let error = alone(&longer).unwrap_err();
-            assert_eq!(error.reason, "1 bytes too many");
-            let newer = [&[3], &part[1..]].concat();
-            assert_eq!(
-                alone(&newer).unwrap_err().to_string(),
-                "byte 1: a format of 3; this version reads 1 and 2"
-            );
-        }
-        assert!(SparkplugState::default().read(&sequences).is_err());
-    }
-
-    #[test]
-    fn reads_what_was_written_when_all_was_one_part() {
-        let mut out = Encoder::new();
-        out.u8(1);
-        out.count(2);
-        for (node, device) in [("g/m", "e"), ("g/n", "")] {
-            out.text(node);
-            out.option(Some(5).filter(|_| device.is_empty()), Encoder::u64);
-            out.option(Some(7).filter(|_| device.is_empty()), Encoder::u64);
-            out.count(1);
-            out.text(device);
-            out.count(1);
-            out.u64(1);
-            out.u32(9);
-            out.text("rpm");
-        }
-        let mut state = SparkplugState::default();
-        state.read(&out.into_bytes()).unwrap();
-        let mut expected = SparkplugState::default();
-        let rpm = || named(&[(1, "rpm")]);
-        expected.node_birth("g/n", Some(5), Some(7), rpm()).unwrap();
-        expected.device_birth("g/m", "e", rpm()).unwrap();
-        assert_eq!(state, expected);
-        assert_eq!(state.bytes, expected.bytes);
     }
 
     #[test]

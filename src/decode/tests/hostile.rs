@@ -42,6 +42,9 @@ fn records() -> Vec<Vec<u8>> {
     ]
 }
 
+/// A record of so many events.
+type Record<'r> = &'r dyn Fn(usize) -> Vec<u8>;
+
 /// Joins the same text so many times.
 fn times(text: &str, count: usize, between: &str) -> String {
     vec![text; count].join(between)
@@ -57,7 +60,7 @@ fn no_record_of_any_format_has_more_events_than_the_most() {
         |count| format!("[{}]", times(r#"{"specversion":"1.0"}"#, count, ",")).into_bytes();
     let cbor_items = |count: usize| cbor(&json!({"l": vec![json!({}); count]}));
     let samples = |count: usize| request(&[(&[("n", "x")], &vec![(1.0, NOW); count])]);
-    let formats: [(&str, &dyn Fn(usize) -> Vec<u8>); 6] = [
+    let formats: [(&str, Record<'_>); 6] = [
         (r#""csv""#, &csv),
         (r#""influx""#, &influx),
         (r#""senml_json""#, &senml),
