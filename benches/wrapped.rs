@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use prost::Message as _;
 use serde_json::{Value, json};
-use weir::decode::{AvroSchema, SchemaAnswer, SchemaSource};
+use weir::decode::{AvroSchema, SchemaQuestion, SchemaSource};
 
 use crate::bare::{self, avro_schema};
 use crate::payloads::{
@@ -301,8 +301,8 @@ impl OneSchema {
 }
 
 impl SchemaSource for OneSchema {
-    fn schema(&self, _: u32, _: &Sender<()>) -> SchemaAnswer {
-        SchemaAnswer::Schema(Arc::clone(&self.0))
+    fn ask(&self, _: u32, _: &str, _: &Sender<()>) -> Arc<SchemaQuestion> {
+        SchemaQuestion::answered(Ok(Arc::clone(&self.0)))
     }
 }
 

@@ -20,6 +20,16 @@ cargo fuzz --version >/dev/null 2>&1 ||
 cargo +nightly --version >/dev/null 2>&1 ||
     fail "there is no nightly Rust: install it with rustup toolchain install nightly --profile minimal"
 
+# The longest input of a target, bytes: long enough for the limits of what is nested and of events in a record,
+# where there are any.
+longest() {
+    case $1 in
+    record_formats | protobuf_decoder | envelopes) echo 65536 ;;
+    json_decoder | avro_decoder | sparkplug_b) echo 16384 ;;
+    *) echo 4096 ;;
+    esac
+}
+
 mkdir -p fuzz/corpus/pipeline_file
 cp pipelines/*.yaml fuzz/corpus/pipeline_file/
 for target in $(cargo +nightly fuzz list); do
@@ -27,6 +37,6 @@ for target in $(cargo +nightly fuzz list); do
     printf 'fuzz: %s for %s s\n' "$target" "$seconds"
     # The first folder takes what is found; the seeds stay as they are.
     cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-        -max_total_time="$seconds" -max_len=4096 -dict="fuzz/dictionaries/$target.dict" \
+        -max_total_time="$seconds" -max_len="$(longest "$target")" -dict="fuzz/dictionaries/$target.dict" \
         -print_final_stats=1 -verbosity=0
 done

@@ -9,14 +9,8 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use weir::decode::{
-    AvroSchema, DecodeConfig, DecodeMetrics, Decoder, EventConfig, SchemaAnswer, SchemaSource,
-};
-use weir::model::{Interner, RecordBatch, Split, SplitId, TimestampMs};
-use weir::telemetry::Registry;
-
-/// 3 November 2024.
-const NOW: TimestampMs = 1_730_621_749_000;
+use weir::decode::{AvroSchema, SchemaQuestion, SchemaSource};
+use weir_fuzz::{Fixture, single};
 
 const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {
     "a": "number", "b": {"from": "l.b", "type": "text"}, "c": {"from": "l.1.c", "type": "boolean"},
@@ -27,41 +21,22 @@ const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {
 struct One(Arc<AvroSchema>);
 
 impl SchemaSource for One {
-    fn schema(&self, _: u32, _: &crossbeam_channel::Sender<()>) -> SchemaAnswer {
-        SchemaAnswer::Schema(self.0.clone())
+    fn ask(&self, _: u32, _: &str, _: &crossbeam_channel::Sender<()>) -> Arc<SchemaQuestion> {
+        SchemaQuestion::answered(Ok(self.0.clone()))
     }
 }
 
 fn check(format: &str, schema: Option<AvroSchema>, record: &[u8]) {
-    let format: DecodeConfig = serde_json::from_str(format).expect("a valid format");
-    let config: EventConfig = serde_json::from_str(EVENT).expect("a valid event section");
-    let metrics = DecodeMetrics::new(&Registry::new("fuzz"));
-    let decoder = Decoder::build(&format, &config, 60_000, metrics.clone());
-    let mut decoder = decoder.expect("valid paths");
+    let mut fixture = Fixture::new(format, EVENT);
     if let Some(schema) = schema {
-        decoder.ask_for_schemas(
+        fixture.decoder.ask_for_schemas(
             Arc::new(One(Arc::new(schema))),
             crossbeam_channel::bounded(1).0,
         );
     }
-    let split = Split {
-        id: SplitId(0),
-        name: "fuzz".into(),
-    };
-    let mut records = RecordBatch::new(split, NOW);
-    records.push_enveloped(record, 0, b"fleet/UK", b"V1");
-    records.set_timestamp(NOW);
-    assert!(decoder.is_ready_for(&records));
-    let batch = decoder.decode(&records, NOW, &mut Interner::new());
-    assert_eq!(
-        metrics.events_total(),
-        batch.rows() as u64,
-        "events are counted"
-    );
-    for column in &batch.columns {
-        assert_eq!(column.len(), batch.rows(), "{column:?}");
-        assert!(column.numbers().iter().all(|value| !value.is_infinite()));
-    }
+    let records = single(record);
+    assert!(fixture.decoder.is_ready_for(&records));
+    fixture.check(&records);
 }
 
 fuzz_target!(|data: &[u8]| {

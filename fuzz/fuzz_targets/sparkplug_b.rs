@@ -6,12 +6,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir::decode::{DecodeConfig, DecodeMetrics, Decoder, EventConfig, SparkplugState};
-use weir::model::{Interner, RecordBatch, Split, SplitId, TimestampMs};
-use weir::telemetry::Registry;
-
-/// 3 November 2024.
-const NOW: TimestampMs = 1_730_621_749_000;
+use weir::decode::SparkplugState;
+use weir::model::SplitId;
+use weir_fuzz::{Fixture, NOW, batch};
 
 const TOPICS: [&[u8]; 6] = [
     b"spBv1.0/g/NBIRTH/n",
@@ -27,16 +24,8 @@ const EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {
     "unit": {"from": "properties.unit", "type": "text"}, "deep": {"from": "properties.a.b", "type": "number"}}}"#;
 
 fuzz_target!(|data: &[u8]| {
-    let format: DecodeConfig = serde_json::from_str(r#""sparkplug_b""#).expect("a valid format");
-    let config: EventConfig = serde_json::from_str(EVENT).expect("a valid event section");
-    let metrics = DecodeMetrics::new(&Registry::new("fuzz"));
-    let decoder = Decoder::build(&format, &config, 60_000, metrics.clone());
-    let mut decoder = decoder.expect("valid paths");
-    let split = Split {
-        id: SplitId(0),
-        name: "fuzz".into(),
-    };
-    let mut records = RecordBatch::new(split, NOW);
+    let mut fixture = Fixture::new(r#""sparkplug_b""#, EVENT);
+    let mut records = batch();
     let mut rest = data;
     while let [topic, length, behind @ ..] = rest {
         let (message, after) = behind.split_at(usize::from(*length).min(behind.len()));
@@ -50,20 +39,21 @@ fuzz_target!(|data: &[u8]| {
         );
         records.set_timestamp(NOW);
     }
-    let batch = decoder.decode(&records, NOW, &mut Interner::new());
-    assert_eq!(
-        metrics.events_total(),
-        batch.rows() as u64,
-        "events are counted"
-    );
-    for column in &batch.columns {
-        assert_eq!(column.len(), batch.rows(), "{column:?}");
+    fixture.check(&records);
+    if let Some(state) = fixture.decoder.state(SplitId(0)) {
+        assert_eq!(read_again(&state), *state);
     }
-    if let Some(state) = decoder.state(SplitId(0)) {
-        let read = SparkplugState::decode(&state.encode()).expect("what was written");
-        assert_eq!(read, *state);
-    }
-    if let Ok(state) = SparkplugState::decode(data) {
-        assert_eq!(SparkplugState::decode(&state.encode()).as_ref(), Ok(&state));
+    let mut state = SparkplugState::default();
+    if state.read(data).is_ok() {
+        assert_eq!(read_again(&state), state);
     }
 });
+
+fn read_again(state: &SparkplugState) -> SparkplugState {
+    let mut read = SparkplugState::default();
+    for births in state.births() {
+        read.read(&births.encode()).expect("what was written");
+    }
+    read.read(&state.encode_sequences()).expect("what was written");
+    read
+}

@@ -5,6 +5,7 @@
 
 mod container;
 mod cursor;
+mod numbered;
 mod parse;
 mod plan;
 mod schema;
@@ -14,42 +15,23 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
-use super::events::{Events, Refusal};
+use super::events::{Events, MAX_EVENTS, Refusal};
 use super::explode::{Explode, Exploded, Items, Shared, no_array};
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
+use crate::model::{RecordBatch, SplitId};
 use container::Container;
-use cursor::{Cursor, broken};
+use cursor::Cursor;
+use numbered::Numbered;
 use plan::Plan;
 
+pub use numbered::{SchemaAnswer, SchemaQuestion, SchemaSource};
 pub use parse::{SchemaError, SchemaParser};
 pub use schema::AvroSchema;
 
-/// The first byte of a record that names its schema by a number.
-const MAGIC: u8 = 0;
-
 /// How many schemas of containers a reader remembers.
 const REMEMBERED: usize = 16;
-
-/// Knows schemas by their numbers.
-pub trait SchemaSource: std::fmt::Debug + Send + Sync {
-    /// The schema of a number. Where it has to be asked for first, `wake` is filled once that is done.
-    fn schema(&self, id: u32, wake: &Sender<()>) -> SchemaAnswer;
-}
-
-/// What is known of a schema.
-#[derive(Debug, Clone)]
-pub enum SchemaAnswer {
-    /// The schema.
-    Schema(Arc<AvroSchema>),
-    /// There is none that could be used, and why.
-    None(Arc<str>),
-    /// Nothing yet.
-    Wait,
-}
 
 /// Reads the records of Avro.
 #[derive(Debug)]
@@ -66,15 +48,7 @@ enum Framing {
     /// It holds it. Those of the last records, with the bytes of the schemas.
     Container(Vec<(Box<[u8]>, Arc<Compiled>)>),
     /// By a number.
-    Numbered(Numbered),
-}
-
-/// Schemas by their numbers.
-#[derive(Debug, Default)]
-struct Numbered {
-    source: Option<(Arc<dyn SchemaSource>, Sender<()>)>,
-    /// What is known of those that the last batch names.
-    known: HashMap<u32, Result<Compiled, Arc<str>>, FixedState>,
+    Numbered(Box<Numbered>),
 }
 
 /// What is looked for in every record.
@@ -116,48 +90,45 @@ impl AvroReader {
 
     /// Reads records that begin with the number of their schema.
     pub(super) fn numbered(wanted: &[Wanted], explode: Option<Vec<String>>) -> Self {
-        Self::new(wanted, explode, Framing::Numbered(Numbered::default()))
+        Self::new(
+            wanted,
+            explode,
+            Framing::Numbered(Box::new(Numbered::new())),
+        )
     }
 
     /// Where schemas are that records name by a number; `wake` is filled when one has come.
     pub(super) fn ask(&mut self, source: Arc<dyn SchemaSource>, wake: Sender<()>) {
         if let Framing::Numbered(numbered) = &mut self.framing {
-            numbered.source = Some((source, wake));
+            numbered.ask(source, wake);
         }
     }
 
-    /// Finds the schemas of some records, which `show` shows one by one; it is called only where it matters.
-    /// Gives whether all of them are known; otherwise they are on their way.
-    pub(super) fn find_schemas(&mut self, show: impl FnOnce(&mut dyn FnMut(&[u8]))) -> bool {
-        let Self { wanted, framing } = self;
-        let Framing::Numbered(Numbered { source, known }) = framing else {
-            return true;
-        };
-        let Some((source, wake)) = source else {
-            return true;
-        };
-        // Another record may ask again for what was not there.
-        known.retain(|_, known| known.is_ok());
-        let mut are_known = true;
-        let mut last = None;
-        show(&mut |record| {
-            let Ok((id, _)) = number(record) else {
-                return;
-            };
-            if last.replace(id) == Some(id) || known.contains_key(&id) {
-                return;
-            }
-            match source.schema(id, wake) {
-                SchemaAnswer::Schema(schema) => {
-                    known.insert(id, Ok(wanted.compile(&schema)));
-                }
-                SchemaAnswer::None(reason) => {
-                    known.insert(id, Err(reason));
-                }
-                SchemaAnswer::Wait => are_known = false,
-            }
-        });
-        are_known
+    /// Finds the schemas of a batch, whose records `show` shows with their places in it; it is called only
+    /// where it matters. Gives whether all of them are known; otherwise they are on their way.
+    pub(super) fn find_schemas(
+        &mut self,
+        records: &RecordBatch,
+        show: impl FnOnce(&mut dyn FnMut(usize, &[u8])),
+    ) -> bool {
+        match &mut self.framing {
+            Framing::Numbered(numbered) => numbered.find(&self.wanted, records, show),
+            _ => true,
+        }
+    }
+
+    /// The batch of a split comes next whose schemas were found.
+    pub(super) fn begin(&mut self, split: SplitId) {
+        if let Framing::Numbered(numbered) = &mut self.framing {
+            numbered.begin(split);
+        }
+    }
+
+    /// A split is somebody else's.
+    pub(super) fn forget(&mut self, split: SplitId) {
+        if let Framing::Numbered(numbered) = &mut self.framing {
+            numbered.forget(split);
+        }
     }
 
     /// Hands over the events of a record.
@@ -172,15 +143,8 @@ impl AvroReader {
                 wanted.datum(compiled, &mut cursor, events)?;
                 cursor.end()
             }
-            Framing::Numbered(Numbered { known, .. }) => {
-                let (id, begin) = number(record)?;
-                let compiled = match known.get(&id) {
-                    Some(Ok(compiled)) => compiled,
-                    Some(Err(reason)) => {
-                        return Err((Reason::UnknownSchema, format!("{id}: {reason}")));
-                    }
-                    None => return Err((Reason::UnknownSchema, id.to_string())),
-                };
+            Framing::Numbered(numbered) => {
+                let (compiled, begin) = numbered.compiled(record)?;
                 let mut cursor = Cursor::at(record, begin);
                 wanted.datum(compiled, &mut cursor, events)?;
                 cursor.end()
@@ -188,7 +152,14 @@ impl AvroReader {
             Framing::Container(remembered) => {
                 let mut container = Container::open(record)?;
                 let compiled = compiled_of(wanted, &container, remembered)?;
+                let mut data = 0_u64;
                 while let Some(block) = container.block()? {
+                    // Data may have no bytes, or no items that are events, and blocks no data.
+                    data = data.saturating_add(block.count.max(1));
+                    if data > MAX_EVENTS as u64 {
+                        let detail = format!("more than {MAX_EVENTS} data");
+                        return Err((Reason::TooManyEvents, detail));
+                    }
                     let mut cursor = Cursor::new(&block.bytes);
                     for _ in 0..block.count {
                         wanted.datum(&compiled, &mut cursor, events)?;
@@ -227,27 +198,6 @@ fn compiled_of(
     }
     remembered.push((container.schema.clone().into(), compiled.clone()));
     Ok(compiled)
-}
-
-/// The number of a record's schema, and where its datum begins.
-fn number(record: &[u8]) -> Result<(u32, usize), Refusal> {
-    match record {
-        [MAGIC, a, b, c, d, ..] => match u32::from_be_bytes([*a, *b, *c, *d]) {
-            // A registry takes it for no number at all, and says so in words of its own.
-            number if number > i32::MAX as u32 => {
-                let detail = format!("number {number}; that of a schema is at most {}", i32::MAX);
-                Err((Reason::UnknownSchema, detail))
-            }
-            number => Ok((number, 5)),
-        },
-        [MAGIC, ..] | [] => Err(broken(format!(
-            "cut off at byte {}, within the schema's number",
-            record.len()
-        ))),
-        [first, ..] => Err(broken(format!(
-            "begins with byte {first}, not with 0 and the schema's number"
-        ))),
-    }
 }
 
 impl What {

@@ -251,6 +251,25 @@ impl<'b> Cursor<'b> {
         Ok(())
     }
 
+    fn array(
+        &mut self,
+        mut left: Option<u64>,
+        wanted: &ObjectPlan,
+        leaves: &mut impl Leaves,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        refuse_depth(depth)?;
+        let mut place = 0;
+        while let Some(head) = self.next(&mut left)? {
+            match wanted.item(place) {
+                Some(entry) => self.value(head, entry, leaves, depth + 1)?,
+                None => self.skip(head, depth + 1)?,
+            }
+            place += 1;
+        }
+        Ok(())
+    }
+
     /// A key that has begun, where it can be in a path.
     fn key(&mut self, head: Head<'b>, depth: usize) -> Result<Option<Cow<'b, str>>, Refusal> {
         Ok(match head {
@@ -290,6 +309,12 @@ impl<'b> Cursor<'b> {
                 }
                 Scalar::Composite
             }
+            Head::Array(left) if entry.items().is_some() => {
+                if let Some(wanted) = entry.items() {
+                    self.array(left, wanted, leaves, depth)?;
+                }
+                Scalar::Composite
+            }
             head => {
                 self.skip(head, depth)?;
                 Scalar::Composite
@@ -316,7 +341,11 @@ impl<'b> Cursor<'b> {
                     return Err(broken("the array stands there twice"));
                 }
                 while let Some(head) = self.next(&mut left)? {
-                    let is_object = matches!(head, Head::Map(_));
+                    let is_object = match head {
+                        Head::Map(_) => true,
+                        Head::Array(_) => item.items().is_some(),
+                        _ => false,
+                    };
                     self.value(head, item, items, depth + 1)?;
                     if !items.end_item(is_object) {
                         return Err(broken("too many items"));

@@ -238,11 +238,12 @@ impl Decoder {
         let Reader::Avro(reader) = reader else {
             return true;
         };
-        reader.find_schemas(|look_at| {
-            let all = (0..records.len()).filter_map(|index| records.get(index));
+        reader.find_schemas(records, |look_at| {
+            let all =
+                (0..records.len()).filter_map(|index| Some((index, records.get(index)?.bytes)));
             match unwrapper {
-                None => all.for_each(|record| look_at(record.bytes)),
-                Some(wrapped) => wrapped.look_into(all.map(|record| record.bytes), look_at),
+                None => all.for_each(|(index, bytes)| look_at(index, bytes)),
+                Some(wrapped) => wrapped.look_into(all, look_at),
             }
         })
     }
@@ -257,8 +258,10 @@ impl Decoder {
 
     /// A split goes on with what was kept of it; with nothing where it is somebody else's.
     pub fn set_state(&mut self, split: SplitId, state: Option<Arc<SparkplugState>>) {
-        if let Reader::Sparkplug(reader) = &mut self.reader {
-            reader.set_state(split, state);
+        match &mut self.reader {
+            Reader::Sparkplug(reader) => reader.set_state(split, state),
+            Reader::Avro(reader) => reader.forget(split),
+            _ => {}
         }
     }
 
@@ -282,8 +285,11 @@ impl Decoder {
         if let Some(rejected) = &mut self.rejected {
             rejected.clear();
         }
-        if let Reader::Sparkplug(reader) = &mut self.reader {
-            reader.begin(records.split().id, self.metrics.sequence_gaps());
+        let split = records.split().id;
+        match &mut self.reader {
+            Reader::Sparkplug(reader) => reader.begin(split, self.metrics.sequence_gaps()),
+            Reader::Avro(reader) => reader.begin(split),
+            _ => {}
         }
         let mut batch = Batch::new(records.split().id);
         batch.times.reserve(records.len());

@@ -99,6 +99,7 @@ impl FieldDecoder {
                     None => TextPlace::known(interner.intern(text)),
                 })
             }
+            (Cells::Text(values), Scalar::Symbol(symbol)) => values.push(TextPlace::known(*symbol)),
             (Cells::Text(values), Scalar::Integer(value) | Scalar::Time { raw: value, .. }) => {
                 // Ids are numbers in many fleets, so this must cost no allocation.
                 let mut digits = [0; 20];
@@ -326,6 +327,16 @@ impl<'a> Events<'a> {
     pub(super) fn wants_text(&self, leaf: usize) -> bool {
         let field = self.target.fields.get(leaf.wrapping_sub(1));
         field.is_some_and(|field| field.data_type == DataType::Text)
+    }
+
+    /// The value of a leaf, made to be handed over many times: a text gets its symbol once.
+    pub(super) fn prepare(&mut self, leaf: usize, value: Scalar<'static>) -> Scalar<'static> {
+        match value {
+            Scalar::Text(text) if self.wants_text(leaf) => {
+                Scalar::Symbol(self.interner.intern(&text))
+            }
+            value => value,
+        }
     }
 
     /// When the transport took the record, ms since the epoch, where that is known.

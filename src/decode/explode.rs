@@ -54,7 +54,8 @@ impl Explode {
 
 /// Takes the items of an array.
 pub(super) trait Items: Leaves {
-    /// The item at hand has ended. Gives whether to go on.
+    /// The item at hand has ended; `is_object` also where it is an array whose items are wanted. Gives whether
+    /// to go on.
     fn end_item(&mut self, is_object: bool) -> bool;
 }
 
@@ -79,6 +80,12 @@ pub(super) struct Exploded<'e, 'r> {
 
 impl<'e, 'r> Exploded<'e, 'r> {
     pub(super) fn new(plan: &Explode, shared: Shared, events: &'e mut Events<'r>) -> Self {
+        let shared = shared.0.into_iter();
+        let shared = Shared(
+            shared
+                .map(|(leaf, value)| (leaf, events.prepare(leaf, value)))
+                .collect(),
+        );
         Self {
             events,
             shared,

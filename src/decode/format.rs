@@ -325,6 +325,11 @@ impl DecodeConfig {
         matches!(self.options(), FormatOptions::SparkplugB {})
     }
 
+    /// Whether the first row of each record says what the others are, so that it needs several.
+    pub fn has_named_rows(&self) -> bool {
+        matches!(self.options(), FormatOptions::Csv { columns: None, .. })
+    }
+
     /// The registry that has the schemas of records, where there is one.
     pub fn registry(&self) -> Option<&RegistryConfig> {
         match self {

@@ -255,7 +255,21 @@ impl<'de, L: Leaves> Visitor<'de> for ValueSeed<'_, '_, L> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
+        let wanted = self.entry.items();
+        for place in 0.. {
+            let is_some = match wanted.and_then(|wanted| wanted.item(place)) {
+                Some(entry) => items
+                    .next_element_seed(ValueSeed {
+                        entry,
+                        leaves: &mut *self.leaves,
+                    })?
+                    .is_some(),
+                None => items.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !is_some {
+                break;
+            }
+        }
         self.take(&Scalar::Composite);
         Ok(())
     }

@@ -152,7 +152,7 @@ impl Visitor<'_> for IsKey<'_> {
     }
 }
 
-/// An item of an array, of which is noted whether it is an object.
+/// An item of an array, of which is noted whether it is an object, or an array whose items are wanted.
 struct ItemSeed<'p, 'l, L> {
     value: ValueSeed<'p, 'l, L>,
     is_object: &'l mut bool,
@@ -204,6 +204,7 @@ impl<'de, L: Leaves> Visitor<'de> for ItemSeed<'_, '_, L> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        *self.is_object = self.value.entry.items().is_some();
         self.value.visit_seq(items)
     }
 }

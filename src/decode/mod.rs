@@ -23,6 +23,7 @@ mod plain;
 mod plan;
 mod protobuf;
 mod purpose;
+mod recent;
 mod registry;
 mod remote_write;
 mod schema_file;
@@ -31,12 +32,11 @@ mod sparkplug;
 mod time;
 mod tree;
 mod unwrap;
-mod varint;
 
 #[cfg(test)]
 mod tests;
 
-pub use avro::{AvroSchema, SchemaAnswer, SchemaError, SchemaParser, SchemaSource};
+pub use avro::{AvroSchema, SchemaAnswer, SchemaError, SchemaParser, SchemaQuestion, SchemaSource};
 pub use config::{EventConfig, FieldConfig, FieldDetail, TimeField, TimeUnit};
 pub use decoder::{Decoder, Rejected};
 pub use format::{DecodeConfig, Format, FormatOptions};
@@ -45,6 +45,6 @@ pub use path::{InvalidPath, Path};
 pub use protobuf::MessageType;
 pub use purpose::Purpose;
 pub use registry::{RegistryConfig, RegistryTls, SchemaRegistry};
-pub use sparkplug::SparkplugState;
+pub use sparkplug::{Births, SparkplugState};
 pub use time::{EARLIEST_MS, LATEST_MS};
 pub use unwrap::{MAX_UNWRAP_STEPS, UnwrapStep};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::path::Path;
+use crate::model::Symbol;
 
 /// A value that a field can take.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,8 @@ pub(super) enum Scalar<'a> {
     Number(f64),
     /// A text.
     Text(Cow<'a, str>),
+    /// A text that has its symbol already.
+    Symbol(Symbol),
     /// A time whose unit the record says itself.
     Time {
         /// The number that is written, which is what a field takes.
@@ -37,6 +40,7 @@ impl Scalar<'_> {
             Self::Integer(value) => Scalar::Integer(*value),
             Self::Number(value) => Scalar::Number(*value),
             Self::Text(text) => Scalar::Text(Cow::Owned(text.clone().into_owned())),
+            Self::Symbol(symbol) => Scalar::Symbol(*symbol),
             Self::Time { raw, ms } => Scalar::Time { raw: *raw, ms: *ms },
             Self::Composite => Scalar::Composite,
         }
@@ -68,6 +72,10 @@ impl Wanted {
 #[derive(Debug, Clone, Default)]
 pub(super) struct ObjectPlan {
     entries: Vec<(Box<str>, EntryPlan)>,
+    /// Places of arrays by the entries whose keys are their numbers.
+    places: Vec<(usize, usize)>,
+    /// The entry of all keys with this end that have no other one.
+    by_end: Option<(u8, usize)>,
 }
 
 /// What to do with the value of a key.
@@ -106,15 +114,31 @@ impl ObjectPlan {
         let index = match self.entries.iter().position(|(known, _)| **known == **key) {
             Some(index) => index,
             None => {
+                let index = self.entries.len();
+                self.places.extend(place(key).map(|place| (place, index)));
                 self.entries
                     .push((key.as_str().into(), EntryPlan::default()));
-                self.entries.len() - 1
+                index
             }
         };
         let Some((_, entry)) = self.entries.get_mut(index) else {
             return;
         };
         entry.add(rest, leaf);
+    }
+
+    /// Adds a leaf for all keys that end in a character of ASCII and that nothing else is added for.
+    pub(super) fn add_by_end(&mut self, end: u8, leaf: usize) {
+        let mut entry = EntryPlan::default();
+        entry.leaves.push(leaf);
+        self.by_end = Some((end, self.entries.len()));
+        self.entries.push((Box::default(), entry));
+    }
+
+    /// The entry of an item of an array, where the object is one.
+    pub(super) fn item(&self, place: usize) -> Option<&EntryPlan> {
+        let (_, index) = self.places.iter().find(|(known, _)| *known == place)?;
+        self.entries.get(*index).map(|(_, entry)| entry)
     }
 
     /// The keys, and what to do with their values.
@@ -152,7 +176,13 @@ impl ObjectPlan {
         let is_key = |(name, _): &(Box<str>, EntryPlan)| name.as_bytes() == key;
         let index = match self.entries.get(*expected) {
             Some(entry) if is_key(entry) => *expected,
-            _ => self.entries.iter().position(is_key)?,
+            _ => match self.entries.iter().position(is_key) {
+                Some(index) => index,
+                None => {
+                    let (end, index) = self.by_end?;
+                    return key.ends_with(&[end]).then_some(index);
+                }
+            },
         };
         *expected = index + 1;
         Some(index)
@@ -169,6 +199,12 @@ impl EntryPlan {
         }
     }
 
+    /// What to look for in the items of an array, by their places.
+    pub(super) fn items(&self) -> Option<&ObjectPlan> {
+        let object = self.object.as_ref()?;
+        (!object.places.is_empty()).then_some(object)
+    }
+
     /// Hands a value to all leaves that take it.
     #[inline]
     pub(super) fn hand_over(&self, value: &Scalar<'_>, leaves: &mut impl Leaves) {
@@ -178,9 +214,40 @@ impl EntryPlan {
     }
 }
 
+/// The place of an array's item that a key is: its number from 0, written as numbers are.
+pub(super) fn place(key: &str) -> Option<usize> {
+    let is_written_so = key == "0" || key.starts_with(|first| matches!(first, '1'..='9'));
+    key.parse().ok().filter(|_| is_written_so)
+}
+
 /// Takes the values as they are found.
 pub(super) trait Leaves {
     /// The value of a leaf. A key that stands twice in an object gives its values in order; the
     /// last one holds.
     fn take(&mut self, leaf: usize, value: &Scalar<'_>);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn places_are_numbers_without_anything_before() {
+        assert_eq!(place("0"), Some(0));
+        assert_eq!(place("120"), Some(120));
+        for key in [
+            "",
+            "-1",
+            "+1",
+            "00",
+            "01",
+            "1.0",
+            "1e3",
+            " 1",
+            "x",
+            "99999999999999999999",
+        ] {
+            assert_eq!(place(key), None, "{key}");
+        }
+    }
 }

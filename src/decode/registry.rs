@@ -18,7 +18,8 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use super::avro::{AvroSchema, SchemaAnswer, SchemaSource};
+use super::avro::{AvroSchema, SchemaAnswer, SchemaQuestion, SchemaSource};
+use super::recent::Recent;
 use crate::model::hash::StableHash;
 use crate::model::{Backoff, BackoffLimits};
 use crate::telemetry::{LogLimit, Registry};
@@ -39,6 +40,9 @@ const WAITS: BackoffLimits = BackoffLimits {
 /// How often failed requests are logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// How many schemas are remembered; what is forgotten is asked for again.
+const MAX_SCHEMAS: usize = 10_000;
+
 /// How many numbers without a schema are remembered.
 const MAX_MISSING: usize = 10_000;
 
@@ -58,13 +62,21 @@ struct Shared {
     failures: Mutex<LogLimit>,
 }
 
-#[derive(Default)]
 struct State {
-    schemas: HashMap<u32, Arc<AvroSchema>, FixedState>,
+    schemas: Recent<Arc<AvroSchema>>,
     /// Why there is no schema, and until when that holds.
-    missing: HashMap<u32, (Arc<str>, Instant), FixedState>,
-    /// Who waits for which schema.
-    waiting: HashMap<u32, Vec<Sender<()>>, FixedState>,
+    missing: Recent<(Arc<str>, Instant)>,
+    waiting: HashMap<u32, Waiting, FixedState>,
+}
+
+/// A schema that is waited for.
+struct Waiting {
+    question: Arc<SchemaQuestion>,
+    /// Who waits for it.
+    wakes: Vec<Sender<()>>,
+    /// The first record that waits.
+    place: String,
+    since: Instant,
 }
 
 /// What is counted of a registry.
@@ -96,7 +108,11 @@ impl SchemaRegistry {
             client: Client::build(config)?,
             missing_ttl: config.missing_ttl.to_std(),
             runtime,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                schemas: Recent::new(MAX_SCHEMAS),
+                missing: Recent::new(MAX_MISSING),
+                waiting: HashMap::default(),
+            }),
             permits: Semaphore::new(MAX_IN_FLIGHT),
             closed: watch::Sender::new(false),
             metrics: Metrics::new(registry),
@@ -111,29 +127,35 @@ impl SchemaRegistry {
 }
 
 impl SchemaSource for SchemaRegistry {
-    fn schema(&self, id: u32, wake: &Sender<()>) -> SchemaAnswer {
+    fn ask(&self, id: u32, place: &str, wake: &Sender<()>) -> Arc<SchemaQuestion> {
         let mut state = self.0.lock();
-        if let Some(schema) = state.schemas.get(&id) {
-            return SchemaAnswer::Schema(schema.clone());
+        if let Some(schema) = state.schemas.get(id) {
+            return SchemaQuestion::answered(Ok(schema.clone()));
         }
-        match state.missing.get(&id) {
-            Some((reason, until)) if Instant::now() < *until => {
-                return SchemaAnswer::None(reason.clone());
-            }
-            _ => {}
+        if let Some((reason, until)) = state.missing.get(id)
+            && Instant::now() < *until
+        {
+            return SchemaQuestion::answered(Err(reason.clone()));
         }
         if let Some(waiting) = state.waiting.get_mut(&id) {
-            if !waiting.iter().any(|known| known.same_channel(wake)) {
-                waiting.push(wake.clone());
+            if !waiting.wakes.iter().any(|known| known.same_channel(wake)) {
+                waiting.wakes.push(wake.clone());
             }
-            return SchemaAnswer::Wait;
+            return waiting.question.clone();
         }
-        state.waiting.insert(id, vec![wake.clone()]);
+        let waiting = Waiting {
+            question: Arc::default(),
+            wakes: vec![wake.clone()],
+            place: place.to_owned(),
+            since: Instant::now(),
+        };
+        let question = waiting.question.clone();
+        state.waiting.insert(id, waiting);
         self.0.metrics.waiting.inc();
         drop(state);
         // It tells those who wait; nobody waits for the task itself.
         drop(self.0.runtime.spawn(self.0.clone().request(id)));
-        SchemaAnswer::Wait
+        question
     }
 }
 
@@ -146,30 +168,26 @@ impl Shared {
             _ = closed.wait_for(|closed| *closed) => return,
             answer = self.answer(id) => answer,
         };
+        let answer: SchemaAnswer = answer.map(Arc::new).map_err(Arc::from);
         let mut state = self.lock();
-        match answer {
+        match &answer {
             Ok(schema) => {
-                state.missing.remove(&id);
-                state.schemas.insert(id, Arc::new(schema));
+                state.missing.remove(id);
+                state.schemas.insert(id, schema.clone());
             }
             Err(reason) => {
-                let now = Instant::now();
-                if state.missing.len() >= MAX_MISSING {
-                    state.missing.retain(|_, (_, until)| now < *until);
-                }
-                if state.missing.len() >= MAX_MISSING {
-                    state.missing.clear();
-                }
-                let until = now + self.missing_ttl;
-                state.missing.insert(id, (reason.into(), until));
+                let until = Instant::now() + self.missing_ttl;
+                state.missing.insert(id, (reason.clone(), until));
             }
         }
         let schemas = i64::try_from(state.schemas.len()).unwrap_or(i64::MAX);
         self.metrics.schemas.set(schemas);
-        let waiting = state.waiting.remove(&id).unwrap_or_default();
+        let waiting = state.waiting.remove(&id);
         drop(state);
         self.metrics.waiting.dec();
-        for wake in waiting {
+        let Some(waiting) = waiting else { return };
+        waiting.question.set(answer);
+        for wake in waiting.wakes {
             // One that is full is filled already, and one that nobody holds needs no waking.
             if wake.try_send(()).is_err() {
                 tracing::trace!(id, "nobody had to be woken");
@@ -212,9 +230,13 @@ impl Shared {
     fn log(&self, id: u32, error: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held_back) = failures.admit() {
+            let state = self.lock();
+            let waiting = state.waiting.get(&id);
             tracing::warn!(
                 id,
                 error,
+                record = waiting.map(|waiting| waiting.place.as_str()),
+                waiting_s = waiting.map(|waiting| waiting.since.elapsed().as_secs()),
                 held_back,
                 "the schema registry cannot be asked; records wait for it"
             );

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::events::{Events, Refusal};
+use super::events::{Events, MAX_EVENTS, Refusal};
 use super::explode::Items;
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
@@ -35,7 +35,13 @@ const LABELS: [(&str, &str); 14] = [
 /// The highest version that is understood (`bver`, key -1 in CBOR).
 const VERSION: (&str, &str, i64) = ("bver", "-1", 10);
 
-/// The longest name, bytes. A long base would otherwise be in memory once for each record of its pack.
+/// What other labels end in that must be understood (RFC 8428, 4.4).
+const MUST_UNDERSTAND: u8 = b'_';
+
+/// How many labels are looked for.
+const LEAVES: usize = LABELS.len() + 2;
+
+/// The longest name or unit, bytes. A long base would otherwise be in memory once for each record of its pack.
 const MAX_NAME_BYTES: usize = 1_024;
 
 /// Reads packs.
@@ -49,14 +55,18 @@ pub(super) struct SenmlReader {
 
 impl SenmlReader {
     pub(super) fn new(wanted: &[Wanted], is_cbor: bool) -> Self {
-        let mut item = EntryPlan::default();
+        let mut object = ObjectPlan::default();
         let labels = LABELS.iter().copied();
         for ((label, key), leaf) in labels.chain([(VERSION.0, VERSION.1)]).zip(0..) {
             let key = if is_cbor { key } else { label };
-            item.add(&[key.to_owned()], leaf);
+            object.add(&[key.to_owned()], leaf);
         }
+        object.add_by_end(MUST_UNDERSTAND, LEAVES - 1);
         Self {
-            item,
+            item: EntryPlan {
+                leaves: Vec::new(),
+                object: Some(object),
+            },
             plan: ObjectPlan::flat(wanted),
         }
     }
@@ -71,6 +81,7 @@ impl SenmlReader {
             events,
             found: Default::default(),
             base: Base::default(),
+            records: 0,
             failed: None,
         };
         match pack.parse_items(&[], &self.item, &mut records) {
@@ -96,8 +107,10 @@ struct Records<'s, 'e, 'r> {
     plan: &'s ObjectPlan,
     events: &'e mut Events<'r>,
     /// The values of the record at hand, by the number of their label.
-    found: [Option<Scalar<'static>>; LABELS.len() + 1],
+    found: [Option<Scalar<'static>>; LEAVES],
     base: Base,
+    /// How many there were, with those without a value.
+    records: usize,
     failed: Option<Refusal>,
 }
 
@@ -112,7 +125,12 @@ impl Leaves for Records<'_, '_, '_> {
 impl Items for Records<'_, '_, '_> {
     fn end_item(&mut self, is_object: bool) -> bool {
         let found = std::mem::take(&mut self.found);
+        self.records += 1;
         self.failed = match is_object {
+            _ if self.records > MAX_EVENTS => {
+                let detail = format!("more than {MAX_EVENTS} records");
+                Some((Reason::TooManyEvents, detail))
+            }
             true => self.record(found).err(),
             false => self.events.refuse(Reason::NotAnObject, String::new()).err(),
         };
@@ -121,11 +139,29 @@ impl Items for Records<'_, '_, '_> {
 }
 
 impl Records<'_, '_, '_> {
-    fn record(
-        &mut self,
-        found: [Option<Scalar<'static>>; LABELS.len() + 1],
-    ) -> Result<(), Refusal> {
-        let [bn, bt, bu, bv, bs, n, u, v, vs, vb, s, t, ut, vd, bver] = found;
+    fn record(&mut self, found: [Option<Scalar<'static>>; LEAVES]) -> Result<(), Refusal> {
+        let [
+            bn,
+            bt,
+            bu,
+            bv,
+            bs,
+            n,
+            u,
+            v,
+            vs,
+            vb,
+            s,
+            t,
+            ut,
+            vd,
+            bver,
+            other,
+        ] = found;
+        if other.is_some() {
+            let detail = "a label that ends in _ and must be understood".to_owned();
+            return Err((Reason::Malformed, detail));
+        }
         if let Some(Scalar::Integer(version)) = bver
             && version > VERSION.2
         {
@@ -133,12 +169,12 @@ impl Records<'_, '_, '_> {
             return Err((Reason::Malformed, detail));
         }
         match bn {
-            Some(Scalar::Text(name)) => self.base.name = name.into_owned(),
+            Some(Scalar::Text(name)) => self.base.name = short(name.into_owned())?,
             Some(_) => return Err(no_base("bn", "text")),
             None => {}
         }
         match bu {
-            Some(Scalar::Text(unit)) => self.base.unit = Some(unit.into_owned()),
+            Some(Scalar::Text(unit)) => self.base.unit = Some(short(unit.into_owned())?),
             Some(_) => return Err(no_base("bu", "text")),
             None => {}
         }
@@ -170,12 +206,7 @@ impl Records<'_, '_, '_> {
         };
         let name = match n {
             Some(Scalar::Text(name)) => {
-                let bytes = self.base.name.len() + name.len();
-                if bytes > MAX_NAME_BYTES {
-                    let detail = format!("a name of {bytes} bytes; at most {MAX_NAME_BYTES}");
-                    return Err((Reason::Malformed, detail));
-                }
-                Scalar::Text(Cow::Owned(format!("{}{name}", self.base.name)))
+                Scalar::Text(Cow::Owned(short(format!("{}{name}", self.base.name))?))
             }
             None if !self.base.name.is_empty() => Scalar::Text(Cow::Owned(self.base.name.clone())),
             other => other.unwrap_or(Scalar::Null),
@@ -201,6 +232,16 @@ impl Records<'_, '_, '_> {
         }
         self.events.end()
     }
+}
+
+/// A name or unit that is not too long.
+fn short(text: String) -> Result<String, Refusal> {
+    let bytes = text.len();
+    if bytes > MAX_NAME_BYTES {
+        let detail = format!("a name or unit of {bytes} bytes; at most {MAX_NAME_BYTES}");
+        return Err((Reason::Malformed, detail));
+    }
+    Ok(text)
 }
 
 /// A base of another type: what follows would get the one before it.

@@ -6,7 +6,6 @@
 
 mod metric;
 mod state;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +16,11 @@ use super::events::{Events, Refusal};
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
 use crate::model::SplitId;
+use crate::model::protobuf::{Content, Fields, Malformed};
 use metric::{Metric, hand_over_properties, type_name};
 use state::Named;
-use wire::{Fields, Value, broken};
 
-pub use state::SparkplugState;
+pub use state::{Births, SparkplugState};
 
 /// What a topic begins with.
 const NAMESPACE: &str = "spBv1.0";
@@ -338,13 +337,21 @@ impl<'t> Topic<'t> {
     }
 }
 
+fn broken(message: impl Into<String>) -> Refusal {
+    (Reason::Malformed, message.into())
+}
+
+fn malformed(error: Malformed) -> Refusal {
+    broken(error.to_string())
+}
+
 impl Head {
     fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut head = Self::default();
-        for field in Fields::new(bytes) {
-            match field? {
-                (1, Value::Varint(ms)) => head.timestamp = i64::try_from(ms).ok(),
-                (3, Value::Varint(seq)) => head.seq = Some(seq),
+        for field in Fields::of(bytes) {
+            match field.map_err(malformed)? {
+                (1, Content::Varint(ms)) => head.timestamp = i64::try_from(ms).ok(),
+                (3, Content::Varint(seq)) => head.seq = Some(seq),
                 _ => {}
             }
         }

@@ -80,11 +80,22 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Takes a varint from the beginning of bytes.
+/// Takes a varint from the beginning of bytes, which stay as they are where it cannot be read.
 ///
 /// # Errors
 /// It has no end, or more than 64 bits.
+#[inline]
 pub fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
+    match bytes.split_first() {
+        Some((first @ 0..0x80, rest)) => {
+            *bytes = rest;
+            Ok(u64::from(*first))
+        }
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().take(MAX_VARINT).enumerate() {
         let bits = u64::from(byte & 0x7f);
@@ -167,6 +178,11 @@ mod tests {
             let mut rest = bytes.as_slice();
             prop_assert_eq!(varint(&mut rest), Ok(value));
             prop_assert!(rest.is_empty());
+            for end in 0..bytes.len() {
+                let mut cut = &bytes[..end];
+                prop_assert_eq!(varint(&mut cut), Err(Malformed));
+                prop_assert_eq!(cut, &bytes[..end]);
+            }
         }
 
         #[test]

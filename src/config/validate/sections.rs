@@ -61,6 +61,12 @@ impl Validator<'_> {
                            source.mqtt";
             self.problem(&["source".into(), "decode".into()], message);
         }
+        let are_lines = config.file.is_some() && section.unwrap.is_empty();
+        if are_lines && section.decode.has_named_rows() {
+            let message = "is csv without 'columns', which is read from records of several rows; \
+                           a line of a file is a record of its own, so name its cells in 'columns'";
+            self.problem(&decode, message);
+        }
         self.topic_names = topic_names(&config);
         config
     }

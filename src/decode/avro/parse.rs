@@ -161,13 +161,15 @@ impl SchemaParser {
                     Some(Value::Array(symbols)) => symbols.iter().map(Value::as_str),
                     _ => return self.wrong(format!("the enum {name} has no list of symbols")),
                 };
+                if symbols.len() > MAX_NODES {
+                    let message = format!("the enum {name} has more than {MAX_NODES} symbols");
+                    return self.wrong(message);
+                }
                 let symbols: Option<Vec<Box<str>>> =
                     symbols.map(|symbol| symbol.map(Box::from)).collect();
                 match symbols {
-                    Some(symbols) if symbols.len() <= MAX_NODES => {
-                        self.define(name, Node::Enum(symbols))
-                    }
-                    _ => self.wrong(format!("the symbols of the enum {name} are no texts")),
+                    Some(symbols) => self.define(name, Node::Enum(symbols)),
+                    None => self.wrong(format!("the symbols of the enum {name} are no texts")),
                 }
             }
             "fixed" => {
@@ -296,8 +298,20 @@ fn full_name(name: &str, namespace: &str) -> String {
     format!("{namespace}.{name}")
 }
 
+/// A decimal, where it is a valid one: of a precision that is not 0, at least the scale, and no more digits than
+/// its bytes hold. Anything else is nothing but the bytes.
 fn decimal(object: &Map<String, Value>, size: Option<usize>) -> Option<Node> {
+    let precision = object.get("precision").and_then(Value::as_u64)?;
     let scale = object.get("scale").map_or(Some(0), Value::as_u64)?;
+    if precision == 0 || scale > precision.min(MAX_SCALE) {
+        return None;
+    }
+    // Of n bytes, one bit is the sign.
+    let bits = size.map(|size| (size * 8).saturating_sub(1));
+    if bits.is_some_and(|bits| precision as f64 > (bits as f64 * std::f64::consts::LOG10_2).floor())
+    {
+        return None;
+    }
     let scale = u32::try_from(scale).ok()?;
-    (u64::from(scale) <= MAX_SCALE).then_some(Node::Decimal { size, scale })
+    Some(Node::Decimal { size, scale })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::config::TimeUnit;
-use super::super::plan::EntryPlan;
+use super::super::plan::{EntryPlan, place};
 use super::schema::{AvroSchema, Node, RecordField};
 
 /// How data of one schema is walked.
@@ -231,7 +231,7 @@ impl<'s, 'w> Compiler<'s, 'w> {
         }
         let mut places = Vec::new();
         for (key, want) in self.wanted_parts(want) {
-            if let Ok(place) = key.parse::<usize>() {
+            if let Some(place) = place(key) {
                 places.push((place, self.step(item, want)));
             }
         }

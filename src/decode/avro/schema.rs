@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::config::TimeUnit;
+use super::super::plan::place;
 use super::super::purpose::{Purpose, ValueKind, fits};
 use super::super::schema_file;
 use super::parse::{SchemaError, SchemaParser};
@@ -278,7 +279,7 @@ impl AvroSchema {
                     Some(Node::Map(values)) => next.push(*values),
                     Some(Node::Array(item)) => {
                         has_parts = true;
-                        next.extend(key.parse::<usize>().ok().map(|_| *item));
+                        next.extend(place(key).map(|_| *item));
                     }
                     _ => {}
                 }

@@ -12,7 +12,8 @@ use super::{Output, text};
 /// How deep data may be nested.
 const MAX_DEPTH: usize = 128;
 
-/// Walks the next datum and hands over what is wanted. Gives whether it is a record or a map.
+/// Walks the next datum and hands over what is wanted. Gives whether it is a record or a map, or an array of which
+/// items are wanted by their places.
 ///
 /// # Errors
 /// The datum is broken, or `out` wants no more items.
@@ -181,7 +182,7 @@ impl<'p> Walk<'p> {
                 is_empty,
             } => {
                 self.array(cursor, *item, places, *is_empty, out, depth)?;
-                Ok(false)
+                Ok(!places.is_empty())
             }
             _ => Ok(false),
         }

@@ -32,20 +32,20 @@ impl Wrapped {
         self.texts.shrink_to(2 * SETTLED_BYTES);
     }
 
-    /// Shows all messages that are in some records. What cannot be unwrapped has none; it is refused when
+    /// Shows all messages that are in some records, with the places of these. What cannot be unwrapped has none; it is refused when
     /// it is decoded.
     pub(super) fn look_into<'r>(
         &mut self,
-        records: impl Iterator<Item = &'r [u8]>,
-        look_at: &mut dyn FnMut(&[u8]),
+        records: impl Iterator<Item = (usize, &'r [u8])>,
+        look_at: &mut dyn FnMut(usize, &[u8]),
     ) {
-        for record in records {
+        for (index, record) in records {
             if self.unwrapper.unwrap(record).is_err() {
                 continue;
             }
             let bytes = self.unwrapper.bytes();
             for range in self.unwrapper.ranges() {
-                look_at(bytes.get(range.clone()).unwrap_or_default());
+                look_at(index, bytes.get(range.clone()).unwrap_or_default());
             }
         }
         self.unwrapper.shrink();

@@ -2,9 +2,10 @@
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
-use super::plan::{Action, EnumNames, Item, MapEntry, MapKey, Output, Plan, Source};
+use super::plan::{Action, EnumNames, Item, MapEntry, MapKey, Output, Places, Plan, Source};
 use super::value::{ScalarType, Value};
 use super::wire::Wire;
+use crate::decode::plan::place;
 use crate::decode::purpose::ValueKind;
 use crate::model::suggest;
 
@@ -113,7 +114,22 @@ impl Compiler {
             return self.add_below(pair, &value, leaf);
         }
         if field.is_list() {
-            return Err(format!("'{key}' is repeated; only 'explode' reads what is"));
+            let item = rest.split_first();
+            let Some((place, rest)) = item.and_then(|(item, rest)| Some((place(item)?, rest)))
+            else {
+                return Err(format!(
+                    "'{key}' is repeated; name the place of an item, from 0: {key}.0, or read all with 'explode'"
+                ));
+            };
+            let item = self.item(message, &field, place);
+            return match ScalarType::of(&field.kind()) {
+                None => self.add_below(item, rest, leaf),
+                Some(scalar) if rest.is_empty() => {
+                    self.output(leaf, item, None, &field.kind());
+                    Ok(target(scalar, &field.kind()))
+                }
+                Some(_) => Err(no_fields(&field)),
+            };
         }
         let Some(scalar) = ScalarType::of(&field.kind()) else {
             let below = self.inner(message, &field);
@@ -216,6 +232,38 @@ impl Compiler {
         let action = Action::Items(item);
         self.plan.add_field(message, field.number(), action);
         Ok(field)
+    }
+
+    /// The item of an array at a place: its mark, or its place in the plan where it is a message.
+    fn item(&mut self, message: usize, field: &FieldDescriptor, place: usize) -> usize {
+        let known = self.plan.field(message, field.number());
+        if let Some(Action::Places(places)) = known.map(|known| &known.action)
+            && let Some((_, item)) = places.wanted.iter().find(|(known, _)| *known == place)
+        {
+            return *item;
+        }
+        let is_known = known.is_some();
+        let (item, index) = match ScalarType::of(&field.kind()) {
+            Some(scalar) => (Item::Scalar(scalar), self.plan.mark()),
+            None => {
+                let index = self.message(field.kind().as_message());
+                (Item::Message(message_wire(field)), index)
+            }
+        };
+        if !is_known {
+            let places = Places {
+                count: self.plan.mark(),
+                item,
+                wanted: Vec::new(),
+            };
+            let action = Action::Places(places);
+            self.plan.add_field(message, field.number(), action);
+        }
+        let known = self.plan.field_mut(message, field.number());
+        if let Some(Action::Places(places)) = known.map(|known| &mut known.action) {
+            places.wanted.push((place, index));
+        }
+        index
     }
 
     /// The place of a pair of a map.
@@ -414,13 +462,33 @@ fn field_of(descriptor: &MessageDescriptor, name: &str) -> Result<FieldDescripto
 
 /// A key of a map as it stands in a path.
 fn map_key(field: &FieldDescriptor, text: &str) -> Result<MapKey, String> {
-    let scalar = ScalarType::of(&field.kind());
-    let value = match scalar {
+    let integer = |scalar, value: Option<i64>| Some((scalar, Value::Integer(value?)));
+    let key = match ScalarType::of(&field.kind()) {
         None | Some(ScalarType::String) => return Ok(MapKey::Text(text.into())),
-        Some(ScalarType::Bool) => text.parse().ok().map(Value::Boolean),
-        Some(_) => text.parse().ok().map(Value::Integer),
+        Some(scalar) => match scalar {
+            ScalarType::Bool => text
+                .parse()
+                .ok()
+                .map(|value| (scalar, Value::Boolean(value))),
+            ScalarType::Int64 | ScalarType::Sint64 | ScalarType::Sfixed64 => {
+                integer(scalar, text.parse().ok())
+            }
+            // By their bits, for not all of them are numbers that a value tells apart.
+            ScalarType::Uint64 => {
+                let value = text.parse().ok().map(u64::cast_signed);
+                integer(ScalarType::Int64, value)
+            }
+            ScalarType::Fixed64 => {
+                let value = text.parse().ok().map(u64::cast_signed);
+                integer(ScalarType::Sfixed64, value)
+            }
+            ScalarType::Uint32 | ScalarType::Fixed32 => {
+                integer(scalar, text.parse::<u32>().ok().map(i64::from))
+            }
+            _ => integer(scalar, text.parse::<i32>().ok().map(i64::from)),
+        },
     };
-    let (scalar, value) = scalar.zip(value).ok_or_else(|| {
+    let (scalar, value) = key.ok_or_else(|| {
         let type_name = type_name(&field.kind());
         format!("'{text}' is no key of the map, whose keys are {type_name}")
     })?;

@@ -51,8 +51,20 @@ pub(super) enum Action {
     Map(Vec<MapEntry>),
     /// Values or messages, each of which is an event.
     Items(Item),
+    /// Values or messages of which some are wanted by their places.
+    Places(Places),
     /// Nothing that is wanted; that it is there matters.
     Noted(Wire),
+}
+
+/// Which items of an array are wanted.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The mark of how many items there were so far.
+    pub(super) count: usize,
+    pub(super) item: Item,
+    /// The places, each with the mark of a value or the place of a message in the plan.
+    pub(super) wanted: Vec<(usize, usize)>,
 }
 
 /// What to do with a pair of a map.
@@ -177,6 +189,14 @@ impl Plan {
                 (all.flatten().collect(), false)
             }
             Action::Items(_) => (Vec::new(), true),
+            Action::Places(places) => {
+                let items = places.wanted.iter();
+                let marks = items.flat_map(|(_, item)| match places.item {
+                    Item::Scalar(_) => vec![*item],
+                    Item::Message(_) => self.marks_in(*item).0,
+                });
+                (marks.chain([places.count]).collect(), false)
+            }
             Action::Noted(_) => (Vec::new(), false),
         }
     }

@@ -5,7 +5,7 @@
 
 use super::super::events::{MAX_EVENTS, Refusal};
 use super::super::metrics::Reason;
-use super::plan::{Action, FieldPlan, Item, MapEntry, MapKey, Plan};
+use super::plan::{Action, FieldPlan, Item, MapEntry, MapKey, Places, Plan};
 use super::value::{Place, Value};
 use super::wire::{Cursor, Wire};
 
@@ -166,6 +166,7 @@ impl Walk<'_> {
                     self.found.push(FoundItem::Scalar(value))?;
                 }
             }
+            Action::Places(places) => self.places(places, field.number, wire, cursor)?,
             Action::Noted(expected) if *expected == wire => {
                 cursor.skip(field.number, wire)?;
                 self.make_way(field);
@@ -173,6 +174,51 @@ impl Walk<'_> {
             _ => cursor.skip(field.number, wire)?,
         }
         Ok(())
+    }
+
+    /// Some items of an array: one, or several that are packed.
+    fn places(
+        &mut self,
+        places: &Places,
+        number: u32,
+        wire: Wire,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<(), Refusal> {
+        match places.item {
+            Item::Message(expected) if expected == wire => {
+                let inner = inner(number, wire, cursor)?;
+                if let Some(message) = self.next_item(places) {
+                    self.message(message, inner)?;
+                }
+            }
+            Item::Scalar(scalar) if scalar.wire() == wire => match self.next_item(places) {
+                Some(mark) => self.found.set(mark, scalar.read(cursor)?),
+                None => cursor.skip(number, wire)?,
+            },
+            Item::Scalar(scalar) if wire == Wire::Delimited => {
+                let mut packed = cursor.delimited()?;
+                while !packed.is_empty() {
+                    let value = scalar.read(&mut packed)?;
+                    if let Some(mark) = self.next_item(places) {
+                        self.found.set(mark, value);
+                    }
+                }
+            }
+            _ => cursor.skip(number, wire)?,
+        }
+        Ok(())
+    }
+
+    /// Counts the next item of an array, and gives what it is where it is wanted.
+    fn next_item(&mut self, places: &Places) -> Option<usize> {
+        let place = match self.found.value(places.count) {
+            Some(Value::Integer(place)) => place,
+            _ => 0,
+        };
+        self.found.set(places.count, Value::Integer(place + 1));
+        let mut wanted = places.wanted.iter();
+        let found = wanted.find(|(wanted, _)| usize::try_from(place) == Ok(*wanted));
+        found.map(|(_, item)| *item)
     }
 
     /// Of a `oneof` only the last field is there.

@@ -2,7 +2,7 @@
 
 use super::super::events::Refusal;
 use super::super::metrics::Reason;
-use super::super::varint::varint;
+use crate::model::protobuf::varint;
 
 /// How deep groups may be nested that nobody looks at.
 const MAX_GROUPS: usize = 100;
@@ -96,11 +96,7 @@ impl<'b> Cursor<'b> {
 
     #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, Refusal> {
-        let Some((number, rest)) = varint(self.rest) else {
-            return Err(self.cut_off());
-        };
-        self.rest = rest;
-        Ok(number)
+        varint(&mut self.rest).map_err(|_| self.cut_off())
     }
 
     #[inline]

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::super::events::Refusal;
 use super::super::metrics::Reason;
 use super::super::plan::{Leaves, ObjectPlan, Scalar};
-use super::wire::{Fields, Value, broken};
+use super::{broken, malformed};
+use crate::model::protobuf::{Content, Fields};
 
 /// How deep properties may be nested.
 const MAX_DEPTH: usize = 32;
@@ -61,31 +62,31 @@ pub(super) struct Metric<'b> {
     pub(super) is_null: bool,
     pub(super) properties: Option<&'b [u8]>,
     /// The value, with the number of its field counted from that of `int_value`.
-    value: Option<(u64, Value<'b>)>,
+    value: Option<(u32, Content<'b>)>,
 }
 
 impl<'b> Metric<'b> {
     /// The metrics of a message.
     pub(super) fn all(bytes: &'b [u8]) -> impl Iterator<Item = Result<Self, Refusal>> {
-        Fields::new(bytes).filter_map(|field| match field {
-            Ok((2, Value::Bytes(bytes))) => Some(Self::read(bytes)),
+        Fields::of(bytes).filter_map(|field| match field {
+            Ok((2, Content::Bytes(bytes))) => Some(Self::read(bytes)),
             Ok(_) => None,
-            Err(refusal) => Some(Err(refusal)),
+            Err(error) => Some(Err(malformed(error))),
         })
     }
 
     fn read(bytes: &'b [u8]) -> Result<Self, Refusal> {
         let mut metric = Self::default();
-        for field in Fields::new(bytes) {
-            match field? {
-                (1, Value::Bytes(name)) => metric.name = Some(text(name)?),
-                (2, Value::Varint(alias)) => metric.alias = Some(alias),
-                (3, Value::Varint(ms)) => metric.timestamp = i64::try_from(ms).ok(),
-                (4, Value::Varint(datatype)) => metric.datatype = u32::try_from(datatype).ok(),
-                (5, Value::Varint(is)) => metric.is_historical = is != 0,
-                (6, Value::Varint(is)) => metric.is_transient = is != 0,
-                (7, Value::Varint(is)) => metric.is_null = is != 0,
-                (9, Value::Bytes(properties)) => metric.properties = Some(properties),
+        for field in Fields::of(bytes) {
+            match field.map_err(malformed)? {
+                (1, Content::Bytes(name)) => metric.name = Some(text(name)?),
+                (2, Content::Varint(alias)) => metric.alias = Some(alias),
+                (3, Content::Varint(ms)) => metric.timestamp = i64::try_from(ms).ok(),
+                (4, Content::Varint(datatype)) => metric.datatype = u32::try_from(datatype).ok(),
+                (5, Content::Varint(is)) => metric.is_historical = is != 0,
+                (6, Content::Varint(is)) => metric.is_transient = is != 0,
+                (7, Content::Varint(is)) => metric.is_null = is != 0,
+                (9, Content::Bytes(properties)) => metric.properties = Some(properties),
                 (number @ 10..=19, value) => metric.value = Some((number - 10, value)),
                 _ => {}
             }
@@ -104,7 +105,7 @@ impl<'b> Metric<'b> {
     /// The value, where it is a whole number from 0 on.
     pub(super) fn number(&self) -> Option<u64> {
         match self.value {
-            Some((0 | 1, Value::Varint(number))) => Some(number),
+            Some((0 | 1, Content::Varint(number))) => Some(number),
             _ => None,
         }
     }
@@ -116,18 +117,22 @@ pub(super) fn type_name(datatype: u32) -> Option<&'static str> {
 }
 
 /// A value of a metric or property. `number` counts their fields from that of `int_value`.
-fn scalar<'b>(number: u64, value: Value<'b>, datatype: Option<u32>) -> Result<Scalar<'b>, Refusal> {
+fn scalar<'b>(
+    number: u32,
+    value: Content<'b>,
+    datatype: Option<u32>,
+) -> Result<Scalar<'b>, Refusal> {
     Ok(match (number, value) {
-        (0, Value::Varint(value)) => Scalar::Integer(whole(value, datatype)),
-        (1, Value::Varint(value)) => match (i64::try_from(value), datatype) {
+        (0, Content::Varint(value)) => Scalar::Integer(whole(value, datatype)),
+        (1, Content::Varint(value)) => match (i64::try_from(value), datatype) {
             (Ok(value), _) => Scalar::Integer(value),
             (Err(_), Some(4)) => Scalar::Integer(value.cast_signed()),
             (Err(_), _) => Scalar::Number(value as f64),
         },
-        (2, Value::Fixed32(bytes)) => Scalar::Number(f64::from(f32::from_le_bytes(bytes))),
-        (3, Value::Fixed64(bytes)) => Scalar::Number(f64::from_le_bytes(bytes)),
-        (4, Value::Varint(value)) => Scalar::Boolean(value != 0),
-        (5, Value::Bytes(value)) => Scalar::Text(Cow::Borrowed(text(value)?)),
+        (2, Content::Fixed32(bits)) => Scalar::Number(f64::from(f32::from_bits(bits))),
+        (3, Content::Fixed64(bits)) => Scalar::Number(f64::from_bits(bits)),
+        (4, Content::Varint(value)) => Scalar::Boolean(value != 0),
+        (5, Content::Bytes(value)) => Scalar::Text(Cow::Borrowed(text(value)?)),
         (6..=9, _) => Scalar::Composite,
         _ => return Err(broken("a value of another wire type than its field")),
     })
@@ -156,10 +161,10 @@ pub(super) fn hand_over_properties(
     }
     let mut keys = Vec::new();
     let mut values = Vec::new();
-    for field in Fields::new(bytes) {
-        match field? {
-            (1, Value::Bytes(key)) => keys.push(text(key)?),
-            (2, Value::Bytes(value)) => values.push(value),
+    for field in Fields::of(bytes) {
+        match field.map_err(malformed)? {
+            (1, Content::Bytes(key)) => keys.push(text(key)?),
+            (2, Content::Bytes(value)) => values.push(value),
             _ => {}
         }
     }
@@ -168,16 +173,16 @@ pub(super) fn hand_over_properties(
             continue;
         };
         let (mut datatype, mut is_null, mut found) = (None, false, None);
-        for field in Fields::new(value) {
-            match field? {
-                (1, Value::Varint(number)) => datatype = u32::try_from(number).ok(),
-                (2, Value::Varint(is)) => is_null = is != 0,
+        for field in Fields::of(value) {
+            match field.map_err(malformed)? {
+                (1, Content::Varint(number)) => datatype = u32::try_from(number).ok(),
+                (2, Content::Varint(is)) => is_null = is != 0,
                 (number @ 3..=10, value) => found = Some((number - 3, value)),
                 _ => {}
             }
         }
         let scalar = match found {
-            Some((6, Value::Bytes(nested))) => {
+            Some((6, Content::Bytes(nested))) => {
                 if let Some(wanted) = &entry.object {
                     hand_over_properties(nested, wanted, leaves, depth + 1)?;
                 }

@@ -1,18 +1,28 @@
-//! What births have said, and how far the sequence of each node is; and the same as bytes.
+//! What births have said, and how far the sequence of each node is.
+//!
+//! Nodes are in groups by a hash of their names. What births have said changes seldom, and numbers of messages
+//! with every message: so a copy shares all groups that did not change since, and a checkpoint is told which of
+//! them it has already.
+
+mod saved;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::model::{Corrupt, Decoder, Encoder};
+use crate::model::hash::StableHash;
 
-/// The version of the format.
-const VERSION: u8 = 1;
+pub use saved::Births;
 
-/// How many names a split may have: more births than any fleet's are a mistake or an attack.
-const MAX_NAMES: usize = 4_000_000;
+/// How many groups there are.
+const GROUPS: u64 = 256;
 
-/// How many nodes and devices a split may have.
-const MAX_SCOPES: usize = 1_000_000;
+/// How much memory the names of a split may take, bytes: births of more than any fleet's are a mistake or an
+/// attack.
+const MAX_BYTES: usize = 512 << 20;
+
+/// What a node, a device or a metric takes beyond its name, bytes.
+const OVERHEAD: usize = 64;
 
 /// The metrics of a node or device by their aliases.
 pub(super) type Aliases = BTreeMap<u64, Named>;
@@ -26,34 +36,149 @@ pub(super) struct Named {
 }
 
 /// What is known of the edge nodes of one split. Copies share what did not change since.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SparkplugState {
-    /// By `group/node`.
-    nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    names: usize,
-    scopes: usize,
+    groups: Vec<Arc<Group>>,
+    /// How much memory the names take.
+    bytes: usize,
 }
 
-/// An edge node that was born.
+/// Some of the nodes.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    /// Equal numbers are the same nodes, within one process.
+    piece: u64,
+    /// In the order of their names.
+    nodes: Arc<Vec<Arc<Node>>>,
+    /// The number of the last message of each of them.
+    sequences: Vec<Option<u64>>,
+}
+
+/// An edge node that was born, or of which a device was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Node {
-    /// The number of its last message.
-    seq: Option<u64>,
+    /// `group/node`.
+    name: Box<str>,
     /// What its death will say.
     birth_death: Option<u64>,
     /// By devices; that of the node itself is empty.
-    scopes: BTreeMap<Arc<str>, Arc<Aliases>>,
+    scopes: BTreeMap<Arc<str>, Scope>,
 }
 
-impl Node {
-    fn names(&self) -> usize {
-        self.scopes.values().map(|aliases| aliases.len()).sum()
+/// What the birth of a node or device has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Scope {
+    aliases: Arc<Aliases>,
+    /// How much memory they take.
+    bytes: usize,
+}
+
+impl Scope {
+    fn new(device: &str, aliases: Aliases) -> Self {
+        let names = aliases.values().map(|named| OVERHEAD + named.name.len());
+        Self {
+            bytes: OVERHEAD + device.len() + names.sum::<usize>(),
+            aliases: Arc::new(aliases),
+        }
     }
 }
 
+impl Node {
+    fn bytes(&self) -> usize {
+        let scopes = self.scopes.values().map(|scope| scope.bytes);
+        OVERHEAD + self.name.len() + scopes.sum::<usize>()
+    }
+}
+
+impl Group {
+    /// Where a node is, or would be.
+    fn place(&self, node: &str) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|known| (*known.name).cmp(node))
+    }
+}
+
+impl Default for SparkplugState {
+    fn default() -> Self {
+        let empty = Arc::<Group>::default();
+        Self {
+            groups: (0..GROUPS).map(|_| empty.clone()).collect(),
+            bytes: 0,
+        }
+    }
+}
+
+/// Numbers of pieces do not matter.
+impl PartialEq for SparkplugState {
+    fn eq(&self, other: &Self) -> bool {
+        let mut groups = self.groups.iter().zip(&other.groups);
+        groups.all(|(one, other)| one.nodes == other.nodes && one.sequences == other.sequences)
+    }
+}
+
+impl Eq for SparkplugState {}
+
 impl SparkplugState {
+    fn group_of(node: &str) -> usize {
+        let hash = StableHash::default().text(node).finish();
+        usize::try_from(hash % GROUPS).unwrap_or_default()
+    }
+
+    fn node(&self, node: &str) -> Option<&Arc<Node>> {
+        let group = self.groups.get(Self::group_of(node))?;
+        group.nodes.get(group.place(node).ok()?)
+    }
+
+    /// Puts a node in the place of what was known of it; one of which nothing is known goes.
+    fn put(&mut self, node: Node) {
+        let Some(group) = self.groups.get_mut(Self::group_of(&node.name)) else {
+            return;
+        };
+        let place = group.place(&node.name);
+        if place.is_err() && node.scopes.is_empty() {
+            return;
+        }
+        let group = Arc::make_mut(group);
+        group.piece = new_piece();
+        let nodes = Arc::make_mut(&mut group.nodes);
+        match place {
+            Ok(place) if node.scopes.is_empty() => {
+                self.bytes -= nodes.remove(place).bytes();
+                group.sequences.remove(place);
+            }
+            Ok(place) => {
+                if let Some(known) = nodes.get_mut(place) {
+                    self.bytes = self.bytes - known.bytes() + node.bytes();
+                    *known = Arc::new(node);
+                }
+            }
+            Err(place) => {
+                self.bytes += node.bytes();
+                nodes.insert(place, Arc::new(node));
+                group.sequences.insert(place, None);
+            }
+        }
+    }
+
+    fn forget(&mut self, node: &str) {
+        self.put(Node {
+            name: node.into(),
+            ..Node::default()
+        });
+    }
+
+    /// What is known of a node, to be changed and put back.
+    fn known(&self, node: &str) -> Node {
+        match self.node(node) {
+            Some(node) => (**node).clone(),
+            None => Node {
+                name: node.into(),
+                ..Node::default()
+            },
+        }
+    }
+
     pub(super) fn aliases(&self, node: &str, device: &str) -> Option<Arc<Aliases>> {
-        self.nodes.get(node)?.scopes.get(device).cloned()
+        Some(self.node(node)?.scopes.get(device)?.aliases.clone())
     }
 
     /// A node was born: of its devices nothing is known any more.
@@ -65,47 +190,40 @@ impl SparkplugState {
         aliases: Aliases,
     ) -> Result<(), String> {
         self.forget(node);
-        self.check_room(aliases.len())?;
-        self.names += aliases.len();
-        self.scopes += 1;
         let born = Node {
-            seq,
+            name: node.into(),
             birth_death,
-            scopes: BTreeMap::from([("".into(), Arc::new(aliases))]),
+            scopes: BTreeMap::from([("".into(), Scope::new("", aliases))]),
         };
-        self.nodes.insert(node.into(), Arc::new(born));
+        self.check_room(born.bytes())?;
+        self.put(born);
+        self.set_sequence(node, seq);
         Ok(())
     }
 
-    /// A device was born.
+    /// A device was born. That the birth of its node was missed is no reason not to know it.
     pub(super) fn device_birth(
         &mut self,
         node: &str,
         device: &str,
         aliases: Aliases,
     ) -> Result<(), String> {
-        self.device_death(node, device);
-        self.check_room(aliases.len())?;
-        self.names += aliases.len();
-        self.scopes += 1;
-        let node = match self.nodes.get_mut(node) {
-            Some(node) => node,
-            // Its own birth was missed, which is no reason not to know the device.
-            None => self.nodes.entry(node.into()).or_default(),
-        };
-        let scopes = &mut Arc::make_mut(node).scopes;
-        scopes.insert(device.into(), Arc::new(aliases));
-        Ok(())
+        let before = self.node(node).map_or(0, |node| node.bytes());
+        let mut node = self.known(node);
+        node.scopes
+            .insert(device.into(), Scope::new(device, aliases));
+        let has_room = self.check_room(node.bytes().saturating_sub(before));
+        if has_room.is_err() {
+            node.scopes.remove(device);
+        }
+        self.put(node);
+        has_room
     }
 
-    fn check_room(&self, names: usize) -> Result<(), String> {
-        if self.names + names > MAX_NAMES {
-            return Err(format!("births have said more than {MAX_NAMES} names"));
-        }
-        if self.scopes == MAX_SCOPES {
-            return Err(format!(
-                "more than {MAX_SCOPES} nodes and devices were born"
-            ));
+    fn check_room(&self, bytes: usize) -> Result<(), String> {
+        if self.bytes.saturating_add(bytes) > MAX_BYTES {
+            let mib = MAX_BYTES >> 20;
+            return Err(format!("what births have said takes more than {mib} MiB"));
         }
         Ok(())
     }
@@ -113,119 +231,50 @@ impl SparkplugState {
     /// A node has died, with all of its devices. A death that belongs to an earlier birth is late: the node
     /// lives.
     pub(super) fn node_death(&mut self, node: &str, birth_death: Option<u64>) {
-        let known = self.nodes.get(node).and_then(|node| node.birth_death);
+        let known = self.node(node).and_then(|node| node.birth_death);
         if known.is_none() || birth_death.is_none() || known == birth_death {
             self.forget(node);
         }
     }
 
-    /// A device has died.
+    /// A device has died. Where its node was not born, and has no other device, nothing is known of the node
+    /// any more.
     pub(super) fn device_death(&mut self, node: &str, device: &str) {
-        let Some(node) = self.nodes.get_mut(node) else {
-            return;
-        };
-        if !node.scopes.contains_key(device) {
-            return;
-        }
-        if let Some(aliases) = Arc::make_mut(node).scopes.remove(device) {
-            self.names -= aliases.len();
-            self.scopes -= 1;
-        }
-    }
-
-    fn forget(&mut self, node: &str) {
-        if let Some(node) = self.nodes.remove(node) {
-            self.names -= node.names();
-            self.scopes -= node.scopes.len();
+        let has_device = |node: &Arc<Node>| node.scopes.contains_key(device);
+        if self.node(node).is_some_and(has_device) {
+            let mut node = self.known(node);
+            node.scopes.remove(device);
+            self.put(node);
         }
     }
 
     /// Takes the number of a node's message. Gives whether messages are missing before it.
     pub(super) fn is_gap(&mut self, node: &str, seq: u64) -> bool {
-        let Some(node) = self.nodes.get_mut(node) else {
-            return false;
-        };
-        let before = Arc::make_mut(node).seq.replace(seq);
+        let before = self.set_sequence(node, Some(seq));
         // Numbers go from 0 to 255 and begin again.
         before.is_some_and(|before| before.wrapping_add(1) % 256 != seq)
     }
 
-    /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Encoder::new();
-        out.u8(VERSION);
-        out.count(self.nodes.len());
-        for (key, node) in &self.nodes {
-            out.text(key);
-            out.option(node.seq, Encoder::u64);
-            out.option(node.birth_death, Encoder::u64);
-            out.count(node.scopes.len());
-            for (device, aliases) in &node.scopes {
-                out.text(device);
-                out.count(aliases.len());
-                for (alias, named) in &**aliases {
-                    out.u64(*alias);
-                    out.u32(named.datatype);
-                    out.text(&named.name);
-                }
-            }
-        }
-        out.into_bytes()
+    /// Sets the number of the last message of a node, and gives the one before.
+    fn set_sequence(&mut self, node: &str, seq: Option<u64>) -> Option<u64> {
+        let group = self.groups.get_mut(Self::group_of(node))?;
+        let place = group.place(node).ok()?;
+        let sequence = Arc::make_mut(group).sequences.get_mut(place)?;
+        std::mem::replace(sequence, seq)
     }
+}
 
-    /// Reads what [`encode`](Self::encode) has written.
-    ///
-    /// # Errors
-    /// The bytes are no such state, or one of another version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
-        let mut from = Decoder::new(bytes);
-        let version = from.u8()?;
-        if version != VERSION {
-            let reason = format!("a format of {version}; this version reads {VERSION}");
-            return Err(from.corrupt(reason));
-        }
-        let mut state = Self::default();
-        for _ in 0..from.count(1)? {
-            let key: Arc<str> = from.text()?.into();
-            let mut node = Node {
-                seq: from.option(Decoder::u64)?,
-                birth_death: from.option(Decoder::u64)?,
-                scopes: BTreeMap::new(),
-            };
-            for _ in 0..from.count(1)? {
-                let device: Arc<str> = from.text()?.into();
-                let mut aliases = Aliases::new();
-                for _ in 0..from.count(1)? {
-                    let alias = from.u64()?;
-                    let datatype = from.u32()?;
-                    let name = from.text()?.into();
-                    if aliases.insert(alias, Named { name, datatype }).is_some() {
-                        return Err(from.corrupt(format!("alias {alias} of {key} is there twice")));
-                    }
-                }
-                state.names += aliases.len();
-                state.scopes += 1;
-                if node.scopes.insert(device, Arc::new(aliases)).is_some() {
-                    return Err(from.corrupt(format!("a device of {key} is there twice")));
-                }
-            }
-            if let Some(twice) = state.nodes.insert(key.clone(), Arc::new(node)) {
-                let devices = twice.scopes.len();
-                return Err(from.corrupt(format!(
-                    "node {key}, with {devices} devices, is there twice"
-                )));
-            }
-        }
-        from.end()?;
-        Ok(state)
-    }
+/// Numbers of pieces reach no state: stores only tell by them what they have already.
+fn new_piece() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(names: &[(u64, &str)]) -> Aliases {
+    pub(super) fn named(names: &[(u64, &str)]) -> Aliases {
         let names = names.iter();
         names
             .map(|(alias, name)| {
@@ -235,7 +284,7 @@ mod tests {
             .collect()
     }
 
-    fn some_state() -> SparkplugState {
+    pub(super) fn some_state() -> SparkplugState {
         let mut state = SparkplugState::default();
         let aliases = named(&[(1, "rpm"), (2, "temp")]);
         state.node_birth("g/n", Some(0), Some(7), aliases).unwrap();
@@ -247,34 +296,76 @@ mod tests {
     }
 
     #[test]
-    fn is_read_as_it_was_written_and_no_cut_or_other_byte_is_taken_for_one() {
-        let state = some_state();
-        let bytes = state.encode();
-        assert_eq!(SparkplugState::decode(&bytes), Ok(state.clone()));
-        for end in 0..bytes.len() {
-            assert!(SparkplugState::decode(&bytes[..end]).is_err(), "{end}");
+    fn only_groups_of_what_was_born_or_has_died_are_other_pieces() {
+        let mut state = SparkplugState::default();
+        for number in 0..1_000 {
+            let name = format!("g/{number}");
+            state
+                .node_birth(&name, Some(0), None, named(&[(1, "rpm")]))
+                .unwrap();
         }
-        for at in 0..bytes.len() {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1;
-            assert_ne!(SparkplugState::decode(&flipped), Ok(state.clone()), "{at}");
+        let pieces = |state: &SparkplugState| -> BTreeMap<usize, u64> {
+            state
+                .births()
+                .map(|births| (births.group, births.piece))
+                .collect()
+        };
+        let (before, copy) = (pieces(&state), state.clone());
+        assert!(before.len() > 200, "{before:?}");
+        for number in 0..1_000 {
+            assert!(!state.is_gap(&format!("g/{number}"), 1));
         }
-        let newer = [&[2], &bytes[1..]].concat();
-        assert_eq!(
-            SparkplugState::decode(&newer).unwrap_err().to_string(),
-            "byte 1: a format of 2; this version reads 1"
+        assert_eq!(pieces(&state), before);
+        let shares = state.groups.iter().zip(&copy.groups);
+        assert!(
+            shares
+                .clone()
+                .all(|(one, other)| Arc::ptr_eq(&one.nodes, &other.nodes))
         );
-        let longer = [&bytes[..], &[0]].concat();
+        state.device_birth("g/7", "d", named(&[])).unwrap();
+        let changed = pieces(&state)
+            .into_iter()
+            .filter(|piece| before.get(&piece.0) != Some(&piece.1));
+        assert_eq!(changed.count(), 1);
+        assert_eq!(pieces(&copy), before, "a copy is as it was");
+    }
+
+    #[test]
+    fn births_take_only_so_much_memory_and_nothing_is_kept_of_what_has_died() {
+        let mut state = some_state();
+        let bytes = state.bytes;
+        for number in 0..100 {
+            let node = format!("g/{number}");
+            state
+                .device_birth(&node, "d", named(&[(1, "rpm")]))
+                .unwrap();
+            state
+                .device_birth(&node, "d", named(&[(2, "temperature")]))
+                .unwrap();
+            state.device_death(&node, "d");
+        }
+        assert_eq!(state, some_state());
+        assert_eq!(state.bytes, bytes);
+        // As if there were others.
+        let long = "x".repeat(5_000);
+        state.bytes = MAX_BYTES - 1_000;
+        let full = Err("what births have said takes more than 512 MiB".to_owned());
+        assert_eq!(state.device_birth("g/n", "d", named(&[(1, &long)])), full);
         assert_eq!(
-            SparkplugState::decode(&longer).unwrap_err().reason,
-            "1 bytes too many"
+            state.aliases("g/n", "d"),
+            None,
+            "the names before hold no more"
         );
+        assert_eq!(
+            state.node_birth("g/n", None, None, named(&[(1, &long)])),
+            full
+        );
+        assert_eq!(state.aliases("g/n", ""), None);
     }
 
     #[test]
     fn the_last_birth_counts_and_deaths_clear() {
         let mut state = some_state();
-        assert_eq!((state.names, state.scopes), (3, 3));
         let name = |state: &SparkplugState, node: &str, device: &str| {
             let aliases = state.aliases(node, device)?;
             Some(aliases.get(&1)?.name.to_string())
@@ -294,6 +385,7 @@ mod tests {
         state.node_death("g/n", Some(8));
         state.node_death("g/m", None);
         assert_eq!(state, SparkplugState::default());
+        assert_eq!(state.bytes, 0);
     }
 
     #[test]

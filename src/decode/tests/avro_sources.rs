@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::avro::{record, written};
 use super::unwrap::{delimited, gzip};
 use super::{Fixture, NOW};
-use crate::decode::{AvroSchema, Purpose, SchemaAnswer, SchemaParser, SchemaSource, TimeUnit};
+use crate::decode::{
+    AvroSchema, Purpose, SchemaAnswer, SchemaParser, SchemaQuestion, SchemaSource, TimeUnit,
+};
 use crate::model::DataType;
 
 const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {"id": "text", "rpm": "number"}}"#;
@@ -120,27 +122,47 @@ fn says_what_is_wrong_with_a_container() {
     }
 }
 
+/// Answers every question once: behind that, nothing is known of a number any more.
 #[derive(Debug, Default)]
 struct Source {
-    answers: Mutex<BTreeMap<u32, SchemaAnswer>>,
-    asked: Mutex<Vec<u32>>,
+    questions: Mutex<BTreeMap<u32, Arc<SchemaQuestion>>>,
+    asked: Mutex<Vec<(u32, String)>>,
 }
 
 impl Source {
     fn knows(&self, id: u32, answer: SchemaAnswer) {
-        self.answers.lock().unwrap().insert(id, answer);
+        let mut questions = self.questions.lock().unwrap();
+        let asked = self.asked.lock().unwrap();
+        if asked.iter().any(|(asked, _)| *asked == id) {
+            questions.remove(&id).unwrap().set(answer);
+        } else {
+            questions.insert(id, SchemaQuestion::answered(answer));
+        }
     }
 
-    fn asked(&self) -> Vec<u32> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+    /// What was asked since the last time, and of which record.
+    fn asked(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .map(|(id, place)| format!("{id} {place}"))
+            .collect()
+    }
+
+    fn begin_anew(&self) {
+        self.asked.lock().unwrap().clear();
     }
 }
 
 impl SchemaSource for Source {
-    fn schema(&self, id: u32, _wake: &Sender<()>) -> SchemaAnswer {
-        self.asked.lock().unwrap().push(id);
-        let answers = self.answers.lock().unwrap();
-        answers.get(&id).cloned().unwrap_or(SchemaAnswer::Wait)
+    fn ask(&self, id: u32, place: &str, _wake: &Sender<()>) -> Arc<SchemaQuestion> {
+        self.asked.lock().unwrap().push((id, place.to_owned()));
+        let mut questions = self.questions.lock().unwrap();
+        let question = questions.entry(id).or_default().clone();
+        if question.answer().is_some() {
+            questions.remove(&id);
+        }
+        question
     }
 }
 
@@ -149,7 +171,7 @@ fn framed(id: u32, schema: &Value, datum: Datum) -> Vec<u8> {
 }
 
 fn parsed(schema: &Value) -> SchemaAnswer {
-    SchemaAnswer::Schema(Arc::new(AvroSchema::parse(&schema.to_string()).unwrap()))
+    Ok(Arc::new(AvroSchema::parse(&schema.to_string()).unwrap()))
 }
 
 #[test]
@@ -176,15 +198,11 @@ fn records_wait_for_their_schemas_and_each_is_read_by_its_own() {
 
     source.knows(8, parsed(&second));
     assert!(!fixture.is_ready_for(&records));
-    assert_eq!(source.asked(), [7, 8, 9, 7]);
+    source.knows(9, Err("40403 Schema not found".into()));
+    assert!(!fixture.is_ready_for(&records), "7 is not known yet");
     source.knows(7, parsed(&schema("long")));
-    source.knows(9, SchemaAnswer::None("40403 Schema not found".into()));
     let decoded = fixture.decode(&records);
-    assert_eq!(
-        source.asked(),
-        [7, 9],
-        "what is known is not asked for again"
-    );
+    assert_eq!(source.asked(), ["7 s@10", "8 s@30", "9 s@40"], "once each");
     assert_eq!(decoded.cells(), ["V1 900", "V1 900", "- 0.5", "V1 900"]);
     assert_eq!(
         decoded.refused,
@@ -195,12 +213,14 @@ fn records_wait_for_their_schemas_and_each_is_read_by_its_own() {
         ]
     );
     assert_eq!(fixture.metrics.missing("id").get(), 1);
+    source.begin_anew();
     source.knows(9, parsed(&schema("long")));
     assert_eq!(
-        fixture.decode(&[&none]).cells(),
-        ["V1 900"],
+        fixture.decode(&[&none, &first]).cells(),
+        ["V1 900", "V1 900"],
         "it was registered since"
     );
+    assert_eq!(source.asked(), ["9 s@10"], "7 is known");
 }
 
 #[test]
@@ -221,14 +241,12 @@ fn records_wait_for_schemas_that_are_named_within_envelopes() {
     let records: [&[u8]; 4] = [&first, &broken, &second, &first];
 
     assert!(!fixture.is_ready_for(&records));
-    assert_eq!(source.asked(), [7, 8, 9, 7]);
     source.knows(7, parsed(&schema("long")));
-    source.knows(9, SchemaAnswer::None("40403 Schema not found".into()));
+    source.knows(9, Err("40403 Schema not found".into()));
     assert!(!fixture.is_ready_for(&records), "8 is not known yet");
-    assert_eq!(source.asked(), [7, 8, 9]);
     source.knows(8, parsed(&schema("long")));
     let decoded = fixture.decode(&records);
-    assert_eq!(source.asked(), [8, 9]);
+    assert_eq!(source.asked(), ["7 s@10", "8 s@30", "9 s@30"]);
     let expected = [
         ("V1", 900),
         (long, 901),
@@ -249,6 +267,58 @@ fn records_wait_for_schemas_that_are_named_within_envelopes() {
         decoded.refused[1],
         "2 unknown_schema message 3: 9: 40403 Schema not found"
     );
+}
+
+#[test]
+fn another_batch_of_the_split_asks_for_its_own_schemas() {
+    let config = r#"{"format": "avro", "registry": {"url": "http://registry"}}"#;
+    let mut fixture = Fixture::new(config, EVENT);
+    let source = Arc::new(Source::default());
+    fixture.ask(source.clone(), bounded(1).0);
+    let message = |id, vehicle| framed(id, &schema("long"), datum(vehicle, 900));
+    assert!(!fixture.is_ready_for(&[&message(7, "V1")]));
+    source.knows(8, parsed(&schema("long")));
+    // It was read again from another place on, and begins at the same position.
+    let again: [&[u8]; 2] = [&message(8, "V1"), &message(8, "V2")];
+    assert_eq!(fixture.decode(&again).cells(), ["V1 900", "V2 900"]);
+}
+
+#[test]
+fn containers_have_only_so_many_data_also_where_these_are_no_events() {
+    let mut explode = Fixture::new(r#"{"format": "avro", "explode": "l"}"#, EVENT);
+    let with = |blocks: &[(i64, usize)]| {
+        let schema = r#"{"type": "record", "name": "r", "fields": [
+            {"name": "l", "type": {"type": "array", "items": "long"}}]}"#;
+        let parsed = Schema::parse_str(schema).unwrap();
+        let builder = Writer::builder().schema(&parsed).writer(Vec::new());
+        let mut bytes = builder
+            .marker([7; 16])
+            .build()
+            .unwrap()
+            .into_inner()
+            .unwrap();
+        for (count, length) in blocks {
+            bytes.extend(delimited_long(*count));
+            bytes.extend(delimited_long(*length as i64));
+            bytes.extend(vec![0; *length]);
+            bytes.extend([7; 16]);
+        }
+        bytes
+    };
+    let most = with(&[(9_999, 9_999), (1, 1)]);
+    assert_eq!(explode.decode(&[&most]).refused, [""; 0]);
+    for blocks in [&[(10_000, 10_000), (1, 1)][..], &[(0, 0); 10_001]] {
+        let decoded = explode.decode(&[&with(blocks)]);
+        let expected = "0 too_many_events more than 10000 data";
+        assert_eq!(decoded.refused, [expected]);
+    }
+}
+
+/// A number as Avro writes it.
+fn delimited_long(number: i64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    crate::model::protobuf::put_varint(&mut bytes, number.cast_unsigned() << 1);
+    bytes
 }
 
 #[test]
@@ -418,6 +488,32 @@ fn a_path_leads_to_what_the_pipeline_wants_of_it() {
 }
 
 #[test]
+fn a_decimal_that_is_none_is_its_bytes() {
+    for (decimal, is_number) in [
+        (r#""precision": 9, "scale": 2"#, true),
+        (r#""precision": 9"#, true),
+        (r#""precision": 9, "scale": 9"#, true),
+        (r#""precision": 9, "scale": 10"#, false),
+        (r#""precision": 0"#, false),
+        (r#""precision": -1"#, false),
+        (r#""scale": 2"#, false),
+        (r#""precision": 9, "scale": -1"#, false),
+        (r#""precision": 10, "scale": 2"#, false),
+    ] {
+        // What 4 bytes hold has 9 digits.
+        let inner = format!(
+            r#"{{"type": "fixed", "name": "f", "size": 4, "logicalType": "decimal", {decimal}}}"#
+        );
+        let schema = format!(
+            r#"{{"type": "record", "name": "r", "fields": [{{"name": "a", "type": {inner}}}]}}"#
+        );
+        let schema = AvroSchema::parse(&schema).unwrap();
+        let found = schema.check(&["a".to_owned()], None, Purpose::Field(DataType::Number));
+        assert_eq!(found.is_ok(), is_number, "{decimal}: {found:?}");
+    }
+}
+
+#[test]
 fn says_what_is_no_schema() {
     for (schema, expected) in [
         ("{\n \"type\" \"record\"}", "line 2, column 9: expected `:`"),
@@ -460,6 +556,12 @@ fn says_what_is_no_schema() {
     ] {
         assert_eq!(AvroSchema::parse(schema).unwrap_err().to_string(), expected);
     }
+    let symbols = "\"A\",".repeat(60_000);
+    let many = format!(r#"{{"type": "enum", "name": "e", "symbols": [{symbols}"B"]}}"#);
+    assert_eq!(
+        AvroSchema::parse(&many).unwrap_err().to_string(),
+        "the schema: the enum e has more than 50000 symbols"
+    );
     let many = format!("[{}\"null\"]", "\"null\",".repeat(60_000));
     assert_eq!(
         AvroSchema::parse(&many).unwrap_err().to_string(),

@@ -42,6 +42,45 @@ fn records() -> Vec<Vec<u8>> {
     ]
 }
 
+/// A record of so many events.
+type Record<'r> = &'r dyn Fn(usize) -> Vec<u8>;
+
+/// Joins the same text so many times.
+fn times(text: &str, count: usize, between: &str) -> String {
+    vec![text; count].join(between)
+}
+
+#[test]
+fn no_record_of_any_format_has_more_events_than_the_most() {
+    let event = r#"{"time": {"from": "@timestamp"}, "fields": {"a": "number"}}"#;
+    let csv = |count| format!("a,b\n{}", times("1,2", count, "\n")).into_bytes();
+    let influx = |count| times("m a=1", count, "\n").into_bytes();
+    let senml = |count| format!("[{}]", times(r#"{"v":1}"#, count, ",")).into_bytes();
+    let clouds =
+        |count| format!("[{}]", times(r#"{"specversion":"1.0"}"#, count, ",")).into_bytes();
+    let cbor_items = |count: usize| cbor(&json!({"l": vec![json!({}); count]}));
+    let samples = |count: usize| request(&[(&[("n", "x")], &vec![(1.0, NOW); count])]);
+    let formats: [(&str, Record<'_>); 6] = [
+        (r#""csv""#, &csv),
+        (r#""influx""#, &influx),
+        (r#""senml_json""#, &senml),
+        (r#""cloudevents""#, &clouds),
+        (r#"{"format": "cbor", "explode": "l"}"#, &cbor_items),
+        (r#""remote_write""#, &samples),
+    ];
+    for (format, record) in formats {
+        let decoded = Fixture::new(format, event).decode(&[&record(10_000), &record(10_001)]);
+        assert_eq!(decoded.rows.len(), 10_000, "{format}");
+        let expected = ["1 too_many_events more than 10000"];
+        let refused: Vec<_> = decoded
+            .refused
+            .iter()
+            .map(|refused| refused.trim_end_matches(" records"))
+            .collect();
+        assert_eq!(refused, expected, "{format}");
+    }
+}
+
 proptest! {
     #[test]
     fn cut_off_flipped_and_arbitrary_bytes_are_survived(

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::unwrap::delimited;
 use super::{Decoded, Fixture, NOW};
-use crate::decode::DecodeConfig;
+use crate::decode::{DecodeConfig, Purpose};
+use crate::model::DataType;
 
 pub(super) const RECORD: &str =
     r#"{"format": "protobuf", "message": "all.v1.Record", "files": ["fuzz/all_types.proto"]}"#;
@@ -212,6 +213,62 @@ fn of_a_oneof_the_last_field_is_there() {
     for (record, expected) in cases {
         assert_eq!(cells(&fields, &record.concat()), expected);
     }
+}
+
+#[test]
+fn keys_of_maps_are_of_their_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = r#"syntax = "proto3";
+        message M { map<int32, double> a = 1; map<uint32, double> b = 2; map<uint64, double> c = 3;
+                    map<fixed64, double> d = 4; map<sint64, double> e = 5; map<fixed32, double> f = 6; }"#;
+    std::fs::write(folder.path().join("keys.proto"), source).unwrap();
+    let format = r#"{"format": "protobuf", "message": "M", "files": ["keys.proto"]}"#;
+    let mut format: DecodeConfig = serde_json::from_str(format).unwrap();
+    assert_eq!(format.load(folder.path()), []);
+    let number = Purpose::Field(DataType::Number);
+    for (key, type_name) in [
+        ("a.5000000000", "int32"),
+        ("b.-1", "uint32"),
+        ("b.4294967296", "uint32"),
+        ("c.-1", "uint64"),
+        ("d.18446744073709551616", "fixed64"),
+        ("e.9223372036854775808", "sint64"),
+        ("f.x", "fixed32"),
+    ] {
+        let keys: Vec<_> = key.split('.').map(str::to_owned).collect();
+        let expected = format!(
+            "'{}' is no key of the map, whose keys are {type_name}",
+            keys[1]
+        );
+        assert_eq!(format.check_path(&keys, number), Err(expected));
+    }
+    let fields = [
+        ("a.-2147483648", "number"),
+        ("b.4294967295", "number"),
+        ("c.18446744073709551615", "number"),
+        ("c.18446744073709551614", "number"),
+        ("d.18446744073709551615", "number"),
+        ("e.-9223372036854775808", "number"),
+        ("f.4294967295", "number"),
+    ];
+    let pair = |number, key: Vec<u8>, value: f64| {
+        bytes(number, &[key, fixed64(2, value.to_le_bytes())].concat())
+    };
+    let record = [
+        pair(1, int(1, -2_147_483_648), 1.0),
+        pair(2, int(1, 4_294_967_295), 2.0),
+        pair(3, int(1, -1), 3.0),
+        pair(3, int(1, -2), 4.0),
+        pair(4, fixed64(1, [0xff; 8]), 5.0),
+        pair(5, int(1, -1), 6.0),
+        pair(6, fixed32(1, [0xff; 4]), 7.0),
+    ]
+    .concat();
+    let format = r#"{"format": "protobuf", "message": "M", "files": ["FILE"]}"#;
+    let file = folder.path().join("keys.proto");
+    let format = format.replace("FILE", &file.to_string_lossy());
+    let decoded = Fixture::new(&format, &event(&fields)).decode(&[&record]);
+    assert_eq!(decoded.cells(), ["1 2 3 4 5 6 7"]);
 }
 
 #[test]

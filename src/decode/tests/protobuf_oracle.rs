@@ -147,7 +147,11 @@ fn paths(
             for key in keys {
                 add(&value, format!("{name}.{key}"), depth, found);
             }
-        } else if !field.is_list() {
+        } else if field.is_list() {
+            for place in [0, 2] {
+                add(&field, format!("{name}.{place}"), depth, found);
+            }
+        } else {
             add(&field, name, depth, found);
         }
     }
@@ -177,12 +181,21 @@ fn expected(message: &DynamicMessage, keys: &[&str]) -> String {
         return "-".to_owned();
     };
     let field = message.descriptor().get_field_by_name(key).unwrap();
-    if (field.supports_presence() || field.is_map()) && !message.has_field(&field) {
+    let is_told = field.supports_presence() || field.is_map() || field.is_list();
+    if is_told && !message.has_field(&field) {
         return "-".to_owned();
     }
     let value = message.get_field(&field);
     let mut kind = field.kind();
     let mut value = value.as_ref();
+    if let Value::List(items) = value {
+        let (place, behind) = rest.split_first().unwrap();
+        rest = behind;
+        match items.get(place.parse::<usize>().unwrap()) {
+            Some(item) => value = item,
+            None => return "-".to_owned(),
+        }
+    }
     if let Value::Map(pairs) = value {
         let (key, behind) = rest.split_first().unwrap();
         rest = behind;

@@ -89,8 +89,48 @@ fn a_base_of_another_type_or_a_name_that_grows_too_long_refuses_the_pack() {
             "0 malformed bn is no text",
             "1 malformed bt is no number",
             "2 malformed bu is no text",
-            "3 malformed a name of 1025 bytes; at most 1024",
+            "3 malformed a name or unit of 1025 bytes; at most 1024",
         ]
+    );
+}
+
+#[test]
+fn a_long_base_refuses_the_pack_also_where_records_have_no_names_of_their_own() {
+    let long = "x".repeat(1_025);
+    for base in ["bn", "bu"] {
+        let pack = format!(r#"[{{"{base}":"{long}","bt":1730621749}},{{"v":1}}]"#);
+        let expected = "0 malformed a name or unit of 1025 bytes; at most 1024";
+        assert_eq!(fixture().decode(&[pack.as_bytes()]).refused, [expected]);
+    }
+}
+
+#[test]
+fn a_label_that_must_be_understood_refuses_the_pack() {
+    let expected = "0 malformed a label that ends in _ and must be understood";
+    for pack in [
+        json!([{"bt": 1_730_621_749, "n": "a", "v": 1}, {"n": "b", "v": 1, "scale_": 10}]),
+        json!([{"bt": 1_730_621_749, "n": "a", "v": 1, "_": null}]),
+    ] {
+        let decoded = fixture().decode(&[pack.to_string().as_bytes()]);
+        assert_eq!(decoded.refused, [expected]);
+        let decoded = Fixture::new(r#""senml_cbor""#, EVENT).decode(&[&cbor(&pack)]);
+        assert_eq!(decoded.refused, [expected]);
+    }
+    let others = json!([{"bt": 1_730_621_749, "n": "a", "v": 1, "sc_ale": 7, "x": {}}]);
+    let decoded = fixture().decode(&[others.to_string().as_bytes()]);
+    assert_eq!(decoded.cells(), ["a - 1 - - -"]);
+}
+
+#[test]
+fn a_pack_has_only_so_many_records_also_where_they_are_no_events() {
+    let pack = |records: usize| format!("[{}]", vec!["{}"; records].join(","));
+    assert_eq!(
+        fixture().decode(&[pack(10_000).as_bytes()]).refused,
+        [""; 0]
+    );
+    assert_eq!(
+        fixture().decode(&[pack(10_001).as_bytes()]).refused,
+        ["0 too_many_events more than 10000 records"]
     );
 }
 

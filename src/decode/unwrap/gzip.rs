@@ -53,7 +53,7 @@ impl Gunzip {
         let mut written = start;
         let mut rest = data;
         loop {
-            make_room(expanded, written, limit)?;
+            make_room(expanded, start, written, limit)?;
             let room = expanded.get_mut(written..).unwrap_or_default();
             let before = (self.0.total_in(), self.0.total_out());
             let status = self.0.decompress(rest, room, FlushDecompress::None);

@@ -17,7 +17,7 @@ use self::zstd::Unzstd;
 use super::events::{MAX_EVENTS, Refusal};
 use super::metrics::Reason;
 use super::path::{InvalidPath, Path};
-use super::varint::varint;
+use crate::model::protobuf::varint;
 
 /// How many steps there may be: no record is wrapped so often.
 pub const MAX_UNWRAP_STEPS: usize = 8;
@@ -211,9 +211,9 @@ fn divide(mut rest: &[u8], next: &mut Messages) -> Result<(), Refusal> {
             return Err((Reason::TooManyEvents, detail));
         }
         let cut_off = || cannot("length_delimited", "cut off");
-        let (length, behind) = varint(rest).ok_or_else(cut_off)?;
+        let length = varint(&mut rest).map_err(|_| cut_off())?;
         let length = usize::try_from(length).map_err(|_| cut_off())?;
-        let (message, behind) = behind.split_at_checked(length).ok_or_else(cut_off)?;
+        let (message, behind) = rest.split_at_checked(length).ok_or_else(cut_off)?;
         let start = next.bytes.len();
         next.bytes.extend_from_slice(message);
         next.ranges.push(start..next.bytes.len());
@@ -223,12 +223,47 @@ fn divide(mut rest: &[u8], next: &mut Messages) -> Result<(), Refusal> {
 }
 
 /// Makes room behind what is there for the next piece of what is expanded, at most one byte beyond the limit:
-/// that one shows that there is more. Gives where the room begins.
-fn make_room(expanded: &mut Vec<u8>, written: usize, limit: usize) -> Result<(), Refusal> {
+/// that one shows that there is more. What is expanded began at `start`: a short one behind a long one gets
+/// little room, for all of it is filled with zeros.
+fn make_room(
+    expanded: &mut Vec<u8>,
+    start: usize,
+    written: usize,
+    limit: usize,
+) -> Result<(), Refusal> {
     if written > limit {
         return Err(too_far(limit));
     }
-    let piece = written.clamp(4_096, 1024 * 1024);
+    let piece = written.saturating_sub(start).clamp(4_096, 1024 * 1024);
     expanded.resize(written.saturating_add(piece).min(limit + 1), 0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_grows_with_what_is_expanded_and_not_with_what_stands_before_it() {
+        let limit = 1_000_000;
+        let room = |start, written| {
+            let mut expanded = vec![1; written];
+            make_room(&mut expanded, start, written, limit).map(|()| expanded.len() - written)
+        };
+        assert_eq!(room(0, 0), Ok(4_096));
+        assert_eq!(
+            room(0, 600_000),
+            Ok(400_001),
+            "one byte more than the limit"
+        );
+        assert_eq!(room(0, 100_000), Ok(100_000));
+        assert_eq!(
+            room(600_000, 600_000),
+            Ok(4_096),
+            "a short one behind a long one"
+        );
+        assert_eq!(room(600_000, 650_000), Ok(50_000));
+        assert_eq!(room(0, limit), Ok(1));
+        assert!(room(0, limit + 1).is_err());
+    }
 }

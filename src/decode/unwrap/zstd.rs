@@ -36,9 +36,10 @@ impl Unzstd {
             None => decoder().map_err(|error| damaged(&error))?,
         };
         decoder.reinit().map_err(|error| damaged(&error))?;
-        let mut written = expanded.len();
+        let start = expanded.len();
+        let mut written = start;
         loop {
-            make_room(expanded, written, limit)?;
+            make_room(expanded, start, written, limit)?;
             let room = expanded.get_mut(written..).unwrap_or_default();
             // A decoder that has failed is not used again.
             let status = decoder.run_on_buffers(bytes, room);

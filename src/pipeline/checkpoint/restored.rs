@@ -115,11 +115,16 @@ impl Restored {
                     CheckpointError::corrupt(stage::TOKENS, part::ALL, corrupt)
                 })?;
             }
-            if entry.stage == stage::DECODERS {
+            let decoder_of = match entry.stage.as_str() {
+                stage::DECODERS => Some(entry.part.as_str()),
+                stage::BIRTHS => Some(entry.part.split_once(' ').map_or("", |part| part.1)),
+                _ => None,
+            };
+            if let Some(split) = decoder_of {
                 decoders
-                    .add(entry.part.as_str().into(), &checkpoint.read(entry)?)
+                    .add(split.into(), &checkpoint.read(entry)?)
                     .map_err(|corrupt| {
-                        CheckpointError::corrupt(stage::DECODERS, &entry.part, corrupt)
+                        CheckpointError::corrupt(&entry.stage, &entry.part, corrupt)
                     })?;
             }
             let metric = restored.metric_of(entry, pipeline);

@@ -8,6 +8,7 @@ use super::restored::Restored;
 use super::summary::Summary;
 use super::tokens::encode_tokens;
 use crate::config::Pipeline;
+use crate::decode::SparkplugState;
 use crate::model::{Texts, TimestampMs};
 use crate::pipeline::layout::state_layout;
 use crate::pipeline::lookup_state::{LookupState, encode_lookups};
@@ -31,6 +32,8 @@ pub(super) mod stage {
     pub(in crate::pipeline) const CLOCKS: &str = "clocks";
     /// What decoders keep from one record to the next.
     pub(in crate::pipeline) const DECODERS: &str = "decoders";
+    /// The same, what changes seldom: in parts that have the number of a group before the split's name.
+    pub(in crate::pipeline) const BIRTHS: &str = "births";
     /// The versions of reference tables.
     pub(in crate::pipeline) const LOOKUPS: &str = "lookups";
     /// Samples that are formed and not acknowledged.
@@ -168,7 +171,7 @@ impl Saving {
             }
             for DecoderSnapshot { split, state } in &worker.decoders {
                 unassigned_decoders.remove(split);
-                draft.add(stage::DECODERS, split, state.encode())?;
+                add_decoder(split, state, draft)?;
             }
             for ((metric, _), panes) in self.metrics.iter().zip(worker.panes) {
                 add_parts(metric, pane_parts(panes, &from), &worker.texts, draft)?;
@@ -179,7 +182,7 @@ impl Saving {
             draft.add(stage::CLOCKS, split, bytes)?;
         }
         for (split, state) in unassigned_decoders {
-            draft.add(stage::DECODERS, split, state.encode())?;
+            add_decoder(split, state, draft)?;
         }
         for (number, owner) in owners {
             let from = format!("{}{number}", part::OWNER);
@@ -191,6 +194,19 @@ impl Saving {
         }
         draft.add(stage::WRITER, part::ALL, writer.encode())
     }
+}
+
+/// What a decoder keeps of a split, the births before what refers to them.
+fn add_decoder(
+    split: &str,
+    state: &SparkplugState,
+    draft: &mut Draft<'_>,
+) -> Result<(), StateError> {
+    for births in state.births() {
+        let part = format!("{:02x} {split}", births.group);
+        draft.add_piece(stage::BIRTHS, &part, births.piece, || Ok(births.encode()))?;
+    }
+    draft.add(stage::DECODERS, split, state.encode_sequences())
 }
 
 fn lowest(times: impl Iterator<Item = TimestampMs>) -> TimestampMs {
@@ -218,11 +234,15 @@ fn add_parts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::{DecodeMetrics, Decoder};
+    use crate::model::protobuf::{put_bytes, put_varint};
+    use crate::model::{Interner, RecordBatch, Split, SplitId};
     use crate::pipeline::checkpoint::inspect;
     use crate::pipeline::tests::pipeline;
     use crate::pipeline::worker::split_state::SplitState;
     use crate::source::Resume;
     use crate::state::{About, Checkpoint, Checkpoints, Identity, MemoryStore};
+    use crate::telemetry::Registry;
 
     const METRIC: &str = "\n  m: { window: { tumbling: 5s }, value: avg(x) }";
 
@@ -327,6 +347,96 @@ mod tests {
         let after = restored(&saved(&third, &[("shard-1", Some(8))]));
         assert_eq!(told(&after.resume()), expected[1..]);
         assert_eq!(after.resume().position("shard-1"), None);
+    }
+
+    /// A message of Sparkplug B with many metrics.
+    fn message(node: u64, seq: u64) -> Vec<u8> {
+        let mut message = Vec::new();
+        for alias in 0..30 {
+            let name = (node * 30 + alias + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut metric = Vec::new();
+            put_bytes(&mut metric, 1, format!("{name:x}").as_bytes());
+            metric.push(2 << 3);
+            put_varint(&mut metric, alias);
+            put_bytes(&mut message, 2, &metric);
+        }
+        message.push(3 << 3);
+        put_varint(&mut message, seq);
+        message
+    }
+
+    #[test]
+    fn births_that_did_not_change_are_not_written_again() {
+        const NODES: u64 = 1_000;
+        let split = Split {
+            id: SplitId(0),
+            name: "broker".into(),
+        };
+        let event = r#"{"time": {"from": "timestamp"}, "fields": {"value": "number"}}"#;
+        let mut decoder = Decoder::build(
+            &serde_json::from_str(r#""sparkplug_b""#).unwrap(),
+            &serde_json::from_str(event).unwrap(),
+            0,
+            DecodeMetrics::new(&Registry::new("test")),
+        )
+        .unwrap();
+        let mut checkpoints = Checkpoints::open(
+            Arc::new(MemoryStore::new()),
+            Identity {
+                pipeline: "test".to_owned(),
+                writer: "test".to_owned(),
+                epoch: 1,
+            },
+        )
+        .unwrap();
+        let saving = saving(None);
+        let mut save = |number, kind: &str, nodes: std::ops::Range<u64>, seq| {
+            let mut records = RecordBatch::new(split.clone(), 0);
+            for node in nodes {
+                let topic = format!("spBv1.0/g/{kind}/{node}");
+                records.push_enveloped(&message(node, seq), 0, topic.as_bytes(), b"");
+            }
+            decoder.decode(&records, 0, &mut Interner::new());
+            let state = decoder.state(split.id).unwrap();
+            let mut collected = collected(&[]);
+            let worker = collected.workers.get_mut(&0).unwrap();
+            worker.decoders.push(DecoderSnapshot {
+                split: split.name.clone(),
+                state: state.clone(),
+            });
+            let mut draft = checkpoints.begin(number);
+            saving.save(collected, &mut draft).unwrap();
+            let about = About {
+                created_ms: 0,
+                acknowledged_ms: None,
+                weir_version: "0.1.0".to_owned(),
+            };
+            let committed = draft.commit(about).unwrap();
+            let read = restored(&checkpoints.load(number).unwrap());
+            let read = read
+                .decoders
+                .all()
+                .map(|(name, state)| (&**name, state.clone()));
+            assert_eq!(read.collect::<Vec<_>>(), [("broker", (*state).clone())]);
+            let parts = checkpoints.load(number).unwrap();
+            let births = parts
+                .entries()
+                .iter()
+                .filter(|entry| entry.stage == stage::BIRTHS);
+            (
+                committed.new_bytes,
+                births.map(|entry| entry.bytes).sum::<u64>(),
+            )
+        };
+        let (first, births) = save(1, "NBIRTH", 0..NODES, 0);
+        let (second, same) = save(2, "NDATA", 0..NODES, 1);
+        assert_eq!(same, births);
+        assert!(second < first / 5, "{second} after {first}");
+        let (third, _) = save(3, "NBIRTH", 7..8, 0);
+        assert!(third < second + births / 50, "{third} after {second}");
+        let (fourth, none) = save(4, "NDEATH", 0..NODES, 0);
+        assert_eq!(none, 0);
+        assert!(fourth < second / 5, "{fourth} after {second}");
     }
 
     #[test]

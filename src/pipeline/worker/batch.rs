@@ -256,7 +256,6 @@ impl Preparation {
 
     /// A split belongs to somebody else.
     pub(in crate::pipeline) fn revoke(&mut self, split: SplitId) {
-        self.kept.revoke(split);
         self.decoder.set_state(split, None);
         if let Some(clocks) = &mut self.clocks {
             clocks.revoke(split);

@@ -1,4 +1,4 @@
-//! What decoders keep from one record to the next, in a checkpoint: a part for each split, under its name.
+//! What decoders keep from one record to the next, in a checkpoint: parts for each split, under its name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(in crate::pipeline) struct SavedDecoders {
 }
 
 impl SavedDecoders {
-    /// Adds the part of a split.
+    /// Adds a part of a split.
     ///
     /// # Errors
     /// The bytes are no such state.
@@ -30,9 +30,7 @@ impl SavedDecoders {
         split: Arc<str>,
         bytes: &[u8],
     ) -> Result<(), Corrupt> {
-        let state = SparkplugState::decode(bytes)?;
-        self.states.insert(split, Arc::new(state));
-        Ok(())
+        Arc::make_mut(self.states.entry(split).or_default()).read(bytes)
     }
 
     /// All of them. Those of splits that no worker has belong to the next checkpoint as well.
@@ -61,6 +59,8 @@ impl DecoderStates {
     pub(in crate::pipeline) fn assign(&mut self, split: &Split) -> Option<Arc<SparkplugState>> {
         let known = self.names.insert(split.id, split.name.clone());
         if known.is_some() {
+            // Somebody else has read on.
+            self.settled.remove(&split.id);
             return None;
         }
         let state = self.restored.states.get(&split.name)?;
@@ -73,12 +73,8 @@ impl DecoderStates {
         self.settled.insert(split, state);
     }
 
-    /// A split belongs to somebody else.
-    pub(in crate::pipeline) fn revoke(&mut self, split: SplitId) {
-        self.settled.remove(&split);
-    }
-
-    /// What is kept of each split that was assigned.
+    /// What is kept of each split that was assigned, also where it belongs to somebody else by now: it goes with
+    /// the position up to which it was read here.
     pub(in crate::pipeline) fn freeze(&self) -> Vec<DecoderSnapshot> {
         let snapshots = self.settled.iter().filter_map(|(split, state)| {
             Some(DecoderSnapshot {
@@ -105,15 +101,15 @@ mod tests {
     fn a_split_goes_on_with_what_was_saved_under_its_name_and_only_once() {
         let state = Arc::new(SparkplugState::default());
         let mut saved = SavedDecoders::default();
-        saved.add("a".into(), &state.encode()).unwrap();
-        assert!(saved.add("b".into(), b"\x01").is_err(), "cut off");
+        saved.add("a".into(), &state.encode_sequences()).unwrap();
+        let cut_off = SavedDecoders::default().add("b".into(), b"\x01");
+        assert!(cut_off.is_err(), "{cut_off:?}");
         let mut states = DecoderStates::default();
         states.restore(Arc::new(saved));
         assert_eq!(states.assign(&split(3, "b")), None);
         assert_eq!(states.assign(&split(7, "a")), Some(state));
         let frozen: Vec<_> = states.freeze().into_iter().map(|one| one.split).collect();
         assert_eq!(frozen, ["a".into()]);
-        states.revoke(SplitId(7));
         assert_eq!(
             states.assign(&split(7, "a")),
             None,
