@@ -61,6 +61,7 @@ impl Validator<'_> {
                            source.mqtt";
             self.problem(&["source".into(), "decode".into()], message);
         }
+        self.record_bytes(file, &config);
         self.topic_names = topic_names(&config);
         config
     }
