@@ -56,6 +56,14 @@ impl Active {
         Ok(())
     }
 
+    /// Cuts off the records behind so many bytes, none of which is durable or known to anybody.
+    pub(super) fn cut(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        self.torn = true;
+        // It is tried again before the next record.
+        drop(self.mend());
+    }
+
     /// Cuts off what a failed append has left.
     pub(super) fn mend(&mut self) -> Result<(), LogError> {
         if self.torn {

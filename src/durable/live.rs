@@ -10,6 +10,9 @@ pub(super) struct Ends {
     pub(super) next: u64,
     /// The position behind the last record that is durable.
     pub(super) durable: u64,
+    /// How often records were cut off that nobody was told of. A reader may have their bytes all the same,
+    /// where it has read ahead.
+    pub(super) cuts: u64,
 }
 
 /// The ends of a log, which readers wait for.

@@ -19,6 +19,8 @@ use super::segment::{HEADER_BYTES, Header, MAX_RECORD_BYTES, RECORD_HEADER_BYTES
 
 /// How large a buffer is kept for the next record.
 const KEPT_BYTES: usize = 1 << 20;
+/// How much of many records is written at once.
+const WRITE_BYTES: usize = 256 << 10;
 /// A log with a limit has at least as many segments when it is full, so that making room for a record
 /// does not cost most of the log.
 const SEGMENTS_AT_LEAST: u64 = 8;
@@ -98,6 +100,8 @@ pub struct Log {
     last_sync: Instant,
     live: Arc<Live>,
     scratch: Vec<u8>,
+    /// How often records were cut off again.
+    cuts: u64,
     _lock: FolderLock,
 }
 
@@ -135,6 +139,7 @@ impl Log {
         let ends = Ends {
             next: last.end,
             durable: last.end,
+            cuts: 0,
         };
         let log = Self {
             folder: folder.to_owned(),
@@ -146,6 +151,7 @@ impl Log {
             last_sync: Instant::now(),
             live: Arc::new(Live::new(ends)),
             scratch: Vec::new(),
+            cuts: 0,
             _lock: lock,
         };
         Ok((log, recovered))
@@ -163,16 +169,77 @@ impl Log {
                 bytes: record.len(),
             });
         }
-        let size = (RECORD_HEADER_BYTES + record.len()) as u64;
-        if self.has_records() && self.active.bytes() + size > self.segment_bytes() {
-            self.roll(self.next)?;
-        }
+        self.make_room((RECORD_HEADER_BYTES + record.len()) as u64)?;
         let position = self.next;
         self.scratch.clear();
         write_record(position, time_ms, record, &mut self.scratch);
         self.active.append(&self.scratch)?;
-        self.next += 1;
-        if let Some(segment) = self.segments.back_mut() {
+        self.appended(1, time_ms);
+        Ok(position)
+    }
+
+    /// Appends `count` records that belong together, all of them or none: where one cannot be written,
+    /// those before it are cut off again. They are in one segment, however large it becomes. `encode` writes
+    /// record `index` over what is in its buffer, and all together have about `bytes` bytes. Only the end of
+    /// the process can leave a part of them.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn append_all(
+        &mut self,
+        time_ms: i64,
+        count: usize,
+        bytes: usize,
+        encode: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<(), LogError> {
+        self.make_room((bytes + count * RECORD_HEADER_BYTES) as u64)?;
+        let begin = self.active.bytes();
+        if let Err(error) = self.write_all(time_ms, count, encode) {
+            self.active.cut(begin);
+            self.cuts += 1;
+            self.tell();
+            return Err(error);
+        }
+        self.appended(count as u64, time_ms);
+        Ok(())
+    }
+
+    fn write_all(
+        &mut self,
+        time_ms: i64,
+        count: usize,
+        mut encode: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<(), LogError> {
+        let mut record = Vec::new();
+        self.scratch.clear();
+        for (index, position) in (0..count).zip(self.next..) {
+            encode(index, &mut record);
+            if record.len() > MAX_RECORD_BYTES {
+                return Err(LogError::TooLarge {
+                    bytes: record.len(),
+                });
+            }
+            write_record(position, time_ms, &record, &mut self.scratch);
+            if self.scratch.len() >= WRITE_BYTES {
+                self.active.append(&self.scratch)?;
+                self.scratch.clear();
+            }
+        }
+        self.active.append(&self.scratch)
+    }
+
+    /// Begins another segment where this one would become too large by so many bytes.
+    fn make_room(&mut self, bytes: u64) -> Result<(), LogError> {
+        if self.has_records() && self.active.bytes() + bytes > self.segment_bytes() {
+            self.roll(self.next)?;
+        }
+        Ok(())
+    }
+
+    /// Says that so many records are written.
+    fn appended(&mut self, count: u64, time_ms: i64) {
+        self.next += count;
+        if let Some(segment) = self.segments.back_mut().filter(|_| count > 0) {
             segment.end = self.next;
             segment.bytes = self.active.bytes();
             segment.oldest_ms = segment.oldest_ms.or(Some(time_ms));
@@ -182,7 +249,6 @@ impl Log {
             self.scratch = Vec::new();
         }
         self.tell();
-        Ok(position)
     }
 
     /// Makes all records durable and gives the first position that is not yet: the next one.
@@ -392,6 +458,7 @@ impl Log {
         self.live.set(Ends {
             next: self.next,
             durable: self.durable,
+            cuts: self.cuts,
         });
     }
 }

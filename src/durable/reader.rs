@@ -40,6 +40,8 @@ pub struct LogReader {
     unreadable: Option<u64>,
     /// The segment ended too early, and was read once more.
     reread: bool,
+    /// How often the writer had cut off records when the reader last looked.
+    cuts: u64,
 }
 
 /// The segment that is read.
@@ -75,6 +77,7 @@ impl LogReader {
             segment: None,
             unreadable: None,
             reread: false,
+            cuts: 0,
         };
         reader.seek(from)?;
         Ok(reader)
@@ -199,16 +202,23 @@ impl LogReader {
         }))
     }
 
-    /// The position up to which may be read.
-    fn limit(&self) -> u64 {
-        let ends = self.live.as_ref().map(|live| live.ends());
-        ends.map_or(u64::MAX, |ends| {
-            if self.durable_only {
-                ends.durable
-            } else {
-                ends.next
+    /// The position up to which may be read. What was read ahead is let go of where the writer has cut off
+    /// records: others may stand there now.
+    fn limit(&mut self) -> u64 {
+        let Some(ends) = self.live.as_ref().map(|live| live.ends()) else {
+            return u64::MAX;
+        };
+        if ends.cuts != self.cuts {
+            self.cuts = ends.cuts;
+            if let Some(segment) = &mut self.segment {
+                segment.go_to(segment.offset);
             }
-        })
+        }
+        if self.durable_only {
+            ends.durable
+        } else {
+            ends.next
+        }
     }
 
     fn next_record(&mut self) -> Result<Option<Record>, LogError> {

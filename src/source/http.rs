@@ -1,7 +1,7 @@
 //! Records that clients send with POST.
 //!
 //! One thread answers requests and a second one hands over. Without a log a request is answered when
-//! the pipeline has its records. With a log there is a thread between the two: it appends the records
+//! the second thread begins with its records. With a log there is a thread between the two: it appends the records
 //! to the log and has the request answered as soon as they are durable, and the second thread reads the
 //! log.
 
@@ -10,9 +10,13 @@ mod budget;
 mod config;
 mod encoding;
 mod endpoint;
+mod impatient;
 mod intake;
+mod key;
+mod layouts;
 mod metrics;
 mod records;
+mod refusal;
 mod remote_write;
 mod repeats;
 mod resend;
@@ -38,10 +42,10 @@ use crate::model::{Secret, Split, SplitId};
 use crate::telemetry::{LogLimit, Registry};
 
 use super::log::{self, Logged};
-use super::metrics::SourceMetrics;
+use super::metrics::{DropReason, SourceMetrics};
 use super::{Context, Source, SourceError, SourceOutput, StopSignal, handover};
 use budget::Budget;
-use endpoint::Endpoint;
+use endpoint::{Endpoint, Limits};
 use handover::{Consumer, Producer};
 use intake::{Delivery, KEPT_RECORDS, Logging, Push};
 use metrics::HttpMetrics;
@@ -49,6 +53,8 @@ use server::Server;
 
 pub use bodies::{body_records, remote_write_records};
 pub use config::{HttpConfig, ServerTlsConfig};
+pub use layouts::{Bodies, BodyFormat};
+pub use remote_write::LEAST_RECORD_BYTES;
 pub(super) use resend::HttpResend;
 
 /// How many bytes of records may wait for the pipeline or the log before requests are refused.
@@ -60,8 +66,14 @@ const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 /// How often requests are told of that were refused for good.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// How many threads expand bodies.
+/// How many threads expand bodies: so many are opened at once, and others wait for that.
 const BODY_THREADS: usize = 2;
+
+/// How long a request may wait for a pipeline that takes nothing, where there is no log.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long requests that have begun may take once we are asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// What requests are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +125,8 @@ pub(super) struct HttpSource {
     context: Context,
     metrics: SourceMetrics,
     http_metrics: HttpMetrics,
+    patience: Duration,
+    drain: Duration,
     logged: Option<(Logging, log::Follower)>,
 }
 
@@ -150,7 +164,7 @@ impl HttpSource {
             let failed = |error| SourceError::new(&name, format!("its log: {error}"));
             let opened = Logged::open(settings, &split, KEPT_RECORDS, &context, &metrics, registry);
             let Logged { appender, follower } = opened.map_err(failed)?;
-            let logging = Logging::new(appender, &split, &context, &metrics).map_err(failed)?;
+            let logging = Logging::new(appender, &split, &context).map_err(failed)?;
             logged = Some((logging, follower));
         }
         tracing::info!(%address, path, tls = tls.is_some(), "records are taken over HTTP");
@@ -166,6 +180,8 @@ impl HttpSource {
             context,
             metrics,
             http_metrics: HttpMetrics::new(registry),
+            patience: PATIENCE,
+            drain: DRAIN,
             logged,
         })
     }
@@ -187,11 +203,18 @@ impl HttpSource {
             path: self.path.clone(),
             protocol: self.protocol,
             token: self.token.clone(),
-            max_body_bytes,
+            bodies: self.config.bodies,
+            limits: Limits {
+                body: max_body_bytes,
+                record: self.context.max_record_bytes,
+            },
             request_timeout: self.config.request_timeout.to_std(),
+            patience: self.context.log.is_none().then_some(self.patience),
             budget: Budget::new(BUDGET_BYTES.max(max_body_bytes.saturating_mul(8))),
             producer,
+            clock: self.context.clock.clone(),
             metrics: self.http_metrics.clone(),
+            too_large: self.metrics.dropped(DropReason::TooLarge),
             closing: AtomicBool::new(false),
             log: Mutex::new(LogLimit::every(LOG_EVERY)),
         };
@@ -200,6 +223,7 @@ impl HttpSource {
             tls: self.tls.clone(),
             endpoint: Arc::new(endpoint),
             max_connections: usize::from(self.config.max_connections),
+            drain: self.drain,
         };
         Ok((runtime, server))
     }

@@ -41,10 +41,13 @@ pub use config::{
     TokenConfig, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use http::{HttpConfig, ServerTlsConfig, body_records, remote_write_records};
+pub use http::{
+    Bodies, BodyFormat, HttpConfig, LEAST_RECORD_BYTES, ServerTlsConfig, body_records,
+    remote_write_records,
+};
 #[cfg(feature = "kinesis")]
 pub use kinesis::{UserRecord, user_records};
-pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
+pub use log::{Always, Fsync, LogConfig, LogSettings, MAX_LOGGED_BYTES, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use position_tokens::{PositionToken, PositionTokens};
 pub use progress::FileProgress;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod bodies;
 mod clock;
 mod completeness;
 mod limits;
@@ -52,7 +53,7 @@ pub(super) fn validate(
         headers: BTreeSet::new(),
     };
     validator.name(&file.pipeline);
-    let source = validator.source(file);
+    let mut source = validator.source(file);
     validator.write(file);
     validator.dead_letters(file);
     validator.intervals(file);
@@ -60,6 +61,9 @@ pub(super) fn validate(
     let restart = validator.restart(file);
     validator.event(file);
     let format = validator.format(file, &folder);
+    if let Some(http) = &mut source.http {
+        http.bodies = bodies::bodies(file, &format);
+    }
     // The clocks are judged before anything is looked up, and counted behind that.
     let device = validator.clock_device(file);
     validator.lookups = validator.lookups(&file.enrich);

@@ -67,6 +67,7 @@ impl Validator<'_> {
                            a line of a file is a record of its own, so name its cells in 'columns'";
             self.problem(&decode, message);
         }
+        self.record_bytes(file, &config);
         self.topic_names = topic_names(&config);
         config
     }

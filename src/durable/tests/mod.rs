@@ -142,6 +142,55 @@ fn as_much_is_read_as_is_asked_for() {
 }
 
 #[test]
+fn records_that_belong_together_are_there_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = begin(folder.path());
+    fill(&mut log, 2);
+    // They do not fit into the segment, nor into any.
+    log.append_all(2_000, 5, 50, |index, out| {
+        *out = payload(2 + index as u64);
+    })
+    .unwrap();
+    assert_eq!(positions(folder.path()).unwrap(), [0, 2]);
+    assert_eq!((log.next(), log.records()), (7, 7));
+    let mut reader = log.reader(0).unwrap();
+    let mut records = Vec::new();
+    while reader.read(30, &mut records).unwrap() > 0 {}
+    let found: Vec<_> = records.into_iter().map(|record| record.bytes).collect();
+    assert_eq!(found, (0..7).map(payload).collect::<Vec<_>>());
+    log.append_all(7_000, 0, 0, |_, _| ()).unwrap();
+    assert_eq!(log.next(), 7);
+}
+
+#[test]
+fn of_records_that_cannot_all_be_written_none_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig::default();
+    let mut log = open(folder.path(), config);
+    fill(&mut log, 1);
+    let mut reader = log.reader(0).unwrap();
+    let (bytes, mut ahead) = (log.bytes(), Vec::new());
+    let error = log.append_all(0, 3, 0, |index, out| match index {
+        0 => *out = b"of another".to_vec(),
+        1 => *out = vec![7; 300_000],
+        // They are in the file by now, and the reader reads ahead.
+        _ => {
+            assert_eq!(reader.read(1, &mut ahead).unwrap(), 1);
+            *out = vec![0; MAX_RECORD_BYTES + 1];
+        }
+    });
+    assert!(matches!(error, Err(LogError::TooLarge { .. })), "{error:?}");
+    assert_eq!((log.next(), log.records(), log.bytes()), (1, 1, bytes));
+    assert_eq!(read_all(&mut reader), [0; 0]);
+    // Others take their place, also for who has read ahead.
+    fill(&mut log, 2);
+    assert_eq!(read_all(&mut reader), [1, 2]);
+    drop(log);
+    let log = open(folder.path(), config);
+    assert_eq!(read_all(&mut log.reader(0).unwrap()), [0, 1, 2]);
+}
+
+#[test]
 fn a_log_goes_on_where_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..7 {

@@ -1,10 +1,12 @@
 //! What becomes of a body, without a server: for tools that try arbitrary ones.
 
+use super::budget::Budget;
 use super::encoding::Encoding;
-use super::records::{Layout, Records};
+use super::layouts::Bodies;
+use super::records::Records;
 use super::remote_write;
 
-/// The records of a body of `source.http`, which may have `limit` bytes once it is expanded.
+/// The records of a body of `source.http` with JSON, which may have `limit` bytes once it is expanded.
 ///
 /// # Errors
 /// What the client would be told.
@@ -14,10 +16,11 @@ pub fn body_records(
     body: &[u8],
     limit: usize,
 ) -> Result<Vec<Vec<u8>>, String> {
-    let layout = Layout::named(content_type).ok_or("the Content-Type is not known")?;
+    let layout = Bodies::default().layout(content_type);
+    let layout = layout.ok_or("the Content-Type is not known")?;
     let encoding = Encoding::named(content_encoding).ok_or("the Content-Encoding is not known")?;
     let body = encoding
-        .expand(body.to_vec(), limit)
+        .expand(body.to_vec(), limit, &mut Budget::new(usize::MAX).hold())
         .map_err(|error| error.to_string())?;
     let records = Records::of(body, layout).map_err(|error| error.to_string())?;
     Ok(records.iter().map(<[u8]>::to_vec).collect())
@@ -33,7 +36,8 @@ pub fn remote_write_records(
     limit: usize,
 ) -> Result<Vec<Vec<u8>>, String> {
     let version = remote_write::named(content_type).ok_or("the Content-Type is not known")?;
-    let read = remote_write::read(body, version, limit);
+    let mut held = Budget::new(usize::MAX).hold();
+    let read = remote_write::read(body, version, limit, &mut held);
     let (records, _) = read.map_err(|error| error.to_string())?;
     Ok(records.iter().map(<[u8]>::to_vec).collect())
 }

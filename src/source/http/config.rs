@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Duration, Secret};
 
 use super::super::config::Findings;
+use super::layouts::Bodies;
 
 /// The smallest and greatest limit of a body, bytes.
 const BODY_BYTES: (u32, u32) = (1_024, 268_435_456);
@@ -45,6 +46,9 @@ pub struct HttpConfig {
     #[serde(default = "default_max_connections")]
     #[schemars(range(min = 1))]
     pub max_connections: u16,
+    /// Which bodies there are, by the rest of the pipeline's file.
+    #[serde(skip)]
+    pub bodies: Bodies,
 }
 
 /// The certificates of a server as PEM files.

@@ -4,8 +4,13 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
+use super::budget::{Exhausted, Held};
+
 /// The greatest window of a zstd body, as a power of two: 8 MiB, as RFC 9659 has it for HTTP.
 const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// How much is expanded at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub(super) enum ExpandError {
     TooLarge(usize),
     #[error("the body is no complete {0}: {1}")]
     Damaged(&'static str, io::Error),
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
 }
 
 impl Encoding {
@@ -38,36 +45,51 @@ impl Encoding {
         }
     }
 
-    /// Expands a body to at most `limit` bytes; what is beyond that is never held.
+    /// Expands a body to at most `limit` bytes; what is beyond that is never held, nor what `held` has no
+    /// room for.
     ///
     /// # Errors
     /// It becomes larger, or is not complete, or is no such body.
-    pub(super) fn expand(self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, ExpandError> {
+    pub(super) fn expand(
+        self,
+        body: Vec<u8>,
+        limit: usize,
+        held: &mut Held,
+    ) -> Result<Vec<u8>, ExpandError> {
         match self {
             Self::Identity => Ok(body),
-            Self::Gzip => read("gzip", MultiGzDecoder::new(body.as_slice()), limit),
+            Self::Gzip => read("gzip", MultiGzDecoder::new(body.as_slice()), limit, held),
             Self::Zstd => {
                 let damaged = |error| ExpandError::Damaged("zstd", error);
                 let mut reader =
                     zstd::stream::read::Decoder::with_buffer(body.as_slice()).map_err(damaged)?;
                 reader.window_log_max(ZSTD_WINDOW_LOG).map_err(damaged)?;
-                read("zstd", reader, limit)
+                read("zstd", reader, limit, held)
             }
         }
     }
 }
 
-fn read(name: &'static str, reader: impl Read, limit: usize) -> Result<Vec<u8>, ExpandError> {
+fn read(
+    name: &'static str,
+    mut reader: impl Read,
+    limit: usize,
+    held: &mut Held,
+) -> Result<Vec<u8>, ExpandError> {
     let mut expanded = Vec::new();
-    // One byte more shows that there is more.
-    let mut bounded = reader.take(limit as u64 + 1);
-    bounded
-        .read_to_end(&mut expanded)
-        .map_err(|error| ExpandError::Damaged(name, error))?;
-    if expanded.len() > limit {
-        return Err(ExpandError::TooLarge(limit));
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let count = reader
+            .read(&mut piece)
+            .map_err(|error| ExpandError::Damaged(name, error))?;
+        if count == 0 {
+            return Ok(expanded);
+        }
+        if expanded.len() + count > limit {
+            return Err(ExpandError::TooLarge(limit));
+        }
+        held.extend(&mut expanded, piece.get(..count).unwrap_or_default())?;
     }
-    Ok(expanded)
 }
 
 #[cfg(test)]
@@ -78,7 +100,14 @@ mod tests {
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
+    use super::super::budget::Budget;
     use super::*;
+
+    impl Encoding {
+        fn expanded(self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, ExpandError> {
+            self.expand(body, limit, &mut Budget::new(usize::MAX).hold())
+        }
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -107,9 +136,17 @@ mod tests {
             (Encoding::Zstd, zstd(&zeros)),
         ] {
             assert!(body.len() < 20_000, "{}", body.len());
-            let result = encoding.expand(body, 1_000_000);
+            let result = encoding.expanded(body.clone(), 1_000_000);
             assert!(
                 matches!(result, Err(ExpandError::TooLarge(1_000_000))),
+                "{encoding:?}"
+            );
+            // It might be so large, but others hold the memory.
+            let budget = Budget::new(1_000_000);
+            let mut held = budget.hold();
+            let result = encoding.expand(body, usize::MAX, &mut held);
+            assert!(
+                matches!(result, Err(ExpandError::Exhausted(_))),
                 "{encoding:?}"
             );
         }
@@ -122,7 +159,7 @@ mod tests {
         encoder.include_contentsize(false).unwrap();
         encoder.write_all(&[7; 100_000]).unwrap();
         let body = encoder.finish().unwrap();
-        let result = Encoding::Zstd.expand(body, 1_000_000);
+        let result = Encoding::Zstd.expanded(body, 1_000_000);
         assert!(
             matches!(result, Err(ExpandError::Damaged("zstd", _))),
             "{result:?}"
@@ -137,9 +174,9 @@ mod tests {
         ) {
             let all = [bytes.as_slice(), more.as_slice()].concat();
             let gzipped = [gzip(&bytes), gzip(&more)].concat();
-            prop_assert_eq!(Encoding::Gzip.expand(gzipped, all.len()).unwrap(), &all[..]);
+            prop_assert_eq!(Encoding::Gzip.expanded(gzipped, all.len()).unwrap(), &all[..]);
             let frames = [zstd(&bytes), zstd(&more)].concat();
-            prop_assert_eq!(Encoding::Zstd.expand(frames, all.len()).unwrap(), all);
+            prop_assert_eq!(Encoding::Zstd.expanded(frames, all.len()).unwrap(), all);
         }
 
         #[test]
@@ -149,7 +186,7 @@ mod tests {
         ) {
             for (encoding, body) in [(Encoding::Gzip, gzip(&bytes)), (Encoding::Zstd, zstd(&bytes))] {
                 let at = 1 + cut.index(body.len() - 1);
-                let result = encoding.expand(body[..at].to_vec(), 10_000);
+                let result = encoding.expanded(body[..at].to_vec(), 10_000);
                 prop_assert!(matches!(result, Err(ExpandError::Damaged(..))), "{:?}", result);
             }
         }
@@ -161,11 +198,11 @@ mod tests {
             flip in 1_u8..,
         ) {
             for encoding in [Encoding::Gzip, Encoding::Zstd] {
-                let _ignored = encoding.expand(bytes.clone(), 100);
+                let _ignored = encoding.expanded(bytes.clone(), 100);
                 let mut body = if encoding == Encoding::Gzip { gzip(&bytes) } else { zstd(&bytes) };
                 let index = at.index(body.len());
                 body[index] ^= flip;
-                if let Ok(expanded) = encoding.expand(body, 100) {
+                if let Ok(expanded) = encoding.expanded(body, 100) {
                     prop_assert!(expanded.len() <= 100);
                 }
             }

@@ -7,27 +7,30 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    CONTENT_TYPE, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
+use prometheus::IntCounter;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::model::Secret;
-use crate::model::hash::WideStableHash;
+use crate::model::{Clock, Secret};
 use crate::telemetry::LogLimit;
 
 use super::super::handover::Producer;
 use super::Protocol;
-use super::budget::{Budget, Exhausted, Held};
-use super::encoding::{Encoding, ExpandError};
+use super::budget::{Budget, Held};
+use super::encoding::Encoding;
 use super::intake::{MAX_KEYED_RECORDS, Outcome, Push};
+use super::key::RequestKey;
+use super::layouts::Bodies;
 use super::metrics::HttpMetrics;
 use super::records::{Layout, Records};
-use super::remote_write::{self, Unusable, Version, Written};
+use super::refusal::Refusal;
+use super::remote_write::{self, Version, Written};
 
 /// By which a client marks what it may send again.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -35,110 +38,43 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest such key, bytes.
 const MAX_KEY_BYTES: usize = 255;
 
-/// After how long a client is asked to come back, seconds.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
-
 /// What all requests share.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) path: String,
     pub(super) protocol: Protocol,
     pub(super) token: Option<Secret>,
-    pub(super) max_body_bytes: usize,
+    pub(super) bodies: Bodies,
+    pub(super) limits: Limits,
     pub(super) request_timeout: Duration,
+    /// How long a request may wait for the pipeline. Nothing where there is a log, which does not depend on it.
+    pub(super) patience: Option<Duration>,
     pub(super) budget: Budget,
     pub(super) producer: Producer<Push>,
+    pub(super) clock: Clock,
     pub(super) metrics: HttpMetrics,
+    /// Counts records that are left out because they are too large.
+    pub(super) too_large: IntCounter,
     /// Whether we take no more.
     pub(super) closing: AtomicBool,
     pub(super) log: Mutex<LogLimit>,
 }
 
-/// Why a request was not taken.
-#[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    message: String,
-    header: Option<(HeaderName, HeaderValue)>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-            header: None,
-        }
-    }
-
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
-        self
-    }
-
-    fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    }
-
-    fn busy(message: &str) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, message).with(RETRY_AFTER, RETRY_AFTER_SECONDS)
-    }
-
-    /// The same for an agent. What is to be sent again is 503: Prometheus throws away what is answered
-    /// with 429, unless `retry_on_http_429` is set, and what is answered with 408 in any case. The
-    /// specification has 5xx sent again always, and 429 where the sender likes.
-    fn for_remote_write(self) -> Self {
-        let is_passing = matches!(
-            self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        );
-        match is_passing {
-            true => Self {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                ..self
-            }
-            .with(RETRY_AFTER, RETRY_AFTER_SECONDS),
-            false => self,
-        }
-    }
-
-    fn stopping() -> Self {
-        let message = "weir is stopping or restarting; send it again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, RETRY_AFTER_SECONDS)
-    }
-}
-
-impl From<Unusable> for Refusal {
-    fn from(error: Unusable) -> Self {
-        match error {
-            Unusable::TooLarge { .. } | Unusable::TooManyLabelBytes(_) => {
-                Self::too_large(error.to_string())
-            }
-            _ => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
-        }
-    }
-}
-
-impl From<Exhausted> for Refusal {
-    fn from(_: Exhausted) -> Self {
-        Self::busy("other requests hold all memory there is for them; send it again")
-    }
-}
-
-impl From<ExpandError> for Refusal {
-    fn from(error: ExpandError) -> Self {
-        match error {
-            ExpandError::TooLarge(_) => Self::too_large(error.to_string()),
-            ExpandError::Damaged(..) => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
-        }
-    }
+/// How large something may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// A body, as it is sent and once it is expanded.
+    pub(super) body: usize,
+    /// A record.
+    pub(super) record: usize,
 }
 
 /// What the head of a request says.
 #[derive(Debug)]
 struct Head {
     content: Content,
-    key: Option<Vec<u8>>,
+    /// Its `Idempotency-Key`.
+    name: Option<Vec<u8>>,
 }
 
 /// What a body is.
@@ -151,7 +87,7 @@ enum Content {
 /// A request that was taken.
 #[derive(Debug, Clone, Copy)]
 enum Taken {
-    Records(usize),
+    Records { records: usize, too_large: usize },
     RemoteWrite(Version, Written),
 }
 
@@ -188,29 +124,21 @@ impl Endpoint {
             Protocol::Records => refusal,
             Protocol::RemoteWrite => refusal.for_remote_write(),
         };
-        let mut response = Response::new(Body::from(format!("{}\n", refusal.message)));
-        *response.status_mut() = refusal.status;
-        let headers = response.headers_mut();
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        headers.insert(CONTENT_TYPE, text);
-        headers.extend(refusal.header);
+        let mut response = refusal.into_response();
         if self.protocol == Protocol::RemoteWrite {
-            Written::default().tell(headers);
+            Written::default().tell(response.headers_mut());
         }
         response
     }
 
     /// Tells of requests that no agent sends again: their samples are lost.
     fn log_lost(&self, refusal: &Refusal) {
-        let is_lost = refusal.status.is_client_error()
-            && refusal.status != StatusCode::TOO_MANY_REQUESTS
-            && refusal.status != StatusCode::REQUEST_TIMEOUT;
-        if self.protocol == Protocol::Records || !is_lost {
+        if self.protocol == Protocol::Records || !refusal.is_for_good() {
             return;
         }
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held_back) = log.admit() {
-            let (status, error) = (refusal.status.as_u16(), &refusal.message);
+            let (status, error) = (refusal.status().as_u16(), refusal.message());
             tracing::warn!(
                 status,
                 error,
@@ -221,51 +149,75 @@ impl Endpoint {
     }
 
     async fn take(&self, request: Request<Incoming>) -> Result<Taken, Refusal> {
+        let received_ms = self.clock.now_ms();
         let head = self.head(&request)?;
         let body = timeout(self.request_timeout, self.read(request.into_body())).await;
         let (body, mut held) = body.map_err(|_| {
             let message = format!("the body was not there within {:?}", self.request_timeout);
             Refusal::new(StatusCode::REQUEST_TIMEOUT, message)
         })??;
-        let limit = self.max_body_bytes;
-        // Many of a megabyte would keep other connections waiting.
-        let content = head.content;
-        let opened = tokio::task::spawn_blocking(move || content.open(body, limit));
+        let (content, limits) = (head.content, self.limits);
+        // Many of a megabyte would keep other connections waiting. What is held goes along: the client may
+        // be gone before the end.
+        let opened = tokio::task::spawn_blocking(move || {
+            let opened = content.open(body, limits, head.name.as_deref(), &mut held)?;
+            held.settle(opened.records.held())?;
+            Ok::<_, Refusal>((opened, held))
+        });
+        let (opened, held) = opened.await.map_err(|_| Refusal::stopping())??;
         let Opened {
             records,
             written,
             key,
-        } = opened.await.map_err(|_| Refusal::stopping())??;
-        let key = key.or(head.key);
-        held.grow(records.held())?;
-        let count = records.len();
+            too_large,
+        } = opened;
         let taken = match content {
-            Content::Records(..) => Taken::Records(count),
+            Content::Records(..) => Taken::Records {
+                records: records.len(),
+                too_large,
+            },
             Content::RemoteWrite(version) => Taken::RemoteWrite(version, written),
         };
-        if key.is_some() && count > MAX_KEYED_RECORDS {
-            let message = format!(
-                "a request with Idempotency-Key may have {MAX_KEYED_RECORDS} records; it has {count}"
-            );
-            return Err(Refusal::too_large(message));
-        }
         let (answer, answered) = oneshot::channel();
         let size = records.held();
         let push = Push {
             records,
             key,
+            received_ms,
             answer,
+            _held: held,
         };
         self.producer
             .push(push, size)
             .map_err(|_| Refusal::stopping())?;
-        match answered.await {
-            Ok(Outcome::Taken) => {
+        match self.outcome(answered).await? {
+            Outcome::Taken => {
                 self.metrics.wrote(written);
+                self.too_large.inc_by(too_large as u64);
                 Ok(taken)
             }
-            Ok(Outcome::Full) => Err(Refusal::busy("the log is full; send it again later")),
-            Err(_) => Err(Refusal::stopping()),
+            Outcome::Full => Err(Refusal::busy("the log is full; send it again later")),
+            Outcome::DiskFull => Err(Refusal::disk_full()),
+            Outcome::OtherContent => {
+                let message = "the Idempotency-Key was that of a request with another body; a new \
+                               request needs a new one";
+                Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message))
+            }
+        }
+    }
+
+    /// What becomes of a request that was pushed. It is no longer taken where nobody has begun with it in time.
+    async fn outcome(&self, mut answered: oneshot::Receiver<Outcome>) -> Result<Outcome, Refusal> {
+        let Some(patience) = self.patience else {
+            return answered.await.map_err(|_| Refusal::stopping());
+        };
+        match timeout(patience, &mut answered).await {
+            Ok(outcome) => outcome.map_err(|_| Refusal::stopping()),
+            Err(_) => {
+                // It may have been taken at this very moment; from now on it cannot be.
+                answered.close();
+                answered.try_recv().map_err(|_| Refusal::behind())
+            }
         }
     }
 
@@ -284,27 +236,24 @@ impl Endpoint {
             return Err(refusal.with(ALLOW, HeaderValue::from_static("POST")));
         }
         self.authenticate(headers)?;
-        let head = match self.protocol {
-            Protocol::Records => Head {
-                content: Content::Records(layout(headers)?, encoding(headers)?),
-                key: key(headers)?,
-            },
-            Protocol::RemoteWrite => Head {
-                content: Content::RemoteWrite(remote_write_version(headers)?),
-                key: None,
-            },
+        let content = match self.protocol {
+            Protocol::Records => {
+                Content::Records(layout(self.bodies, headers)?, encoding(headers)?)
+            }
+            Protocol::RemoteWrite => Content::RemoteWrite(remote_write_version(headers)?),
         };
+        let name = name(headers)?;
         let declared = headers.get(CONTENT_LENGTH).and_then(|length| {
             let text = length.to_str().ok()?;
             text.parse::<u64>().ok()
         });
-        if declared.is_some_and(|length| length > self.max_body_bytes as u64) {
+        if declared.is_some_and(|length| length > self.limits.body as u64) {
             return Err(self.body_too_large());
         }
         if !self.producer.has_room(Duration::ZERO) {
-            return Err(Refusal::busy("the pipeline is behind; send it again later"));
+            return Err(Refusal::behind());
         }
-        Ok(head)
+        Ok(Head { content, name })
     }
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -336,7 +285,7 @@ impl Endpoint {
     fn body_too_large(&self) -> Refusal {
         Refusal::too_large(format!(
             "the body has more than {} bytes; send smaller ones",
-            self.max_body_bytes
+            self.limits.body
         ))
     }
 
@@ -347,15 +296,13 @@ impl Endpoint {
         let mut stream = Body::new(body).into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| {
-                let message = format!("the body did not come to its end: {error}");
-                Refusal::new(StatusCode::BAD_REQUEST, message)
+                Refusal::bad(format!("the body did not come to its end: {error}"))
             })?;
             self.metrics.bytes.inc_by(chunk.len() as u64);
-            if bytes.len() + chunk.len() > self.max_body_bytes {
+            if bytes.len() + chunk.len() > self.limits.body {
                 return Err(self.body_too_large());
             }
-            held.grow(chunk.len())?;
-            bytes.extend_from_slice(&chunk);
+            held.extend(&mut bytes, &chunk)?;
         }
         Ok((bytes, held))
     }
@@ -366,44 +313,71 @@ impl Endpoint {
 struct Opened {
     records: Records,
     written: Written,
-    /// A key that follows from the body.
-    key: Option<Vec<u8>>,
+    /// By what it is known when it comes again.
+    key: Option<RequestKey>,
+    /// How many records are left out because they are too large.
+    too_large: usize,
 }
 
 impl Content {
-    /// Opens a body, which may have `limit` bytes then.
-    fn open(self, body: Vec<u8>, limit: usize) -> Result<Opened, Refusal> {
-        match self {
+    /// Opens the body of a request with this `Idempotency-Key`. What grows with it is held before.
+    fn open(
+        self,
+        body: Vec<u8>,
+        limits: Limits,
+        name: Option<&[u8]>,
+        held: &mut Held,
+    ) -> Result<Opened, Refusal> {
+        let (mut records, written, key_of_body) = match self {
             Self::Records(layout, encoding) => {
-                let body = encoding.expand(body, limit)?;
-                let records = Records::of(body, layout)
-                    .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-                Ok(Opened {
-                    records,
-                    written: Written::default(),
-                    key: None,
-                })
+                let body = encoding.expand(body, limits.body, held)?;
+                (Records::of(body, layout)?, Written::default(), None)
             }
             Self::RemoteWrite(version) => {
-                let (records, written) = remote_write::read(&body, version, limit)?;
+                let (records, written) = remote_write::read(&body, version, limits.body, held)?;
                 // An agent that gets no answer sends the same bytes again. Another request with the same
                 // bytes has the same samples.
-                let key = WideStableHash::default().bytes(&body).finish();
-                Ok(Opened {
-                    records,
-                    written,
-                    key: Some(key.to_le_bytes().to_vec()),
-                })
+                (records, written, Some(RequestKey::of_body(&body)))
             }
+        };
+        let largest = records.iter().map(<[u8]>::len).max();
+        let too_large = records.leave_out_larger(limits.record);
+        // The headers of an agent's answer say nothing of samples that are left out.
+        let must_have_all = matches!(self, Self::RemoteWrite(_));
+        if too_large > 0 && (must_have_all || records.len() == 0) {
+            return Err(Refusal::too_large(format!(
+                "a record has {} bytes; max_record_bytes of the pipeline is {}",
+                largest.unwrap_or_default(),
+                limits.record
+            )));
         }
+        let key = match name {
+            Some(name) => Some(RequestKey::named(name, &records)),
+            None => key_of_body,
+        };
+        if key.is_some() && records.len() > MAX_KEYED_RECORDS {
+            return Err(Refusal::too_large(format!(
+                "a request with Idempotency-Key may have {MAX_KEYED_RECORDS} records; it has {}",
+                records.len()
+            )));
+        }
+        Ok(Opened {
+            records,
+            written,
+            key,
+            too_large,
+        })
     }
 }
 
 impl Taken {
     fn into_response(self) -> Response<Body> {
         match self {
-            Self::Records(records) => {
-                let text = format!("{{\"records\":{records}}}\n");
+            Self::Records { records, too_large } => {
+                let text = match too_large {
+                    0 => format!("{{\"records\":{records}}}\n"),
+                    _ => format!("{{\"records\":{records},\"too_large\":{too_large}}}\n"),
+                };
                 let mut response = Response::new(Body::from(text));
                 *response.status_mut() = StatusCode::ACCEPTED;
                 let json = HeaderValue::from_static("application/json");
@@ -434,11 +408,11 @@ fn remote_write_version(headers: &HeaderMap) -> Result<Version, Refusal> {
     })
 }
 
-fn layout(headers: &HeaderMap) -> Result<Layout, Refusal> {
+fn layout(bodies: Bodies, headers: &HeaderMap) -> Result<Layout, Refusal> {
     let given = headers.get(CONTENT_TYPE);
     let given = given.map_or("", |value| value.to_str().unwrap_or("?"));
     let essence = given.split(';').next().unwrap_or_default().trim();
-    match Layout::named(essence) {
+    match bodies.layout(essence) {
         Some(layout) => Ok(layout),
         None => {
             let found = if essence.is_empty() {
@@ -446,10 +420,7 @@ fn layout(headers: &HeaderMap) -> Result<Layout, Refusal> {
             } else {
                 format!("the Content-Type is '{essence}'")
             };
-            let message = format!(
-                "{found}; send application/x-ndjson (a record a line), application/json (an array \
-                 of records, or one) or application/octet-stream (one record)"
-            );
+            let message = format!("{found}; send {}", bodies.list());
             Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
         }
     }
@@ -469,7 +440,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     }
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Refusal> {
+fn name(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Refusal> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes) else {
         return Ok(None);
     };
@@ -478,7 +449,7 @@ fn key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Refusal> {
             "the Idempotency-Key has {} bytes; from 1 to {MAX_KEY_BYTES}, such as a UUID",
             key.len()
         );
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        return Err(Refusal::bad(message));
     }
     Ok(Some(key.to_vec()))
 }

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::durable::LogError;
-use crate::model::{Clock, RecordBatch, Split, SplitId};
+use crate::model::{Clock, RecordBatch, Split, SplitId, TimestampMs};
 
 use super::super::handover::Consumer;
 use super::super::idle::IdleTracker;
 use super::super::log::{Appender, Entry, Progress, look_back};
-use super::super::metrics::{DropReason, SourceMetrics, SplitMetrics};
+use super::super::metrics::{SourceMetrics, SplitMetrics};
 use super::super::{Context, SourceEvent, SourceOutput, StopSignal, Stopped};
+use super::budget::Held;
+use super::key::RequestKey;
 use super::records::Records;
 use super::repeats::Repeats;
 
@@ -38,10 +40,14 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub(super) struct Push {
     /// Its records.
     pub(super) records: Records,
-    /// Its `Idempotency-Key`.
-    pub(super) key: Option<Vec<u8>>,
+    /// By what it is known when it comes again.
+    pub(super) key: Option<RequestKey>,
+    /// When it came, ms since the epoch.
+    pub(super) received_ms: TimestampMs,
     /// Told what has become of it. Where nobody waits any more, nothing is taken.
     pub(super) answer: oneshot::Sender<Outcome>,
+    /// What it holds of the memory of all requests, also where its client has gone.
+    pub(super) _held: Held,
 }
 
 /// What has become of a request.
@@ -51,6 +57,10 @@ pub(super) enum Outcome {
     Taken,
     /// The log has no room; it has none of them that it had not before.
     Full,
+    /// The same for its disk.
+    DiskFull,
+    /// Its key is that of a request with another content; nothing of it is taken.
+    OtherContent,
 }
 
 /// Answers all of these.
@@ -59,15 +69,6 @@ fn answer(waiting: &mut Vec<oneshot::Sender<Outcome>>, outcome: Outcome) {
         // A client that has gone sends it again.
         let _gone = sender.send(outcome);
     }
-}
-
-/// Whether a record is to be taken; counts it where it is not.
-fn is_wanted(record: &[u8], max_record_bytes: usize, metrics: &SourceMetrics) -> bool {
-    let is_small = record.len() <= max_record_bytes;
-    if !is_small {
-        metrics.dropped(DropReason::TooLarge).inc();
-    }
-    is_small
 }
 
 /// Silence of all clients. Whoever could send can reach us, so it is always silence indeed.
@@ -85,8 +86,6 @@ pub(super) struct Logging {
     appender: Appender,
     progress: Arc<Progress>,
     repeats: Repeats,
-    max_record_bytes: usize,
-    metrics: SourceMetrics,
     split: SplitId,
     idle: IdleTracker,
     /// The requests whose records are appended and not yet durable.
@@ -102,7 +101,6 @@ impl Logging {
         appender: Appender,
         split: &Split,
         context: &Context,
-        metrics: &SourceMetrics,
     ) -> Result<Self, LogError> {
         let mut repeats = Repeats::default();
         look_back(&appender, KEPT_RECORDS, |entry| {
@@ -114,8 +112,6 @@ impl Logging {
             progress: Arc::clone(appender.progress()),
             appender,
             repeats,
-            max_record_bytes: context.max_record_bytes,
-            metrics: metrics.clone(),
             split: split.id,
             idle: silence(split.id, context.idle_after.to_std()),
             unsynced: Vec::new(),
@@ -154,37 +150,46 @@ impl Logging {
         if push.answer.is_closed() {
             return Ok(());
         }
-        let key = push.key.as_deref().unwrap_or_default();
-        let known = self.repeats.records(key);
-        // All records of a request find room or none, so that it can be sent again.
-        if known < push.records.len() && !self.appender.has_room()? {
-            self.idle.blocked(Instant::now());
-            let _gone = push.answer.send(Outcome::Full);
+        let outcome = self.append(&push)?;
+        if outcome == Outcome::Taken {
+            self.idle.active(self.split, Instant::now());
+            self.unsynced.push(push.answer);
             return Ok(());
         }
-        for (index, record) in push.records.iter().enumerate() {
-            if index < known {
-                self.appender.repeated();
-            } else if is_wanted(record, self.max_record_bytes, &self.metrics) {
-                self.append(key, index, record)?;
-            }
-        }
-        self.idle.active(self.split, Instant::now());
-        self.unsynced.push(push.answer);
+        self.idle.blocked(Instant::now());
+        let _gone = push.answer.send(outcome);
         Ok(())
     }
 
-    fn append(&mut self, key: &[u8], index: usize, payload: &[u8]) -> Result<(), LogError> {
-        let number = if key.is_empty() { 0 } else { index };
-        self.appender.append(&Entry {
-            packet_id: u16::try_from(number).unwrap_or(u16::MAX),
-            topic: key,
-            payload,
-        })?;
-        if !key.is_empty() {
-            self.repeats.note(key, index);
+    /// Appends what the log has not yet of a request: all of it or nothing, so that it can be sent again.
+    fn append(&mut self, push: &Push) -> Result<Outcome, LogError> {
+        let records = &push.records;
+        let key = push.key.as_ref().map_or(&[][..], RequestKey::as_bytes);
+        let Ok(known) = self.repeats.records(key) else {
+            return Ok(Outcome::OtherContent);
+        };
+        let known = known.min(records.len());
+        if known < records.len() && !self.appender.has_room()? {
+            return Ok(Outcome::Full);
         }
-        Ok(())
+        let entry = |index| Entry {
+            packet_id: match key {
+                [] => 0,
+                _ => u16::try_from(index).unwrap_or(u16::MAX),
+            },
+            topic: key,
+            payload: records.get(index),
+        };
+        let added = known..records.len();
+        let bytes = records.bytes() + added.len() * (Entry::HEAD_BYTES + key.len());
+        if !self.appender.append_all(added.clone(), bytes, entry)? {
+            return Ok(Outcome::DiskFull);
+        }
+        (0..known).for_each(|_| self.appender.repeated());
+        if let Some(last) = added.last() {
+            self.repeats.note(key, last);
+        }
+        Ok(Outcome::Taken)
     }
 
     fn sync(&mut self) -> Result<(), LogError> {
@@ -198,10 +203,8 @@ impl Logging {
 #[derive(Debug)]
 pub(super) struct Delivery {
     split: Split,
-    max_record_bytes: usize,
     clock: Clock,
-    metrics: SourceMetrics,
-    split_metrics: SplitMetrics,
+    metrics: SplitMetrics,
     idle: IdleTracker,
     next_position: u64,
 }
@@ -210,10 +213,8 @@ impl Delivery {
     /// Hands over as `split`.
     pub(super) fn new(split: Split, context: &Context, metrics: &SourceMetrics) -> Self {
         Self {
-            max_record_bytes: context.max_record_bytes,
             clock: context.clock.clone(),
-            metrics: metrics.clone(),
-            split_metrics: metrics.split(&split.name),
+            metrics: metrics.split(&split.name),
             idle: silence(split.id, context.idle_after.to_std()),
             split,
             next_position: 0,
@@ -247,23 +248,23 @@ impl Delivery {
         output: &mut dyn SourceOutput,
     ) -> Result<(), Stopped> {
         let mut batch = self.new_batch();
-        let mut waiting = Vec::new();
-        for push in taken.into_iter().filter(|push| !push.answer.is_closed()) {
+        for push in taken {
+            // Whoever does not wait any more sends it again, and so it must not be taken. It is in our hands
+            // from here on: how long the pipeline may be blocked is nothing to wait for.
+            if push.answer.send(Outcome::Taken).is_err() {
+                continue;
+            }
             for record in push.records.iter() {
-                let position = self.next_position;
+                batch.push(record, self.next_position);
+                batch.set_timestamp(push.received_ms);
                 self.next_position += 1;
-                if is_wanted(record, self.max_record_bytes, &self.metrics) {
-                    batch.push(record, position);
-                }
                 if batch.len() >= BATCH_RECORDS {
                     let full = std::mem::replace(&mut batch, self.new_batch());
                     self.send(full, output)?;
                 }
             }
-            waiting.push(push.answer);
         }
         self.send(batch, output)?;
-        answer(&mut waiting, Outcome::Taken);
         let now = Instant::now();
         self.idle.blocked(now);
         self.idle.active(self.split.id, now);
@@ -278,7 +279,7 @@ impl Delivery {
         if batch.is_empty() {
             return Ok(());
         }
-        self.split_metrics.count(&batch);
+        self.metrics.count(&batch);
         output.send(SourceEvent::Records(batch))
     }
 }

@@ -7,7 +7,9 @@ use crate::telemetry::Registry;
 use super::remote_write::Written;
 
 /// Every status that requests are answered with, so that all counters are there from the start.
-const CODES: [u16; 12] = [202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 503];
+const CODES: [u16; 14] = [
+    202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 503, 507,
+];
 
 /// What is left out of Remote-Write requests.
 const STALE: &str = "stale_marker";

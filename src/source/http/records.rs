@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+use super::budget::{Exhausted, Held};
+
+/// How many records a request may have: what is known of each takes more than the shortest ones.
+const MAX_RECORDS: usize = 1 << 20;
+
 /// Records in one buffer.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -12,24 +17,12 @@ pub(super) struct Records {
 /// What a body consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// A record a line; empty lines are left out.
+    /// A record a line, without its line end (LF, or CR and LF); empty lines are left out.
     Lines,
     /// A JSON array, of which each element is a record. What is no array is one record.
     JsonArray,
     /// One record.
     Whole,
-}
-
-impl Layout {
-    /// The one of a `Content-Type` without its parameters.
-    pub(super) fn named(essence: &str) -> Option<Self> {
-        match essence.to_ascii_lowercase().as_str() {
-            "application/x-ndjson" | "application/ndjson" | "text/plain" => Some(Self::Lines),
-            "application/json" => Some(Self::JsonArray),
-            "application/octet-stream" => Some(Self::Whole),
-            _ => None,
-        }
-    }
 }
 
 /// Why a body is none of records.
@@ -41,6 +34,8 @@ pub(super) enum Malformed {
     EmptyElement(usize),
     #[error("the JSON array ends at byte {0}, and something follows; send one array a request")]
     Trailing(usize),
+    #[error("the body has more than {MAX_RECORDS} records; send smaller ones")]
+    TooMany,
 }
 
 impl Records {
@@ -48,33 +43,49 @@ impl Records {
     /// within them is for the decoder.
     ///
     /// # Errors
-    /// The body is a JSON array whose elements cannot be told apart.
+    /// The body is a JSON array whose elements cannot be told apart, or has too many records.
     pub(super) fn of(bytes: Vec<u8>, layout: Layout) -> Result<Self, Malformed> {
         let mut records = Self::default();
         match layout {
             Layout::Lines => {
                 let mut start = 0;
                 for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    records.add(&bytes, start..start + line.len());
+                    let text = line.strip_suffix(b"\n").unwrap_or(line);
+                    let text = text.strip_suffix(b"\r").unwrap_or(text);
+                    if !text.is_empty() {
+                        records.push(start..start + text.len())?;
+                    }
                     start += line.len();
                 }
             }
             Layout::Whole if bytes.is_empty() => {}
-            Layout::Whole => records.push(0..bytes.len()),
+            Layout::Whole => records.push(0..bytes.len())?,
             Layout::JsonArray => match bytes.iter().position(|byte| !is_space(*byte)) {
                 Some(start) if bytes.get(start) == Some(&b'[') => records.split(&bytes, start)?,
-                _ => records.add(&bytes, 0..bytes.len()),
+                _ => records.add(&bytes, 0..bytes.len())?,
             },
         }
         records.bytes = bytes;
         Ok(records)
     }
 
-    /// Appends a record by copying it.
-    pub(super) fn append(&mut self, record: &[u8]) {
+    /// Appends a record by copying it, into room that is held before it is taken.
+    ///
+    /// # Errors
+    /// Others hold what there is.
+    pub(super) fn append(&mut self, record: &[u8], held: &mut Held) -> Result<(), Exhausted> {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(record);
-        self.push(start..self.bytes.len());
+        held.extend(&mut self.bytes, record)?;
+        self.ranges.push(range(start..self.bytes.len()));
+        Ok(())
+    }
+
+    /// Leaves out the records of more than `max_bytes`, and says how many these were.
+    pub(super) fn leave_out_larger(&mut self, max_bytes: usize) -> usize {
+        let before = self.ranges.len();
+        self.ranges
+            .retain(|range| (range.end - range.start) as usize <= max_bytes);
+        before - self.ranges.len()
     }
 
     /// How many there are.
@@ -82,12 +93,21 @@ impl Records {
         self.ranges.len()
     }
 
+    /// How many bytes they have together.
+    pub(super) fn bytes(&self) -> usize {
+        self.iter().map(<[u8]>::len).sum()
+    }
+
     /// All of them in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.ranges.iter().map(|range| {
-            let range = range.start as usize..range.end as usize;
-            self.bytes.get(range).unwrap_or_default()
-        })
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Record `index`; empty where there is none.
+    pub(super) fn get(&self, index: usize) -> &[u8] {
+        let range = self.ranges.get(index).cloned().unwrap_or_default();
+        let range = range.start as usize..range.end as usize;
+        self.bytes.get(range).unwrap_or_default()
     }
 
     /// How many bytes they hold on to.
@@ -96,19 +116,23 @@ impl Records {
     }
 
     /// Adds a part of `bytes` without the white space around it, where there is anything else.
-    fn add(&mut self, bytes: &[u8], part: Range<usize>) {
+    fn add(&mut self, bytes: &[u8], part: Range<usize>) -> Result<(), Malformed> {
         let text = bytes.get(part.clone()).unwrap_or_default();
         let from_start = text.trim_ascii_start();
         let trimmed = from_start.trim_ascii_end();
-        if !trimmed.is_empty() {
-            let start = part.start + text.len() - from_start.len();
-            self.push(start..start + trimmed.len());
+        if trimmed.is_empty() {
+            return Ok(());
         }
+        let start = part.start + text.len() - from_start.len();
+        self.push(start..start + trimmed.len())
     }
 
-    fn push(&mut self, range: Range<usize>) {
-        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
-        self.ranges.push(number(range.start)..number(range.end));
+    fn push(&mut self, part: Range<usize>) -> Result<(), Malformed> {
+        if self.ranges.len() >= MAX_RECORDS {
+            return Err(Malformed::TooMany);
+        }
+        self.ranges.push(range(part));
+        Ok(())
     }
 
     /// Splits the array that begins at `start`. There is no recursion, so it may be as deep as it
@@ -127,7 +151,7 @@ impl Records {
             let ends = depth == 0;
             if ends || (depth == 1 && *byte == b',') {
                 let before = self.len();
-                self.add(bytes, element..at);
+                self.add(bytes, element..at)?;
                 let is_empty_array = ends && before == 0 && element == start + 1;
                 if self.len() == before && !is_empty_array {
                     return Err(Malformed::EmptyElement(element));
@@ -146,6 +170,11 @@ impl Records {
         }
         Err(Malformed::Unclosed(start))
     }
+}
+
+fn range(part: Range<usize>) -> Range<u32> {
+    let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    number(part.start)..number(part.end)
 }
 
 fn is_space(byte: u8) -> bool {
@@ -180,9 +209,37 @@ mod tests {
 
     #[test]
     fn lines_are_records_and_empty_ones_are_not() {
-        let found = records("{\"a\":1}\r\n\n  \n{\"a\":2}", Layout::Lines).unwrap();
+        let found = records("{\"a\":1}\r\n\n\r\n{\"a\":2}", Layout::Lines).unwrap();
         assert_eq!(found, [r#"{"a":1}"#, r#"{"a":2}"#]);
         assert_eq!(records("", Layout::Lines).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn of_a_line_only_its_end_is_left_out() {
+        let found = records("\ta\tb\t\r\n\t\t\n c \r\r\n", Layout::Lines).unwrap();
+        assert_eq!(found, ["\ta\tb\t", "\t\t", " c \r"]);
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let most = "1\n".repeat(MAX_RECORDS);
+        assert_eq!(
+            records(&most, Layout::Lines).map(|found| found.len()),
+            Ok(MAX_RECORDS)
+        );
+        let more = format!("{most}1");
+        assert_eq!(records(&more, Layout::Lines), Err(Malformed::TooMany));
+        let array = format!("[{}1]", "1,".repeat(MAX_RECORDS));
+        assert_eq!(records(&array, Layout::JsonArray), Err(Malformed::TooMany));
+    }
+
+    #[test]
+    fn what_is_too_large_is_left_out() {
+        let mut records = Records::of(b"1\n4444\n22\n333".to_vec(), Layout::Lines).unwrap();
+        assert_eq!(records.leave_out_larger(2), 2);
+        assert_eq!(records.iter().collect::<Vec<_>>(), [b"1".as_slice(), b"22"]);
+        assert_eq!((records.len(), records.bytes()), (2, 3));
+        assert_eq!(records.get(2), b"");
     }
 
     #[test]

@@ -1,21 +1,33 @@
-//! Which requests the log has already, by the key that their client gave them.
+//! Which requests the log has already, by the key that they have.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::key::parts;
+
 /// How many requests are known.
 const KNOWN: usize = 65_536;
 
-/// How many records are in the log of each request that has an `Idempotency-Key`.
+/// How many records are in the log of each request that has a key.
 #[derive(Debug)]
 pub(super) struct Repeats {
-    records: HashMap<Arc<[u8]>, usize, FixedState>,
-    /// The keys in the order in which they came.
+    requests: HashMap<Arc<[u8]>, Request, FixedState>,
+    /// What they are looked for by, in the order in which they came.
     order: VecDeque<Arc<[u8]>>,
     capacity: usize,
 }
+
+#[derive(Debug)]
+struct Request {
+    fingerprint: Box<[u8]>,
+    records: usize,
+}
+
+/// A request of the same name has another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OtherContent;
 
 impl Default for Repeats {
     fn default() -> Self {
@@ -26,7 +38,7 @@ impl Default for Repeats {
 impl Repeats {
     fn with_capacity(capacity: usize) -> Self {
         Self {
-            records: HashMap::default(),
+            requests: HashMap::default(),
             order: VecDeque::new(),
             capacity,
         }
@@ -34,23 +46,43 @@ impl Repeats {
 
     /// Notes that record `index` of a request is in the log, with all before it.
     pub(super) fn note(&mut self, key: &[u8], index: usize) {
-        if let Some(records) = self.records.get_mut(key) {
-            *records = (*records).max(index + 1);
+        let Some((name, fingerprint)) = parts(key) else {
+            return;
+        };
+        if let Some(request) = self.requests.get_mut(name) {
+            request.records = request.records.max(index + 1);
             return;
         }
         if self.order.len() >= self.capacity
             && let Some(oldest) = self.order.pop_front()
         {
-            self.records.remove(&oldest);
+            self.requests.remove(&oldest);
         }
-        let key: Arc<[u8]> = key.into();
-        self.order.push_back(Arc::clone(&key));
-        self.records.insert(key, index + 1);
+        let name: Arc<[u8]> = name.into();
+        self.order.push_back(Arc::clone(&name));
+        let request = Request {
+            fingerprint: fingerprint.into(),
+            records: index + 1,
+        };
+        self.requests.insert(name, request);
     }
 
     /// How many records of a request the log has, from its first.
-    pub(super) fn records(&self, key: &[u8]) -> usize {
-        self.records.get(key).copied().unwrap_or_default()
+    ///
+    /// # Errors
+    /// It has some of a request of the same name and another content.
+    pub(super) fn records(&self, key: &[u8]) -> Result<usize, OtherContent> {
+        let known = parts(key).and_then(|(name, fingerprint)| {
+            let request = self.requests.get(name)?;
+            Some((request, fingerprint))
+        });
+        match known {
+            None => Ok(0),
+            Some((request, fingerprint)) if *request.fingerprint == *fingerprint => {
+                Ok(request.records)
+            }
+            Some(_) => Err(OtherContent),
+        }
     }
 }
 
@@ -58,17 +90,34 @@ impl Repeats {
 mod tests {
     use super::*;
 
+    fn key(content: u8, name: &str) -> Vec<u8> {
+        [&[content; 16], name.as_bytes()].concat()
+    }
+
     #[test]
     fn knows_how_much_of_a_request_there_is() {
         let mut repeats = Repeats::with_capacity(2);
-        assert_eq!(repeats.records(b"a"), 0);
-        repeats.note(b"a", 0);
-        repeats.note(b"a", 1);
+        let [a, b, c] = ["a", "b", ""].map(|name| key(1, name));
+        assert_eq!(repeats.records(&a), Ok(0));
+        repeats.note(&a, 0);
+        repeats.note(&a, 1);
         // Its first records are no longer in the log.
-        repeats.note(b"b", 7);
-        assert_eq!((repeats.records(b"a"), repeats.records(b"b")), (2, 8));
-        repeats.note(b"c", 0);
-        let known = [b"a", b"b", b"c"].map(|key| repeats.records(key));
-        assert_eq!(known, [0, 8, 1]);
+        repeats.note(&b, 7);
+        assert_eq!((repeats.records(&a), repeats.records(&b)), (Ok(2), Ok(8)));
+        repeats.note(&c, 0);
+        let known = [a, b, c].map(|key| repeats.records(&key));
+        assert_eq!(known, [Ok(0), Ok(8), Ok(1)]);
+    }
+
+    #[test]
+    fn a_name_stands_for_one_content() {
+        let mut repeats = Repeats::default();
+        repeats.note(&key(1, "a"), 3);
+        assert_eq!(repeats.records(&key(2, "a")), Err(OtherContent));
+        assert_eq!(repeats.records(&key(1, "a")), Ok(4));
+        // Without a name, the content is all that there is.
+        repeats.note(&key(3, ""), 0);
+        assert_eq!(repeats.records(&key(4, "")), Ok(0));
+        assert_eq!(repeats.records(b""), Ok(0));
     }
 }

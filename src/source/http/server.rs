@@ -20,12 +20,14 @@ use crate::telemetry::LogLimit;
 
 use super::super::StopSignal;
 use super::endpoint::Endpoint;
+use super::impatient::Impatient;
+
+/// How much is read of a connection at once, bytes. Heads of requests are taken up to this size; hyper reads
+/// on once where one has not come to its end before, so that none has twice as much.
+const READ_BYTES: usize = 32 * 1024;
 
 /// How often the stop signal is looked for.
 const TICK: Duration = Duration::from_millis(20);
-
-/// How long requests that have begun may take once we are asked to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long nothing is accepted after the system had nothing to accept with.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +41,8 @@ pub(super) struct Server {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) max_connections: usize,
+    /// How long requests that have begun may take once we are asked to stop.
+    pub(super) drain: Duration,
 }
 
 impl Server {
@@ -56,7 +60,7 @@ impl Server {
             if deadline.is_none() && (stop.is_stopped() || self.endpoint.is_abandoned()) {
                 self.endpoint.closing.store(true, Ordering::Release);
                 closing.send_replace(true);
-                deadline = Some(now + DRAIN);
+                deadline = Some(now + self.drain);
             }
             if deadline.is_some_and(|deadline| connections.is_empty() || now >= deadline) {
                 break;
@@ -86,6 +90,8 @@ impl Server {
             let open = i64::try_from(connections.len()).unwrap_or(i64::MAX);
             self.endpoint.metrics.connections.set(open);
         }
+        // Those that are left go first: nothing of theirs that nobody has begun with is taken any more.
+        connections.shutdown().await;
         self.endpoint.metrics.connections.set(0);
         self.endpoint.finish();
     }
@@ -122,7 +128,9 @@ where
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        .max_buf_size(READ_BYTES)
         .header_read_timeout(endpoint.request_timeout);
+    let stream = Impatient::new(stream, endpoint.request_timeout);
     let service = service_fn(move |request| {
         let endpoint = Arc::clone(&endpoint);
         async move { Ok::<_, Infallible>(endpoint.answer(request).await) }

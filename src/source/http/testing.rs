@@ -59,6 +59,17 @@ pub(super) fn start_as(
     log: Option<&Path>,
     room: Option<usize>,
 ) -> Running {
+    start_with(protocol, keys, log, room, None)
+}
+
+/// The same where requests wait so long for the pipeline, and for their end when we stop.
+pub(super) fn start_with(
+    protocol: Protocol,
+    keys: Value,
+    log: Option<&Path>,
+    room: Option<usize>,
+    patience: Option<StdDuration>,
+) -> Running {
     let mut config = json!({ "listen": "127.0.0.1:0" });
     let (Some(all), Some(keys)) = (config.as_object_mut(), keys.as_object()) else {
         panic!("{keys}")
@@ -89,7 +100,10 @@ pub(super) fn start_as(
         progress: FileProgress::default(),
     };
     let registry = Registry::new("test");
-    let source = HttpSource::new(&config, protocol, context, &registry).unwrap();
+    let mut source = HttpSource::new(&config, protocol, context, &registry).unwrap();
+    // A machine may be busy; who tests that nobody waits for ever says how long.
+    source.patience = patience.unwrap_or(LIMIT);
+    source.drain = patience.unwrap_or(LIMIT);
     let address = source.listener.local_addr().unwrap();
     let stop = StopSignal::default();
     let (sender, events) = room.map_or_else(unbounded, bounded);
@@ -134,6 +148,7 @@ impl Running {
             if let SourceEvent::Records(batch) = self.events.recv_timeout(LIMIT).unwrap() {
                 found.extend(batch.records().map(|record| {
                     assert_eq!(record.topic, b"");
+                    assert_eq!(record.timestamp, Some(42));
                     let text = String::from_utf8_lossy(record.bytes);
                     format!("{text}@{}", record.position)
                 }));

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use super::testing::{LIMIT, Running, answer, head, start};
+use super::testing::{LIMIT, Running, answer, head, start, start_with};
 use super::*;
 use crate::model::RecordBatch;
 use crate::source::SourceEvent;
@@ -305,27 +305,51 @@ fn a_request_with_a_key_is_in_the_log_once() {
     let folder = tempfile::tempdir().unwrap();
     let key = "Idempotency-Key: 8e03978e-40d5-43dd-bc93-6894a57f9324";
     let source = start(json!({}), Some(folder.path()), None);
-    // The connection was lost after the first two.
-    assert_eq!(source.post(&[JSON, key], b"[1,2]").status, 202);
-    let again = source.post(&[JSON, key], b"[1,2,3]");
+    assert_eq!(source.post(&[JSON, key], b"[1,2,3]").status, 202);
+    let again = source.post(&[JSON, key], b" [1, 2, 3]");
     assert_eq!(
         (again.status, again.body.as_str()),
         (202, "{\"records\":3}\n")
     );
+    for other in ["[1]", "[1,2,4]", "[1,2,3,4]"] {
+        let response = source.post(&[JSON, key], other.as_bytes());
+        assert_eq!(response.status, 422, "{other}");
+        assert!(response.body.contains("another body"), "{response:?}");
+    }
     assert_eq!(source.post(&[JSON], b"[1]").status, 202);
     assert_eq!(source.records(4), ["1@0", "2@1", "3@2", "1@3"]);
-    assert!(source.has_metric("weir_log_repeated_total{pipeline=\"test\"} 2\n"));
+    assert!(source.has_metric("weir_log_repeated_total{pipeline=\"test\"} 3\n"));
     source.stop();
     let source = start(json!({}), Some(folder.path()), None);
     assert_eq!(source.post(&[JSON, key], b"[1,2,3]").status, 202);
-    assert_eq!(
-        source
-            .post(&[JSON, "Idempotency-Key: another"], b"[1]")
-            .status,
-        202
-    );
+    assert_eq!(source.post(&[JSON, key], b"[3]").status, 422);
+    let another = "Idempotency-Key: another";
+    assert_eq!(source.post(&[JSON, another], b"[1]").status, 202);
     // The log is read from its first record, because no state says otherwise.
     assert_eq!(source.records(5), ["1@0", "2@1", "3@2", "1@3", "1@4"]);
+    source.stop();
+}
+
+#[test]
+fn what_a_crash_has_torn_of_a_request_is_appended_when_it_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "Idempotency-Key: k";
+    let source = start(json!({}), Some(folder.path()), None);
+    assert_eq!(source.post(&[JSON, key], b"[11,12,13]").status, 202);
+    source.records(3);
+    source.stop();
+    let files = fs::read_dir(folder.path()).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let segment = files.max_by_key(|path| path.metadata().unwrap().len());
+    let segment = fs::File::options().write(true).open(segment.unwrap());
+    let segment = segment.unwrap();
+    let length = segment.metadata().unwrap().len();
+    segment.set_len(length - 1).unwrap();
+    let source = start(json!({}), Some(folder.path()), None);
+    assert_eq!(source.post(&[JSON, key], b"[11,12,13]").status, 202);
+    assert_eq!(source.post(&[JSON, key], b"[11,12,13]").status, 202);
+    assert_eq!(source.records(3), ["11@0", "12@1", "13@2"]);
+    assert!(source.has_metric("weir_log_repeated_total{pipeline=\"test\"} 5\n"));
     source.stop();
 }
 
@@ -367,13 +391,60 @@ fn a_full_log_takes_all_of_a_request_or_nothing() {
 
 #[test]
 fn too_large_records_are_counted_and_left_out() {
+    let dropped = "weir_source_dropped_total{reason=\"too_large\",pipeline=\"test\"} 1\n";
     let source = start(json!({}), None, None);
-    let body = [&[b'1'; 1_001][..], b"\n2\n"].concat();
-    assert_eq!(source.post(&[NDJSON], &body).status, 202);
-    assert_eq!(source.records(1), ["2@1"]);
-    assert!(
-        source.has_metric("weir_source_dropped_total{reason=\"too_large\",pipeline=\"test\"} 1\n")
+    let large = [b'1'; 1_001];
+    let response = source.post(&[NDJSON], &[&large, &b"\n2\n"[..]].concat());
+    assert_eq!(
+        (response.status, response.body.as_str()),
+        (202, "{\"records\":1,\"too_large\":1}\n")
     );
+    assert_eq!(source.records(1), ["2@0"]);
+    assert!(source.has_metric(dropped));
+    // A request of which nothing is left is not taken.
+    let response = source.post(&[NDJSON], &large);
+    assert_eq!(response.status, 413);
+    assert_eq!(
+        response.body,
+        "a record has 1001 bytes; max_record_bytes of the pipeline is 1000\n"
+    );
+    assert!(source.has_metric(dropped));
+    source.stop();
+}
+
+#[test]
+fn a_pipeline_that_takes_nothing_is_not_waited_for_for_long() {
+    let patience = Some(StdDuration::from_millis(50));
+    let source = start_with(Protocol::Records, json!({}), None, Some(0), patience);
+    let refused = source.post(&[JSON], b"[1]");
+    assert_eq!(
+        (refused.status, refused.body.as_str()),
+        (429, "the pipeline is behind; send it again later\n")
+    );
+    assert!(refused.head.contains("\r\nretry-after: 1"), "{refused:?}");
+    // It is not taken later either.
+    let assigned = source.events.recv_timeout(LIMIT).unwrap();
+    assert!(matches!(assigned, SourceEvent::Assigned(_)));
+    while source.post(&[JSON], b"[2]").status != 202 {
+        thread::yield_now();
+    }
+    assert_eq!(source.records(1), ["2@0"]);
+    source.stop();
+}
+
+#[test]
+fn a_head_without_end_is_not_read() {
+    let source = start(json!({}), None, None);
+    let long = format!("X-Long: {}", "x".repeat(70_000));
+    assert_eq!(source.post(&[JSON, &long], b"[1]").status, 431);
+    let long = format!("X-Long: {}", "x".repeat(30_000));
+    assert_eq!(source.post(&[JSON, &long], b"[1]").status, 202);
+    // What is told of a request is short, whatever it has.
+    let long = format!("Content-Type: {}", "x".repeat(30_000));
+    let response = source.post(&[&long], b"[1]");
+    assert_eq!(response.status, 415);
+    assert!(response.body.len() < 600, "{}", response.body.len());
+    assert_eq!(source.records(1), ["1@0"]);
     source.stop();
 }
 
@@ -400,6 +471,32 @@ fn what_has_begun_is_answered_when_we_stop() {
     assert_eq!(source.records(1), ["1@0"]);
     assert_eq!(answer(first).status, 202);
     source.stop();
+}
+
+#[test]
+fn who_hangs_is_cut_off_when_we_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Some(StdDuration::from_millis(50));
+    let keys = json!({ "request_timeout": "10m" });
+    let source = start_with(Protocol::Records, keys, Some(folder.path()), None, patience);
+    let hanging = [
+        source.begin(&head(&[NDJSON], 100), b"1\n"),
+        source.begin("POST /ingest/test HT", b""),
+        source.connect(),
+    ];
+    while !source.has_metric("weir_http_received_bytes_total{pipeline=\"test\"} 2\n")
+        || !source.has_metric("weir_http_connections{pipeline=\"test\"} 3\n")
+    {
+        thread::yield_now();
+    }
+    // It would take ten minutes otherwise; nothing of half a request is left.
+    source.stop();
+    for mut stream in hanging {
+        let mut rest = Vec::new();
+        // It may be reset, as what it has sent was not read.
+        drop(stream.read_to_end(&mut rest));
+        assert!(!rest.starts_with(b"HTTP/1.1 202"), "{rest:?}");
+    }
 }
 
 #[test]
@@ -435,7 +532,7 @@ fn what_cannot_be_set_up_is_told() {
         .err()
         .unwrap();
     assert!(
-        error.starts_with("cert_file /nonexistent/cert cannot be read"),
+        error.starts_with("cert_file /nonexistent/cert does not exist"),
         "{error}"
     );
 }

@@ -171,6 +171,35 @@ fn what_is_sent_again_is_in_the_log_once() {
 }
 
 #[test]
+fn a_key_goes_before_the_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = start(Some(folder.path()), None);
+    let body = v1("up", 7);
+    let [first, second] = ["first", "second"].map(|key| format!("Idempotency-Key: {key}"));
+    for headers in [
+        vec![V1, SNAPPY],
+        vec![V1, SNAPPY, &first],
+        vec![V1, SNAPPY, &first],
+        vec![V1, SNAPPY],
+        vec![V1, SNAPPY, &second],
+    ] {
+        assert_eq!(source.post(&headers, &body).status, 204);
+    }
+    let other = source.post(&[V1, SNAPPY, &second], &v1("up", 8));
+    assert_eq!(other.status, 422, "{other:?}");
+    assert!(source.has_metric("weir_log_repeated_total{pipeline=\"test\"} 2\n"));
+    assert!(source.has_metric("weir_log_appended_total{pipeline=\"test\"} 3\n"));
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        if let SourceEvent::Records(batch) = source.events.recv_timeout(LIMIT).unwrap() {
+            found.extend(batch.records().map(|record| record.bytes.to_vec()));
+        }
+    }
+    assert_eq!(found, vec![plain(&body); 3]);
+    source.stop();
+}
+
+#[test]
 fn while_there_is_no_room_an_agent_is_asked_to_come_back() {
     let folder = tempfile::tempdir().unwrap();
     // The log has room for ten thousand bytes, and nobody reads it.

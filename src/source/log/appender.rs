@@ -1,6 +1,7 @@
 //! The writing side of the log: what is received is appended, synced together with others, and can
 //! be acknowledged after that.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -208,18 +209,73 @@ impl Appender {
     ///
     /// # Errors
     /// The system refuses, or the message is too large.
+    #[cfg(any(feature = "mqtt", test))]
     pub(in crate::source) fn append(&mut self, entry: &Entry<'_>) -> Result<(), LogError> {
-        let received_ms = *self.received_ms.get_or_insert_with(|| self.clock.now_ms());
+        let received_ms = self.received_ms();
         entry.encode(&mut self.scratch);
         self.log.append(received_ms, &self.scratch)?;
-        self.metrics.appended.inc();
+        self.appended(1);
+        Ok(())
+    }
+
+    /// Appends the messages with these numbers, all or none, which have about so many bytes together. Says
+    /// whether there was room on the disk.
+    ///
+    /// # Errors
+    /// The system refuses for another reason, or a message is too large.
+    pub(in crate::source) fn append_all<'a>(
+        &mut self,
+        numbers: Range<usize>,
+        bytes: usize,
+        entry: impl Fn(usize) -> Entry<'a>,
+    ) -> Result<bool, LogError> {
+        if numbers.is_empty() {
+            return Ok(true);
+        }
+        let (received_ms, begin) = (self.received_ms(), numbers.start);
+        let encode = |index, out: &mut Vec<u8>| entry(begin + index).encode(out);
+        match self
+            .log
+            .append_all(received_ms, numbers.len(), bytes, encode)
+        {
+            Ok(()) => {
+                self.appended(numbers.len() as u64);
+                Ok(true)
+            }
+            Err(error) if error.is_disk_full() => {
+                if self.is_durable() {
+                    self.received_ms = None;
+                }
+                // What was appended before may have become durable with its segment.
+                self.tell_first();
+                self.metrics.full.inc();
+                if let Some(held_back) = self.full_log.admit() {
+                    tracing::warn!(
+                        split = %self.split_name,
+                        held_back,
+                        %error,
+                        "the log cannot be written: nothing more is received until there is room"
+                    );
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn received_ms(&mut self) -> TimestampMs {
+        *self.received_ms.get_or_insert_with(|| self.clock.now_ms())
+    }
+
+    /// Says that so many records were appended.
+    fn appended(&self, count: u64) {
+        self.metrics.appended.inc_by(count);
         let (next, durable) = (self.log.next(), self.log.durable());
         self.progress.change(|state| {
             state.next = next;
             state.durable = durable;
             state.idle = false;
         });
-        Ok(())
     }
 
     /// How long until something is to be done: a sync, or [`keep_house`](Self::keep_house).
@@ -297,7 +353,11 @@ impl Appender {
     fn trim(&mut self, keep_last: u64) -> Result<(), LogError> {
         if let Some(kept) = self.kept.position(&self.split_name) {
             let last = self.log.next().saturating_sub(keep_last);
-            self.log.trim(kept.min(last))?;
+            match self.log.trim(kept.min(last)) {
+                // To let go of the last segment takes a new one.
+                Err(error) if error.is_disk_full() => {}
+                trimmed => drop(trimmed?),
+            }
             self.tell_first();
         }
         Ok(())

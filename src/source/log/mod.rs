@@ -13,6 +13,7 @@ mod record;
 mod tests;
 
 pub use config::{Always, Fsync, LogConfig, LogSettings, WhenFull};
+pub use record::MAX_LOGGED_BYTES;
 
 pub(super) use appender::Appender;
 #[cfg(test)]

@@ -8,13 +8,19 @@
 //! | n     | topic                                     |
 //! | rest  | payload                                   |
 //!
-//! Numbers are little-endian. When it was received stands in the log itself.
+//! Numbers are little-endian. When it was received stands in the log itself, beside each record
+//! ([`durable::Record::time_ms`](crate::durable::Record::time_ms)): that is its `@timestamp`, which stays
+//! the same however often it is read.
 
 /// The version of the format that is written, and the newest that is read.
 const VERSION: u8 = 1;
 
-/// The bytes before the topic.
-const HEAD_BYTES: usize = 5;
+/// The largest payload that a log takes, bytes, whatever its topic is: 63 MiB.
+pub const MAX_LOGGED_BYTES: usize = 63 << 20;
+
+const _: () = assert!(
+    Entry::HEAD_BYTES + u16::MAX as usize + MAX_LOGGED_BYTES <= crate::durable::MAX_RECORD_BYTES
+);
 
 /// A message as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +28,8 @@ pub(in crate::source) struct Entry<'a> {
     /// By which the broker knows it until it is acknowledged; 0 where it is not to be. Over HTTP, its
     /// number within a request that has a key.
     pub(in crate::source) packet_id: u16,
-    /// Its topic, at most 65535 bytes, as in MQTT; more are cut off. Over HTTP, the key of its request.
+    /// Its topic, at most 65535 bytes, as in MQTT; more are cut off. Over HTTP, by what its request is
+    /// known when it comes again.
     pub(in crate::source) topic: &'a [u8],
     /// Its content.
     pub(in crate::source) payload: &'a [u8],
@@ -38,9 +45,12 @@ pub(in crate::source) enum InvalidEntry {
 }
 
 impl<'a> Entry<'a> {
+    /// The bytes before the topic.
+    pub(in crate::source) const HEAD_BYTES: usize = 5;
+
     /// How many bytes it takes.
     pub(in crate::source) fn size(&self) -> usize {
-        HEAD_BYTES + self.topic.len() + self.payload.len()
+        Self::HEAD_BYTES + self.topic.len() + self.payload.len()
     }
 
     /// Writes it over what is in `out`.
@@ -72,7 +82,7 @@ impl<'a> Entry<'a> {
         let (Some(packet_id), Some(length)) = (number(1), number(3)) else {
             return Err(InvalidEntry::Short);
         };
-        let rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
+        let rest = bytes.get(Self::HEAD_BYTES..).unwrap_or_default();
         let (topic, payload) = rest
             .split_at_checked(usize::from(length))
             .ok_or(InvalidEntry::Short)?;

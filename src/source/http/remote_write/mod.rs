@@ -10,5 +10,6 @@ mod tests;
 mod written;
 
 pub(super) use negotiation::{CONTENT_TYPE_V1, Version, is_snappy, named, version};
+pub use request::LEAST_RECORD_BYTES;
 pub(super) use request::{Unusable, read};
 pub(super) use written::Written;

@@ -7,6 +7,7 @@
 use crate::model::STALE_NAN_BITS;
 use crate::model::protobuf::{Content, Fields, Malformed, put_bytes, put_varint, varint};
 
+use super::super::budget::{Exhausted, Held};
 use super::super::records::Records;
 use super::{Version, Written};
 
@@ -16,15 +17,23 @@ const RECORD_SAMPLES: usize = 2_000;
 /// How many bytes a record has about; a series with its labels stays together.
 const RECORD_BYTES: usize = 256 * 1024;
 
+/// The least `max_record_bytes` with which no record is too large.
+pub const LEAST_RECORD_BYTES: usize = 2 * RECORD_BYTES;
+
 /// How many labels a series may have.
 const MAX_LABELS: usize = 1_000;
 
 /// How many bytes the labels of a series may have together.
 const MAX_LABEL_BYTES: usize = 64 * 1024;
 
-/// How many times the bytes of a body its labels may have, once they are written out for every series. A
-/// few references to a long text could otherwise become bytes without end.
-const LABEL_GROWTH: usize = 4;
+/// How many times the bytes of a body its series may have, once they are written out. A few references to
+/// a long text could otherwise become bytes without end, and samples that have neither value nor time.
+const GROWTH: usize = 4;
+
+/// Of how many bytes of a body's limit there is at most one text in its table, of which each takes 16 bytes
+/// of memory, and how many texts there may be in any case.
+const TEXT_BYTES: usize = 16;
+const TEXTS_AT_LEAST: usize = 1_024;
 
 /// Why a request is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,18 +60,24 @@ pub(in crate::source::http) enum Unusable {
     FirstText,
     #[error("a series has a label's name without a value")]
     OddReferences,
-    #[error("the labels of all series have more than {0} bytes; send smaller requests")]
-    TooManyLabelBytes(usize),
+    #[error("all series have more than {0} bytes once they are written out; send smaller requests")]
+    TooManyBytes(usize),
+    #[error("the table has more than {0} texts; send smaller requests")]
+    TooManyTexts(usize),
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
 }
 
-/// Expands a body to at most `limit` bytes, and reads it.
+/// Expands a body to at most `limit` bytes, and reads it. All memory that grows with it is held before it is
+/// taken.
 ///
 /// # Errors
-/// It is larger, or no request.
+/// It is larger, or no request, or others hold the memory.
 pub(in crate::source::http) fn read(
     body: &[u8],
     version: Version,
     limit: usize,
+    held: &mut Held,
 ) -> Result<(Records, Written), Unusable> {
     let snappy = |error: snap::Error| Unusable::Snappy(error.to_string());
     // Looked at before anything is allocated: a few bytes may claim 4 GiB.
@@ -70,46 +85,57 @@ pub(in crate::source::http) fn read(
     if claimed > limit {
         return Err(Unusable::TooLarge { claimed, limit });
     }
+    held.grow(claimed)?;
     let plain = snap::raw::Decoder::new()
         .decompress_vec(body)
         .map_err(snappy)?;
     let mut reading = Reading {
-        label_bytes_left: limit.saturating_mul(LABEL_GROWTH),
+        records: Records::default(),
+        written: Written::default(),
+        record: Vec::new(),
+        samples: 0,
         limit,
-        ..Reading::default()
+        bytes_left: limit.saturating_mul(GROWTH),
+        labels: Vec::new(),
+        series: Vec::new(),
+        held,
     };
     match version {
         Version::V1 => reading.v1(&plain)?,
         Version::V2 => reading.v2(&plain)?,
     }
-    reading.end_record();
+    reading.end_record()?;
     Ok((reading.records, reading.written))
 }
 
 /// What there is of a request.
-#[derive(Debug, Default)]
-struct Reading {
+#[derive(Debug)]
+struct Reading<'a> {
     records: Records,
     written: Written,
     /// The record at hand.
     record: Vec<u8>,
     samples: usize,
     limit: usize,
-    /// How many bytes further labels may have.
-    label_bytes_left: usize,
+    /// How many bytes further series may have.
+    bytes_left: usize,
     /// The labels of the series at hand, as they are written.
     labels: Vec<u8>,
     /// The samples of the series at hand that are not in a record yet.
     series: Vec<u8>,
+    held: &'a mut Held,
 }
 
-impl Reading {
+impl Reading<'_> {
     fn v1(&mut self, plain: &[u8]) -> Result<(), Unusable> {
         for field in Fields::of(plain) {
             if let (1, Content::Bytes(series)) = field? {
                 let mut labels = Vec::new();
                 for field in Fields::of(series) {
                     if let (1, Content::Bytes(label)) = field? {
+                        if labels.len() >= MAX_LABELS {
+                            return Err(Unusable::TooManyLabels);
+                        }
                         labels.push(text_pair(label)?);
                     }
                 }
@@ -122,12 +148,7 @@ impl Reading {
     }
 
     fn v2(&mut self, plain: &[u8]) -> Result<(), Unusable> {
-        let mut texts = Vec::new();
-        for field in Fields::of(plain) {
-            if let (4, Content::Bytes(bytes)) = field? {
-                texts.push(std::str::from_utf8(bytes).map_err(|_| Unusable::NoText)?);
-            }
-        }
+        let texts = self.texts(plain)?;
         if texts.first().is_some_and(|first| !first.is_empty()) {
             return Err(Unusable::FirstText);
         }
@@ -154,11 +175,36 @@ impl Reading {
         Ok(())
     }
 
-    /// Checks the labels of a series, and writes them down.
-    fn begin_series(&mut self, labels: &[(&str, &str)]) -> Result<(), Unusable> {
-        if labels.len() > MAX_LABELS {
-            return Err(Unusable::TooManyLabels);
+    /// The table of texts of 2.0.
+    fn texts<'t>(&mut self, plain: &'t [u8]) -> Result<Vec<&'t str>, Unusable> {
+        let mut count = 0;
+        for field in Fields::of(plain) {
+            count += usize::from(matches!(field?, (4, Content::Bytes(_))));
         }
+        let most = (self.limit / TEXT_BYTES).max(TEXTS_AT_LEAST);
+        if count > most {
+            return Err(Unusable::TooManyTexts(most));
+        }
+        self.held.grow(count * size_of::<&str>())?;
+        let mut texts = Vec::with_capacity(count);
+        for field in Fields::of(plain) {
+            if let (4, Content::Bytes(bytes)) = field? {
+                texts.push(std::str::from_utf8(bytes).map_err(|_| Unusable::NoText)?);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Takes note that so many bytes more are written.
+    fn spend(&mut self, bytes: usize) -> Result<(), Unusable> {
+        let most = self.limit.saturating_mul(GROWTH);
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.ok_or(Unusable::TooManyBytes(most))?;
+        Ok(())
+    }
+
+    /// Checks the labels of a series, of which there are not too many, and writes them down.
+    fn begin_series(&mut self, labels: &[(&str, &str)]) -> Result<(), Unusable> {
         let mut names: Vec<_> = labels.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         for pair in names.windows(2) {
@@ -182,10 +228,7 @@ impl Reading {
                 return Err(Unusable::LabelsTooLarge);
             }
         }
-        let left = self.label_bytes_left.checked_sub(self.labels.len());
-        self.label_bytes_left = left.ok_or(Unusable::TooManyLabelBytes(
-            self.limit.saturating_mul(LABEL_GROWTH),
-        ))?;
+        self.spend(self.labels.len())?;
         self.series.clone_from(&self.labels);
         Ok(())
     }
@@ -212,42 +255,47 @@ impl Reading {
                 continue;
             }
             if self.samples >= RECORD_SAMPLES {
-                self.end_series(has_samples);
-                self.end_record();
+                self.end_series(has_samples)?;
+                self.end_record()?;
+                // The rest of the series has them again.
+                self.spend(self.labels.len())?;
             }
             let mut sample = Vec::with_capacity(20);
             sample.push(1 << 3 | 1);
             sample.extend_from_slice(&value.to_le_bytes());
             sample.push(2 << 3);
             put_varint(&mut sample, timestamp);
+            let before = self.series.len();
             put_bytes(&mut self.series, 2, &sample);
+            self.spend(self.series.len() - before)?;
             self.written.samples += 1;
             self.samples += 1;
             has_samples = true;
         }
-        self.end_series(has_samples);
-        Ok(())
+        self.end_series(has_samples)
     }
 
     /// Puts the series at hand into a record, and begins the same one again.
-    fn end_series(&mut self, has_samples: bool) {
+    fn end_series(&mut self, has_samples: bool) -> Result<(), Unusable> {
         if has_samples {
             if !self.record.is_empty() && self.record.len() + self.series.len() > RECORD_BYTES {
                 let samples = std::mem::take(&mut self.samples);
-                self.end_record();
+                self.end_record()?;
                 self.samples = samples;
             }
             put_bytes(&mut self.record, 1, &self.series);
         }
         self.series.clone_from(&self.labels);
+        Ok(())
     }
 
-    fn end_record(&mut self) {
+    fn end_record(&mut self) -> Result<(), Unusable> {
         if !self.record.is_empty() {
-            self.records.append(&self.record);
+            self.records.append(&self.record, self.held)?;
         }
         self.record.clear();
         self.samples = 0;
+        Ok(())
     }
 }
 

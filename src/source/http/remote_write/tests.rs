@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use crate::model::STALE_NAN_BITS;
 use crate::model::protobuf::{Content, Fields, put_bytes, put_varint};
 
+use super::super::budget::{Budget, Exhausted};
+use super::super::records::Records;
 use super::*;
 
 const LIMIT: usize = 1 << 20;
@@ -95,9 +97,14 @@ fn snappy(plain: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(plain).unwrap()
 }
 
+/// Reads a request where there are no others.
+fn read_alone(body: &[u8], version: Version, limit: usize) -> Result<(Records, Written), Unusable> {
+    read(body, version, limit, &mut Budget::new(usize::MAX).hold())
+}
+
 /// The series of records; what is divided of one stands there twice.
 fn found(bytes: &[u8], version: Version) -> Result<(Vec<Series>, Written), Unusable> {
-    let (records, written) = read(&snappy(bytes), version, LIMIT)?;
+    let (records, written) = read_alone(&snappy(bytes), version, LIMIT)?;
     let bytes_of = |content: Content<'_>| match content {
         Content::Bytes(bytes) => bytes.to_vec(),
         other => panic!("{other:?}"),
@@ -159,7 +166,7 @@ fn many_samples_are_several_records() {
         series(&[("__name__", "up")], &one),
         series(&[("a", "b")], &[(2.0, 1)]),
     ];
-    let (records, written) = read(&snappy(&v1(&all)), Version::V1, LIMIT).unwrap();
+    let (records, written) = read_alone(&snappy(&v1(&all)), Version::V1, LIMIT).unwrap();
     assert_eq!((records.len(), written.samples), (3, 4_501));
     let (found, _) = found(&v2(&all), Version::V2).unwrap();
     let samples: Vec<_> = found.iter().flat_map(|one| one.samples.clone()).collect();
@@ -169,7 +176,7 @@ fn many_samples_are_several_records() {
     let all: Vec<_> = (0..20)
         .map(|number| series(&[("a", &long)], &[(1.0, number)]))
         .collect();
-    let (records, _) = read(&snappy(&v1(&all)), Version::V1, 2 << 20).unwrap();
+    let (records, _) = read_alone(&snappy(&v1(&all)), Version::V1, 2 << 20).unwrap();
     assert!(records.len() >= 5, "{}", records.len());
     assert!(records.iter().all(|record| record.len() <= 400_000));
 }
@@ -226,7 +233,7 @@ fn what_is_no_request_is_told() {
 fn few_bytes_do_not_become_many() {
     // It claims 4 GiB.
     let bomb = b"\xff\xff\xff\xff\x0f\x00";
-    let error = read(bomb, Version::V1, LIMIT).err().unwrap();
+    let error = read_alone(bomb, Version::V1, LIMIT).err().unwrap();
     assert_eq!(
         error,
         Unusable::TooLarge {
@@ -235,7 +242,7 @@ fn few_bytes_do_not_become_many() {
         }
     );
     assert!(matches!(
-        read(b"", Version::V1, LIMIT),
+        read_alone(b"", Version::V1, LIMIT),
         Err(Unusable::Snappy(_))
     ));
     // A long text that a thousand series refer to.
@@ -244,7 +251,71 @@ fn few_bytes_do_not_become_many() {
     let request = v2(&all);
     assert!(request.len() < 100_000);
     let error = found(&request, Version::V2).unwrap_err();
-    assert_eq!(error, Unusable::TooManyLabelBytes(4 * LIMIT));
+    assert_eq!(error, Unusable::TooManyBytes(4 * LIMIT));
+}
+
+/// A series with so many samples that have neither value nor time, which is two bytes each.
+fn empty_samples(labels: &[(&str, &str)], count: usize) -> Vec<u8> {
+    let mut series = Vec::new();
+    for (name, value) in labels {
+        let mut label = Vec::new();
+        put_bytes(&mut label, 1, name.as_bytes());
+        put_bytes(&mut label, 2, value.as_bytes());
+        put_bytes(&mut series, 1, &label);
+    }
+    series.extend([2 << 3 | 2, 0].repeat(count));
+    let mut request = Vec::new();
+    put_bytes(&mut request, 1, &series);
+    request
+}
+
+#[test]
+fn what_takes_more_memory_than_bytes_is_bounded() {
+    let refused = |plain: &[u8], version| read_alone(&snappy(plain), version, LIMIT).err();
+    // Thirteen bytes are written of a sample.
+    let most = 4 * LIMIT / 13;
+    assert_eq!(refused(&empty_samples(&[], most), Version::V1), None);
+    let too_many = Some(Unusable::TooManyBytes(4 * LIMIT));
+    let more = empty_samples(&[], most + 1);
+    assert_eq!(refused(&more, Version::V1), too_many);
+    // Every record has the labels again.
+    let long = "x".repeat(60_000);
+    let series = empty_samples(&[("a", &long)], 200_000);
+    assert_eq!(refused(&series, Version::V1), too_many);
+    // Labels are counted before the next one is looked at.
+    let mut series = [1 << 3 | 2, 0].repeat(1_000);
+    series.extend([1 << 3 | 2, 3, 1 << 3 | 2, 1, 0xff]);
+    let mut request = Vec::new();
+    put_bytes(&mut request, 1, &series);
+    let error = refused(&request, Version::V1);
+    assert_eq!(error, Some(Unusable::TooManyLabels));
+    // A text without a character takes sixteen bytes.
+    let texts = [4 << 3 | 2, 0].repeat(LIMIT / 16 + 1);
+    assert_eq!(
+        refused(&texts, Version::V2),
+        Some(Unusable::TooManyTexts(LIMIT / 16))
+    );
+}
+
+#[test]
+fn memory_is_held_before_it_is_taken() {
+    let long = "x".repeat(10_000);
+    let all = vec![series(&[("a", &long)], &[(1.0, 1)]); 100];
+    let body = snappy(&v2(&all));
+    let budget = Budget::new(1 << 21);
+    let mut held = budget.hold();
+    let (records, _) = read(&body, Version::V2, LIMIT, &mut held).unwrap();
+    assert!(records.bytes() > 1_000_000);
+    // Others can hold no more than the rest.
+    let rest = (1 << 21) - records.bytes();
+    assert_eq!(budget.hold().grow(rest), Err(Exhausted));
+    drop(held);
+    // Neither the body nor what becomes of it is held beyond the budget.
+    for bytes in [100, 100_000, 1_000_000] {
+        let mut held = Budget::new(bytes).hold();
+        let error = read(&body, Version::V2, LIMIT, &mut held).err();
+        assert_eq!(error, Some(Unusable::Exhausted(Exhausted)));
+    }
 }
 
 fn any_series() -> impl Strategy<Value = Series> {
@@ -282,13 +353,13 @@ proptest! {
             let mut flipped = bytes.clone();
             let index = at.index(flipped.len());
             flipped[index] ^= flip;
-            let _either_way = read(&snappy(&flipped), version, LIMIT).is_ok();
+            let _either_way = read_alone(&snappy(&flipped), version, LIMIT).is_ok();
             let mut body = snappy(&bytes);
             let index = at.index(body.len());
             body[index] ^= flip;
-            let _either_way = read(&body, version, LIMIT).is_ok();
-            let _either_way = read(&noise, version, LIMIT).is_ok();
-            let _either_way = read(&snappy(&noise), version, LIMIT).is_ok();
+            let _either_way = read_alone(&body, version, LIMIT).is_ok();
+            let _either_way = read_alone(&noise, version, LIMIT).is_ok();
+            let _either_way = read_alone(&snappy(&noise), version, LIMIT).is_ok();
         }
     }
 }
