@@ -195,6 +195,8 @@ impl Follower {
             } else {
                 batch.push(entry.payload, position);
             }
+            // The log has no transport beside us that would know better, and says the same again.
+            batch.set_timestamp(record.time_ms);
             self.next = position + 1;
         }
         if let Some(last) = batch {

@@ -8,7 +8,9 @@
 //! | n     | topic                                     |
 //! | rest  | payload                                   |
 //!
-//! Numbers are little-endian. When it was received stands in the log itself.
+//! Numbers are little-endian. When it was received stands in the log itself, beside each record
+//! ([`durable::Record::time_ms`](crate::durable::Record::time_ms)): that is its `@timestamp`, which stays
+//! the same however often it is read.
 
 /// The version of the format that is written, and the newest that is read.
 const VERSION: u8 = 1;

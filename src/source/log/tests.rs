@@ -21,6 +21,7 @@ impl SourceOutput for Output {
         let text = match event {
             SourceEvent::Records(batch) => {
                 let records = batch.records().map(|record| {
+                    assert_eq!(record.timestamp, Some(batch.received_ms()));
                     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                     format!(
                         " {}={}@{}",
