@@ -279,17 +279,14 @@ impl Driver {
     fn take(&mut self, all: Vec<ShardInfo>, is_first: bool) -> Result<(), Failed> {
         let mut listed = Vec::new();
         for shard in all {
-            let id = &shard.listed.id;
-            if let Some(start) = &shard.start {
-                let known = self
-                    .starts
-                    .entry(id.clone())
-                    .or_insert_with(|| start.clone());
-                if known != start {
-                    return Err(Failed::Shard(another(&self.shared.stream, id)));
-                }
-            }
             if self.is_ours(&shard) {
+                let id = &shard.listed.id;
+                if let Some(start) = shard.start {
+                    let known = self.starts.entry(id.clone());
+                    if *known.or_insert_with(|| start.clone()) != start {
+                        return Err(Failed::Shard(another(&self.shared.stream, id)));
+                    }
+                }
                 self.ranges.insert(shard.listed.id.clone(), shard.range);
                 if shard.closed {
                     self.shared.close(&shard.listed.id);

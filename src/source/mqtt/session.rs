@@ -29,7 +29,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// are idle.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
-/// How long the broker may say nothing at all before it answers what we subscribe to.
+/// How long the broker may send no message before it answers what we subscribe to.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often the same trouble is logged.
@@ -58,7 +58,7 @@ pub(super) struct Session<'a> {
     was_connected: bool,
     /// To how many of the filters the broker has agreed since it was connected.
     agreed: usize,
-    /// Since when it has said nothing, while it is to agree to some.
+    /// Since when it has sent no message, while it is to agree to some.
     unanswered: Option<Instant>,
     /// Whether it has once agreed to all of them.
     was_subscribed: bool,
@@ -229,7 +229,8 @@ impl<'a> Session<'a> {
             }
             tokio::select! {
                 polled = &mut poll => {
-                    if let Some(since) = &mut self.unanswered {
+                    // Messages of a session that was kept may stand before the answer.
+                    if let (Some(since), Ok(Incoming::Message(_))) = (&mut self.unanswered, &polled) {
                         *since = Instant::now();
                     }
                     return Some(polled);
