@@ -115,6 +115,18 @@ enum FetchError {
     Expired,
 }
 
+/// Whether it is known that there are no credentials at all, so that waiting will find none.
+#[cfg(feature = "kinesis")]
+pub fn are_nowhere(error: &NoCredentials) -> bool {
+    match error.cause::<FetchError>() {
+        Some(FetchError::Nowhere | FetchError::Profile(_)) => true,
+        Some(FetchError::Role { error, .. }) => error
+            .downcast_ref()
+            .is_some_and(|error| matches!(error, CredentialsError::CredentialsNotLoaded(_))),
+        _ => false,
+    }
+}
+
 async fn fetch(identity: &AwsIdentity, now_ms: i64) -> Result<Fetched<Credentials>, FetchError> {
     let sdk = sdk(identity).await;
     let found = match &identity.role {

@@ -12,9 +12,9 @@ mod signature;
 pub mod token;
 mod web_socket;
 
-#[cfg(feature = "kinesis")]
-pub use aws::environment_region;
 pub use aws::{AwsCredentials, AwsIdentity, AwsKeys, AwsRole};
+#[cfg(feature = "kinesis")]
+pub use aws::{are_nowhere, environment_region};
 pub use aws_credential_types::Credentials as AwsKeySet;
 pub use bucket::BucketCredentials;
 pub use msk::msk_token;

@@ -41,6 +41,12 @@ impl NoCredentials {
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::from(error.into()))
     }
+
+    /// The error, where it is of this type.
+    #[cfg(feature = "kinesis")]
+    pub(super) fn cause<T: Error + 'static>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
 }
 
 impl fmt::Display for NoCredentials {

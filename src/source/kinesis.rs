@@ -9,6 +9,7 @@
 
 mod aggregated;
 mod backoff;
+mod began;
 mod client;
 mod driver;
 mod fan_out;
@@ -103,6 +104,10 @@ impl KinesisSource {
     ) -> Result<(), String> {
         let client = Client::new(&self.config, &self.context.clock).await?;
         let ends = || stop.is_stopped() || refused.load(Ordering::Acquire);
+        let found = insist(|| client.find_credentials(), &ends).await?;
+        if found.is_none() {
+            return Ok(());
+        }
         let Some(shards) = insist(|| client.shards(), &ends).await? else {
             return Ok(());
         };
@@ -130,6 +135,7 @@ impl KinesisSource {
                 outside_shard: config.outside_shard,
                 requests: Semaphore::new(REQUESTS),
                 closed: Default::default(),
+                is_held: AtomicBool::new(false),
             }
         });
         driver.run(shards, stop, refused).await
@@ -204,7 +210,7 @@ where
                         tracing::warn!(
                             reason,
                             held_back,
-                            "kinesis does not answer; it is asked again"
+                            "kinesis, or who has the credentials for it, does not answer; it is asked again"
                         );
                     }
                     sleep(backoff.next()).await;

@@ -30,6 +30,8 @@ pub struct PositionTokens(Option<Arc<Mutex<Table>>>);
 struct Table {
     splits: BTreeMap<String, BTreeMap<u64, Arc<str>>>,
     forgotten: BTreeSet<String>,
+    /// Those of which a checkpoint has a token.
+    saved: BTreeSet<String>,
 }
 
 impl PositionTokens {
@@ -38,6 +40,9 @@ impl PositionTokens {
         let tokens = Self(Some(Arc::default()));
         for (split, token) in restored {
             tokens.add(&split, token.position, &token.text);
+            if let Some(mut table) = tokens.lock() {
+                table.saved.insert(split);
+            }
         }
         tokens
     }
@@ -71,6 +76,7 @@ impl PositionTokens {
     pub fn forget(&self, split_name: &str) {
         if let Some(mut table) = self.lock() {
             table.splits.remove(split_name);
+            table.saved.remove(split_name);
             table.forgotten.insert(split_name.to_owned());
         }
     }
@@ -108,7 +114,17 @@ impl PositionTokens {
             if let Some(kept) = table.splits.get_mut(split) {
                 *kept = kept.split_off(&token.position);
             }
+            if !table.saved.contains(split) {
+                table.saved.insert(split.clone());
+            }
         }
+    }
+
+    /// Whether a checkpoint has a token of a split. Where there are no checkpoints, there is none to wait
+    /// for.
+    pub fn is_saved(&self, split_name: &str) -> bool {
+        self.lock()
+            .is_none_or(|table| table.saved.contains(split_name))
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Table>> {
@@ -147,17 +163,19 @@ mod tests {
         expect(Some(10), token(10, "x"));
         expect(Some(21), token(20, "end"));
 
+        assert!(!tokens.is_saved("a"));
         tokens.saved(&tokens.at(|_| Some(15)));
         assert_eq!(at(&tokens, Some(9)), []);
         expect(Some(10), token(10, "x"));
         expect(Some(20), token(20, "end"));
+        assert!(tokens.is_saved("a") && !tokens.is_saved("b"));
     }
 
     #[test]
     fn a_restored_token_stays_until_its_split_is_forgotten() {
         let tokens = PositionTokens::kept([("done".to_owned(), token(7, "end"))]);
         assert_eq!(at(&tokens, Some(7)), [("done".to_owned(), token(7, "end"))]);
-        assert!(!tokens.is_forgotten("done"));
+        assert!(!tokens.is_forgotten("done") && tokens.is_saved("done"));
         tokens.forget("done");
         assert_eq!(at(&tokens, Some(7)), []);
         assert!(tokens.is_forgotten("done"));
@@ -172,6 +190,7 @@ mod tests {
         tokens.forget("b");
         assert_eq!(at(&tokens, Some(5)), []);
         assert!(!tokens.is_forgotten("b"));
+        assert!(tokens.is_saved("a"), "there is nothing to wait for");
     }
 
     #[test]

@@ -106,6 +106,64 @@ fn raw_readings_of_the_shipped_pipeline() -> Result<()> {
 }
 
 #[test]
+fn bare_numbers_have_the_time_at_which_they_came() -> Result<()> {
+    let (fleet, mosquitto) = (Fleet::new()?, Mosquitto::start()?);
+    let output = fleet.path("numbers.ndjson");
+    let text = format!(
+        "pipeline: numbers
+source:
+  mqtt: {{ url: \"{}\", topics: [\"sensors/{{sensor}}/celsius\"] }}
+  decode: number
+event:
+  time: {{ from: \"@timestamp\" }}
+  fields:
+    value: number
+    sensor: {{ from: \"@topic.sensor\", type: text }}
+metrics:
+  celsius: {{ labels: [sensor], value: value }}
+write:
+  file: {{ path: \"{}\" }}
+state:
+  dir: \"{}\"
+time:
+  idle_after: 1s
+",
+        mosquitto.url(),
+        output.display(),
+        fleet.path("state").display()
+    );
+    let pipeline = write(fleet.folder.path(), "numbers.yaml", &text)?;
+    let pipeline = pipeline.display().to_string();
+    let mut service = Service::start(&mut weir(["run", &pipeline]), &fleet.folder)?;
+    let options = MqttOptions::new("sensor", "127.0.0.1", mosquitto.port());
+    let before = jiff::Timestamp::now().as_millisecond();
+    let mut published = Ok(());
+    // Until weir has subscribed, they go nowhere.
+    service.repeat_until("weir_events_total", 1.0, || {
+        published = publish_once(options.clone(), "sensors/s1/celsius", b"21.5");
+    })?;
+    published?;
+    let between = jiff::Timestamp::now().as_millisecond();
+    publish_once(options, "sensors/s2/celsius", b"-3")?;
+    service.await_condition("samples", || {
+        let samples = read_ndjson(&output).unwrap_or_default();
+        samples.iter().any(|sample| sample.value == -3.0)
+    })?;
+    service.stop()?;
+    let after = jiff::Timestamp::now().as_millisecond();
+    for sample in read_ndjson(&output)? {
+        let (from, until) = match sample.value {
+            21.5 => (before, between),
+            // What is synced together was received together, so maybe with the one before.
+            -3.0 => (between - 1_000, after),
+            other => bail!("{other}"),
+        };
+        assert!((from..=until).contains(&sample.timestamp_ms), "{sample:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn over_tls_with_a_certificate_of_our_own() -> Result<()> {
     let fleet = Fleet::new()?;
     let broker = Mosquitto::start_with(&MosquittoOptions {

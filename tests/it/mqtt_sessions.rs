@@ -2,6 +2,7 @@
 //! subscriptions, sessions that the broker has lost, and what it refuses.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -125,7 +126,7 @@ fn what_the_older_protocol_cannot_leave_out_is_dropped_once() -> Result<()> {
         let mosquitto = Mosquitto::start()?;
         let settings = json!({
             "url": mosquitto.url(), "topics": ["fleet/#"], "protocol": protocol,
-            "max_packet_bytes": 100_000,
+            "max_packet_bytes": 600_000,
         });
         let source = start(settings, None)?;
         source.await_idle()?;
@@ -179,6 +180,120 @@ fn a_session_that_the_broker_has_lost_is_made_anew() -> Result<()> {
         source.stop()?;
     }
     Ok(())
+}
+
+#[test]
+fn a_session_that_was_lost_while_weir_was_away_is_told() -> Result<()> {
+    for protocol in PROTOCOLS {
+        let mut mosquitto = Mosquitto::start_with(&MosquittoOptions {
+            forgets: true,
+            ..MosquittoOptions::default()
+        })?;
+        let folder = temporary_folder()?;
+        let log = folder.path().join("log");
+        let url = mosquitto.url();
+        let broker = url.trim_start_matches("mqtt://").to_owned();
+        let settings = json!({ "url": url, "topics": ["fleet/#"], "protocol": protocol });
+        let lost = |count: u64| {
+            format!(
+                "weir_mqtt_sessions_lost_total{{broker=\"{broker}\",pipeline=\"test\"}} {count}\n"
+            )
+        };
+        // No message has ever come: that there was a session is known all the same.
+        for (count, restarts) in [(0, false), (0, true), (1, false), (0, false)] {
+            let source = start(settings.clone(), Some(&log))?;
+            source.await_idle()?;
+            assert!(
+                source.metrics().contains(&lost(count)),
+                "{protocol} {count}"
+            );
+            source.stop()?;
+            if restarts {
+                mosquitto.stop()?;
+                mosquitto.restart()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_broker_has_the_acknowledgement_of_is_known_at_the_next_start() -> Result<()> {
+    for protocol in PROTOCOLS {
+        let (mosquitto, folder) = (Mosquitto::start()?, temporary_folder()?);
+        let log = folder.path().join("log");
+        let settings = json!({
+            "url": mosquitto.url(), "topics": ["fleet/#"], "protocol": protocol,
+            "client_id": "weir-7",
+        });
+        let source = start(settings, Some(&log))?;
+        source.await_idle()?;
+        // Answered pings say it while messages come, long before the keep-alive's.
+        publish(mosquitto.port(), false, numbered(0..300))?;
+        assert_eq!(take_all(&[&source], 300)?, expected(0..300));
+        let file = log.join("session.json");
+        let confirmed = |count: u64| {
+            let text = format!(r#"{{"version":1,"client_id":"weir-7","confirmed":{count}}}"#);
+            std::fs::read_to_string(&file).is_ok_and(|found| found == text)
+        };
+        source.await_condition("confirmed", || confirmed(300))?;
+        // And the last ones are waited for at the end.
+        publish(mosquitto.port(), false, numbered(300..310))?;
+        source.await_metric("weir_log_appended_total{pipeline=\"test\"} 310\n")?;
+        source.stop()?;
+        assert!(confirmed(310), "{}", std::fs::read_to_string(&file)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_answers_no_subscription_is_left_and_nothing_is_idle() -> Result<()> {
+    // It accepts everybody, and that is the last that it says.
+    let broker = Proxy::serve(|mut client| {
+        client.read_exact(&mut [0]).ok();
+        client.write_all(&[0x20, 3, 0, 0, 0]).ok();
+        client.read_to_end(&mut Vec::new()).ok();
+    })?;
+    let url = format!("mqtt://{}", broker.address());
+    let source = start(json!({ "url": url, "topics": ["fleet/#"] }), None)?;
+    let back = format!(
+        "weir_mqtt_reconnects_total{{broker=\"{}\",pipeline=\"test\"}} 1\n",
+        broker.address()
+    );
+    source.await_metric(&back)?;
+    let events = source.take_events();
+    assert!(
+        matches!(&events[..], [first] if first.starts_with("Assigned")),
+        "{events:?}"
+    );
+    source.abandon()
+}
+
+#[test]
+fn with_the_older_protocol_no_publisher_can_fill_the_memory() -> Result<()> {
+    let mosquitto = Mosquitto::start()?;
+    let url = mosquitto.url();
+    let broker = url.trim_start_matches("mqtt://").to_owned();
+    let settings = json!({
+        "url": url, "topics": ["fleet/#"], "protocol": "3.1.1", "max_packet_bytes": 10_000,
+    });
+    let source = start(settings, None)?;
+    source.await_idle()?;
+    let large = [("fleet/1".to_owned(), "x".repeat(50_000))];
+    publish(mosquitto.port(), false, large)?;
+    // It is refused again and again, not taken at the second time.
+    for count in [1, 2, 3] {
+        let back = format!(
+            "weir_mqtt_reconnects_total{{broker=\"{broker}\",pipeline=\"test\"}} {count}\n"
+        );
+        source.await_metric(&back)?;
+    }
+    assert!(
+        !source
+            .metrics()
+            .contains("too_large\",pipeline=\"test\"} 1")
+    );
+    source.abandon()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::super::file::PipelineFile;
 use super::Validator;
 use crate::decode::{DecodeConfig, FieldConfig, Path, Purpose, UnwrapStep};
 use crate::model::suggest;
-use crate::source;
+use crate::source::{self, MqttConfig};
 use crate::window::LatePolicy;
 
 impl Validator<'_> {
@@ -68,6 +68,12 @@ impl Validator<'_> {
             self.problem(&decode, message);
         }
         self.record_bytes(file, &config);
+        if section.decode.needs_topic() && config.mqtt.as_ref().is_some_and(MqttConfig::is_shared) {
+            let message = "is sparkplug_b, and source.mqtt.topics has a shared subscription, which \
+                           gives a birth to one instance and its data to another; subscribe without \
+                           $share, each instance to groups of its own: spBv1.0/GROUP/#";
+            self.problem(&["source".into(), "decode".into()], message);
+        }
         self.topic_names = topic_names(&config);
         config
     }

@@ -70,7 +70,8 @@ pub struct MqttConfig {
     #[serde(default)]
     pub sigv4: Option<SignerConfig>,
     /// The greatest packet that the broker may send, in bytes. It leaves out greater ones; with
-    /// protocol 3.1.1, where it cannot be told, they are dropped by us.
+    /// protocol 3.1.1, where it cannot be told, they are dropped by us, and those of more than four times as
+    /// much are never received.
     #[serde(default = "default_max_packet_bytes")]
     pub max_packet_bytes: u32,
 }
@@ -216,6 +217,13 @@ impl MqttConfig {
             }
         }
         all
+    }
+
+    /// Whether some of the topics are a shared subscription.
+    pub fn is_shared(&self) -> bool {
+        let all = self.each();
+        let mut topics = all.iter().flat_map(|(_, settings)| &settings.topics);
+        topics.any(|topic| topic.starts_with("$share/"))
     }
 
     pub(super) fn check(&self, found: &mut Findings) {

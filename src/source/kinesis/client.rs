@@ -19,13 +19,13 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ConsumerStatus, Shard, ShardIteratorType, StartingPosition};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::auth::{AwsCredentials, StreamingHttp, environment_region};
+use crate::auth::{AwsCredentials, StreamingHttp, are_nowhere, environment_region};
 use crate::model::Clock;
 use crate::telemetry::with_causes;
 
 use super::super::config::KinesisConfig;
 use super::hash_range::HashRange;
-use super::place::Place;
+use super::place::{Place, is_before};
 use super::shards::Listed;
 
 /// How long an answer may take, and how often a request is sent until it counts as failed. What fails
@@ -36,6 +36,9 @@ const ATTEMPTS: u32 = 3;
 /// How often it is looked whether a new consumer is ready, and how many times.
 const CONSUMER_WAIT: Duration = Duration::from_millis(500);
 const CONSUMER_LOOKS: usize = 60;
+
+/// How many answers without records are taken when the oldest record is looked for.
+const OLDEST_LOOKS: usize = 5;
 
 /// Why a request has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +128,17 @@ pub(super) struct ShardInfo {
     pub(super) range: HashRange,
     /// Whether it takes no more records.
     pub(super) closed: bool,
+    /// Before the sequence numbers of all its records.
+    pub(super) start: Option<String>,
+}
+
+impl ShardInfo {
+    /// Whether a place is that of a shard of an earlier stream, which had the same name.
+    pub(super) fn begins_behind(&self, place: &Place) -> bool {
+        let (start, sequence) = (self.start.as_deref(), place.sequence());
+        let both = start.zip(sequence);
+        both.is_some_and(|(start, sequence)| is_before(sequence, start))
+    }
 }
 
 /// The SDK's client for one stream.
@@ -174,10 +188,10 @@ impl ProvideCredentials for Signer {
 }
 
 impl Client {
-    /// A client with credentials that were found.
+    /// A client without credentials yet.
     ///
     /// # Errors
-    /// There is no region, or there are no credentials.
+    /// There is no region.
     pub(super) async fn new(config: &KinesisConfig, clock: &Clock) -> Result<Self, String> {
         let region = match config.given_region() {
             Some(region) => Some(region.to_owned()),
@@ -193,10 +207,6 @@ impl Client {
             clock: clock.clone(),
             last: Arc::default(),
         };
-        credentials
-            .get()
-            .await
-            .map_err(|error| with_causes(&error))?;
         let endpoint = config.endpoint.as_deref();
         let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT);
@@ -221,6 +231,19 @@ impl Client {
             stream_arn: config.stream_arn.clone(),
             max_records: i32::try_from(config.max_records).unwrap_or(i32::MAX),
         })
+    }
+
+    /// Looks for credentials.
+    ///
+    /// # Errors
+    /// There are none, or who has them does not answer.
+    pub(super) async fn find_credentials(&self) -> Result<(), Trouble> {
+        let signer = &self.credentials;
+        match signer.credentials.get(signer.clock.now_ms()).await {
+            Ok(_) => Ok(()),
+            Err(error) if are_nowhere(&error) => Err(Trouble::Invalid(with_causes(&error))),
+            Err(error) => Err(Trouble::Passing(with_causes(&error))),
+        }
     }
 
     /// What a failure is, after whatever can be done about it here.
@@ -299,6 +322,28 @@ impl Client {
             .limit(self.max_records)
             .set_stream_arn(self.stream_arn.clone());
         request.send().await.map_err(|error| self.trouble(&error))
+    }
+
+    /// The sequence number of the oldest record that is kept of a shard; nothing where it is not found
+    /// within some answers.
+    ///
+    /// # Errors
+    /// A request has failed.
+    pub(super) async fn oldest(&self, shard: &str) -> Result<Option<String>, Trouble> {
+        let mut iterator = self.iterator(shard, &Place::TrimHorizon).await?;
+        for _ in 0..OLDEST_LOOKS {
+            let request = self.sdk.get_records().shard_iterator(&iterator).limit(1);
+            let request = request.set_stream_arn(self.stream_arn.clone());
+            let answer = request.send().await.map_err(|error| self.trouble(&error))?;
+            if let Some(record) = answer.records().first() {
+                return Ok(Some(record.sequence_number().to_owned()));
+            }
+            match answer.next_shard_iterator() {
+                None | Some("") => break,
+                Some(next) => next.clone_into(&mut iterator),
+            }
+        }
+        Ok(None)
     }
 
     /// A subscription to a shard from a place on.
@@ -416,12 +461,32 @@ fn info(shard: &Shard) -> Result<ShardInfo, Trouble> {
         },
         range,
         closed: numbers.is_some_and(|numbers| numbers.ending_sequence_number().is_some()),
+        start: numbers.map(|numbers| numbers.starting_sequence_number().to_owned()),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_before_the_start_of_a_shard_is_of_another_stream() {
+        let info = ShardInfo {
+            listed: Listed {
+                id: "shardId-000000000000".to_owned(),
+                parents: Vec::new(),
+            },
+            range: HashRange {
+                first: 0,
+                last: u128::MAX,
+            },
+            closed: false,
+            start: Some("1000".to_owned()),
+        };
+        assert!(info.begins_behind(&Place::After("999".to_owned())));
+        assert!(!info.begins_behind(&Place::Within("1000".to_owned(), 1)));
+        assert!(!info.begins_behind(&Place::TrimHorizon));
+    }
 
     #[test]
     fn a_refusal_is_told_from_what_waiting_mends() {

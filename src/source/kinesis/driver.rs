@@ -16,6 +16,7 @@ use super::super::config::{Instance, KinesisStart, StartTime};
 use super::super::idle::IdleTracker;
 use super::super::{SourceEvent, StopSignal, Stopped};
 use super::backoff::Backoff;
+use super::began::Began;
 use super::client::{ShardInfo, Trouble};
 use super::hash_range::HashRange;
 use super::place::Place;
@@ -28,8 +29,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often the same trouble is logged.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// What begins the text that says when the pipeline was started first.
-const BEGAN: &str = "began ";
+/// How often a checkpoint is asked for that is to have where the stream is begun with.
+const WISH_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads a stream into the queue to the pipeline.
 pub(super) struct Driver {
@@ -37,6 +38,8 @@ pub(super) struct Driver {
     reports: UnboundedReceiver<Report>,
     shards: Shards,
     ranges: BTreeMap<String, HashRange>,
+    /// With which sequence numbers the shards begin that were listed.
+    starts: BTreeMap<String, String>,
     /// Where shards begin that were there at the first start.
     places: BTreeMap<String, Place>,
     readers: JoinSet<()>,
@@ -57,6 +60,10 @@ pub(super) struct Driver {
     /// The generation of the alignment that `ahead` is of.
     aligned: Option<u64>,
     ahead: BTreeSet<SplitId>,
+    /// Since when nothing is read before a checkpoint says where the stream is begun with, and when the
+    /// next one is asked for.
+    held_since: Option<Instant>,
+    next_wish: Instant,
     log: LogLimit,
 }
 
@@ -120,6 +127,9 @@ impl Driver {
             reports,
             shards: Shards::default(),
             ranges: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            held_since: None,
+            next_wish: Instant::now(),
             places: BTreeMap::new(),
             readers: JoinSet::new(),
             idle,
@@ -181,6 +191,7 @@ impl Driver {
                 }
             }
             self.align();
+            self.release();
             self.discover().await?;
             self.tell_idle()?;
         }
@@ -192,18 +203,26 @@ impl Driver {
         let shared = self.shared.clone();
         let (context, stream) = (&shared.context, &shared.stream);
         let prefix = format!("{stream}/");
-        let began = context.resume.token(stream);
-        for (name, token) in context.resume.tokens() {
-            if let Some(shard) = name.strip_prefix(&prefix) {
-                self.shards.restore(shard, &*token.text == "end");
-            }
-        }
         // Said of the stream as a whole, so that a restart knows also of an instance without shards that
         // it is none of the first.
+        let began = context.resume.token(stream).map(|token| &*token.text);
         let is_first = began.is_none();
+        let now_ms = context.clock.now_ms();
+        let began = Began::go_on(began, self.instance, now_ms).map_err(Failed::Shard)?;
+        context.tokens.add(stream, 0, &began.to_string());
+        for (name, token) in context.resume.tokens() {
+            let Some(shard) = name.strip_prefix(&prefix) else {
+                continue;
+            };
+            let place = token.text.parse::<Place>();
+            let place = place.map_err(|error| Failed::Shard(format!("{name}: {error}")))?;
+            let info = first.iter().find(|info| info.listed.id == shard);
+            if info.is_some_and(|info| info.begins_behind(&place)) {
+                return Err(Failed::Shard(another(stream, shard)));
+            }
+            self.shards.restore(shard, place == Place::End);
+        }
         if is_first {
-            let began = format!("{BEGAN}{}", context.clock.now_ms());
-            context.tokens.add(stream, 0, &began);
             for shard in &first {
                 if !self.is_ours(shard) {
                     continue;
@@ -216,7 +235,35 @@ impl Driver {
                 self.places.insert(id.clone(), place);
             }
         }
+        if is_first && self.start.only_open && !context.tokens.is_saved(stream) {
+            shared.is_held.store(true, Ordering::Release);
+            self.held_since = Some(Instant::now());
+        }
         self.take(first, is_first)
+    }
+
+    /// Lets readers begin once a checkpoint has where: otherwise a crash would begin at a later time.
+    fn release(&mut self) {
+        let Some(since) = self.held_since else {
+            return;
+        };
+        let (now, shared) = (Instant::now(), &self.shared);
+        if shared.context.tokens.is_saved(&shared.stream) {
+            shared.is_held.store(false, Ordering::Release);
+            self.held_since = None;
+        } else if now >= self.next_wish {
+            self.next_wish = now + WISH_EVERY;
+            shared.context.checkpointed.ask();
+            if now.saturating_duration_since(since) > LOG_EVERY
+                && let Some(held_back) = self.log.admit()
+            {
+                tracing::warn!(
+                    stream = shared.stream,
+                    held_back,
+                    "nothing is read before a checkpoint has the time of the start"
+                );
+            }
+        }
     }
 
     fn is_ours(&self, shard: &ShardInfo) -> bool {
@@ -233,6 +280,13 @@ impl Driver {
         let mut listed = Vec::new();
         for shard in all {
             if self.is_ours(&shard) {
+                let id = &shard.listed.id;
+                if let Some(start) = shard.start {
+                    let known = self.starts.entry(id.clone());
+                    if *known.or_insert_with(|| start.clone()) != start {
+                        return Err(Failed::Shard(another(&self.shared.stream, id)));
+                    }
+                }
                 self.ranges.insert(shard.listed.id.clone(), shard.range);
                 if shard.closed {
                     self.shared.close(&shard.listed.id);
@@ -258,6 +312,7 @@ impl Driver {
         }
         for shard in self.shards.forget() {
             self.ranges.remove(&shard);
+            self.starts.remove(&shard);
             self.shared.forget(&shard);
             self.shared.context.tokens.forget(&self.name(&shard));
         }
@@ -428,6 +483,14 @@ impl From<Stopped> for Failed {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
+}
+
+/// What is to be done where a stream has the name of another one.
+fn another(stream: &str, shard: &str) -> String {
+    format!(
+        "shard {shard} begins behind the position that was read: {stream} was deleted and made anew, and \
+         is another stream; begin with an empty state (--restore fresh)"
+    )
 }
 
 /// The number of a shard: they count up in the order in which they were made.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_kinesis::types::SubscribeToShardEventStream as Event;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Trouble, trouble};
 use super::metrics::Restart;
@@ -14,6 +14,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a shard cannot be subscribed to again by the same consumer.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// A subscription that has ended sooner has failed.
+const SHORTEST: Duration = Duration::from_secs(5);
 
 /// What has ended a subscription.
 enum Over {
@@ -34,6 +37,7 @@ impl Reader {
     /// Subscribes again and again; ends with the shard, or when the pipeline takes no more.
     pub(super) async fn follow(&mut self) -> End {
         loop {
+            let began = Instant::now();
             let over = match self.subscription().await {
                 Ok(over) => over,
                 Err(end) => return end,
@@ -49,6 +53,21 @@ impl Reader {
                             silence_s = SILENCE.as_secs(),
                             "a kinesis subscription was silent and begins anew"
                         );
+                    }
+                    // Whoever closes it at once is not to be asked without end.
+                    if began.elapsed() < SHORTEST {
+                        sleep(self.backoff.next()).await;
+                    }
+                }
+                Over::Trouble(Trouble::Invalid(words)) if self.place.sequence().is_some() => {
+                    // Of the position, or of the consumer: an iterator says which.
+                    let iterator = self.shared.client.iterator(&self.shard, &self.place).await;
+                    let done = match iterator {
+                        Err(Trouble::Invalid(words)) => self.fall_back(words).await,
+                        _ => self.recover(Trouble::Invalid(words)).await,
+                    };
+                    if let Err(end) = done {
+                        return end;
                     }
                 }
                 Over::Trouble(trouble) => {
@@ -90,6 +109,7 @@ impl Reader {
                     return Ok(Over::Trouble(trouble(&error)));
                 }
             };
+            self.look_for_loss(event.records()).await;
             self.hand_over(event.records())?;
             let behind = event.millis_behind_latest();
             self.has_read(!event.records().is_empty(), behind);

@@ -20,6 +20,22 @@ pub(super) enum Place {
     End,
 }
 
+impl Place {
+    /// The sequence number of the record that it is behind or within.
+    pub(super) fn sequence(&self) -> Option<&str> {
+        match self {
+            Self::After(sequence) | Self::Within(sequence, _) => Some(sequence),
+            Self::TrimHorizon | Self::At(_) | Self::End => None,
+        }
+    }
+}
+
+/// Whether a sequence number is before another. They are decimal numbers of any length.
+pub(super) fn is_before(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|text| text.trim_start_matches('0'));
+    (one.len(), one) < (other.len(), other)
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,6 +97,16 @@ mod tests {
             assert_eq!(place.to_string(), text);
             assert_eq!(text.parse(), Ok(place));
         }
+    }
+
+    #[test]
+    fn sequence_numbers_are_compared_as_numbers() {
+        for (one, other) in [("9", "10"), ("0", "1"), ("009", "10"), ("123", "124")] {
+            assert!(is_before(one, other) && !is_before(other, one));
+        }
+        assert!(!is_before("7", "7") && !is_before("07", "7"));
+        assert_eq!(Place::Within("7".to_owned(), 2).sequence(), Some("7"));
+        assert_eq!(Place::At(7).sequence(), None);
     }
 
     #[test]

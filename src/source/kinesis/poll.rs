@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::client::Trouble;
 use super::reader::{End, Reader};
 
 /// The shortest time between two requests for a shard that is read from behind: Kinesis answers five a
@@ -24,6 +25,9 @@ impl Reader {
     async fn poll_from_place(&mut self) -> Result<(), End> {
         let mut iterator = match self.shared.client.iterator(&self.shard, &self.place).await {
             Ok(iterator) => iterator,
+            Err(Trouble::Invalid(words)) if self.place.sequence().is_some() => {
+                return self.fall_back(words).await;
+            }
             Err(trouble) => return self.recover(trouble).await,
         };
         loop {
@@ -46,6 +50,7 @@ impl Reader {
                     return self.recover(trouble).await;
                 }
             };
+            self.look_for_loss(answer.records()).await;
             self.hand_over(answer.records())?;
             drop(permit);
             let behind = answer.millis_behind_latest().unwrap_or_default();

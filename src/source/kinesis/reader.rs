@@ -1,8 +1,9 @@
 //! One shard on its way into the pipeline: its records as batches, and its place.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::types::Record;
 use tokio::sync::Semaphore;
@@ -20,11 +21,18 @@ use super::backoff::Backoff;
 use super::client::{Client, Trouble};
 use super::hash_range::HashRange;
 use super::metrics::KinesisMetrics;
-use super::place::Place;
+use super::place::{Place, is_before};
 
 /// When a batch is handed over: at so many bytes, or at so many records.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_RECORDS: usize = 4_096;
+
+/// After how long without an answer it is looked again whether records are lost. A stream keeps them for
+/// a day at least.
+const AWAY: Duration = Duration::from_secs(3600);
+
+/// How often the oldest record is asked for until it is left at that.
+const LOOKS: usize = 5;
 
 /// How often a reader that waits for room, or for other splits, looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -64,6 +72,8 @@ pub(super) struct Shared {
     pub(super) requests: Semaphore,
     /// The shards that take no more records.
     pub(super) closed: Mutex<BTreeSet<String>>,
+    /// Whether nothing is read for now: where the stream is begun with is not durable yet.
+    pub(super) is_held: AtomicBool,
 }
 
 impl Shared {
@@ -117,6 +127,10 @@ pub(super) struct Reader {
     /// The position of the next record.
     pub(super) next: u64,
     pub(super) backoff: Backoff,
+    /// When the last answer came.
+    answered: Option<Instant>,
+    /// Whether records may be lost before those that come next.
+    is_loss_possible: bool,
     split_metrics: SplitMetrics,
 }
 
@@ -137,6 +151,8 @@ impl Reader {
             place,
             next,
             backoff: Backoff::new(u64::from(split_id)),
+            answered: None,
+            is_loss_possible: false,
             split_metrics,
         }
     }
@@ -165,7 +181,7 @@ impl Reader {
             }
             let ahead = self.shared.context.alignment.is_paused(self.split.id);
             let has_room = self.shared.producer.has_room(Duration::ZERO);
-            if !ahead && has_room {
+            if !ahead && has_room && !self.shared.is_held.load(Ordering::Acquire) {
                 return Ok(());
             }
             if !has_room && !std::mem::replace(&mut counted, true) {
@@ -312,20 +328,6 @@ impl Reader {
                 self.shared.source_metrics.positions_lost.inc();
                 return Err(End::OfShard);
             }
-            Trouble::Invalid(words)
-                if matches!(self.place, Place::After(_) | Place::Within(..)) =>
-            {
-                tracing::warn!(
-                    split = %self.split,
-                    place = %self.place,
-                    reason = words,
-                    "the records behind the kinesis position are no longer kept; it goes on with the \
-                     oldest record"
-                );
-                self.shared.source_metrics.positions_lost.inc();
-                self.place = Place::TrimHorizon;
-                return Ok(());
-            }
             Trouble::NotFound(_)
             | Trouble::Invalid(_)
             | Trouble::Denied(_)
@@ -336,6 +338,68 @@ impl Reader {
         }
         sleep(self.backoff.next()).await;
         Ok(())
+    }
+
+    /// Does what is right where there is no iterator at the place: goes on with the oldest record, unless
+    /// the shard is one of another stream. `Err` where nothing more will come.
+    pub(super) async fn fall_back(&mut self, words: String) -> Result<(), End> {
+        let listed = match self.shared.client.shards().await {
+            Ok(listed) => listed,
+            Err(trouble) => return self.recover(trouble).await,
+        };
+        let info = listed.iter().find(|info| info.listed.id == self.shard);
+        if info.is_some_and(|info| info.begins_behind(&self.place)) {
+            return self.recover(Trouble::Invalid(words)).await;
+        }
+        self.has_lost(&words);
+        self.place = Place::TrimHorizon;
+        Ok(())
+    }
+
+    /// Looks whether records are lost before these, the first since the start or since a long time: Kinesis
+    /// may begin with the oldest record that it keeps, and say nothing.
+    pub(super) async fn look_for_loss(&mut self, records: &[Record]) {
+        let is_away = self.answered.is_none_or(|at| at.elapsed() > AWAY);
+        self.answered = Some(Instant::now());
+        self.is_loss_possible |= is_away;
+        let Some(first) = records.first().filter(|_| self.is_loss_possible) else {
+            return;
+        };
+        self.is_loss_possible = false;
+        let Some(sequence) = self.place.sequence() else {
+            return;
+        };
+        if first.sequence_number() == sequence {
+            return;
+        }
+        for _ in 0..LOOKS {
+            match self.shared.client.oldest(&self.shard).await {
+                Ok(Some(oldest)) if is_before(sequence, &oldest) => {
+                    self.has_lost("the record of the position is no longer kept");
+                    return;
+                }
+                Ok(_) => return,
+                Err(_) => sleep(self.backoff.next()).await,
+            }
+        }
+        tracing::warn!(
+            split = %self.split,
+            "it is not known whether kinesis still keeps all records behind the position"
+        );
+    }
+
+    /// The records behind the place may be lost. Those that come instead are none that were processed.
+    fn has_lost(&mut self, reason: &str) {
+        tracing::warn!(
+            split = %self.split,
+            place = %self.place,
+            reason,
+            "the kinesis stream does not keep the records behind the position any more; it goes on with \
+             the oldest record"
+        );
+        self.shared.source_metrics.positions_lost.inc();
+        let processed = self.shared.context.resume.position(&self.split.name);
+        self.next = self.next.max(processed.unwrap_or_default());
     }
 
     /// Whether the stream no longer lists the shard. A consumer or a stream that is not found says nothing

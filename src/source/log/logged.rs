@@ -101,8 +101,22 @@ pub(in crate::source) fn look_back(
     count: u64,
     mut note: impl FnMut(&Entry<'_>),
 ) -> Result<(), LogError> {
-    let (first, next) = appender.range();
-    let mut reader = appender.reader(first.max(next.saturating_sub(count)))?;
+    let (_, next) = appender.range();
+    look_through(appender, next.saturating_sub(count), |_, entry| note(entry))
+}
+
+/// Looks through the records of a log from a position on, with their positions, passing over those that
+/// are damaged.
+///
+/// # Errors
+/// The log cannot be read.
+pub(in crate::source) fn look_through(
+    appender: &Appender,
+    from: u64,
+    mut note: impl FnMut(u64, &Entry<'_>),
+) -> Result<(), LogError> {
+    let (first, _) = appender.range();
+    let mut reader = appender.reader(first.max(from))?;
     let mut records = Vec::new();
     loop {
         match reader.read(READ_BYTES, &mut records) {
@@ -117,7 +131,7 @@ pub(in crate::source) fn look_back(
         }
         for record in records.drain(..) {
             if let Ok(entry) = Entry::decode(&record.bytes) {
-                note(&entry);
+                note(record.position, &entry);
             }
         }
     }

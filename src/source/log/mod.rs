@@ -19,6 +19,8 @@ pub(super) use appender::Appender;
 #[cfg(test)]
 pub(super) use appender::Opening;
 pub(super) use follower::Follower;
+#[cfg(feature = "mqtt")]
+pub(super) use logged::look_through;
 pub(super) use logged::{Logged, follow, look_back};
 #[cfg(feature = "mqtt")]
 pub(super) use metrics::LogMetrics;

@@ -13,6 +13,8 @@ pub(super) struct Ack {
     pub(super) packet_id: u16,
     /// The number of that connection.
     pub(super) connection: u64,
+    /// The message's position in the log, where it is there.
+    pub(super) position: Option<u64>,
 }
 
 /// Acknowledgements to send, in the order of their messages, as the protocol wants.
@@ -26,6 +28,9 @@ pub(super) struct Acks {
 struct State {
     waiting: VecDeque<Ack>,
     complete: bool,
+    /// Those that the broker must have got.
+    confirmed: Vec<Ack>,
+    has_session: bool,
 }
 
 impl Acks {
@@ -59,6 +64,26 @@ impl Acks {
         }
     }
 
+    /// The broker must have got these.
+    pub(super) fn confirm(&self, acks: impl IntoIterator<Item = Ack>) {
+        self.lock().confirmed.extend(acks);
+    }
+
+    /// Those that were confirmed since this was asked last.
+    pub(super) fn take_confirmed(&self) -> Vec<Ack> {
+        std::mem::take(&mut self.lock().confirmed)
+    }
+
+    /// The broker has agreed to all that is subscribed to: from now on it keeps messages for us.
+    pub(super) fn subscribed(&self) {
+        self.lock().has_session = true;
+    }
+
+    /// Whether the broker keeps messages for us.
+    pub(super) fn has_session(&self) -> bool {
+        self.lock().has_session
+    }
+
     /// Whether all were sent or thrown away and none will be added.
     pub(super) fn are_done(&self) -> bool {
         let state = self.lock();
@@ -78,6 +103,7 @@ mod tests {
         Ack {
             packet_id,
             connection,
+            position: None,
         }
     }
 

@@ -15,10 +15,10 @@ use super::super::{Context, SourceError, SourceOutput, StopSignal};
 use super::acks::Acks;
 use super::delivery::{Delivery, Handed, MessageFilter};
 use super::leftover::LogPlace;
-use super::logging::{self, Logging};
+use super::logging::Logging;
+use super::memory::Memory;
 use super::metrics::{BrokerMetrics, MqttMetrics};
 use super::options::Connecting;
-use super::repeats::Repeats;
 use super::session::Session;
 
 /// How many bytes may wait for the pipeline before no more are read from the connection.
@@ -42,7 +42,10 @@ pub(super) struct Broker {
     pub(super) source_metrics: SourceMetrics,
     pub(super) metrics: BrokerMetrics,
     /// Taken out when it runs.
-    pub(super) logged: Option<(Logged, Repeats)>,
+    pub(super) logged: Option<(Logged, Memory)>,
+    /// Whether an earlier run had a session, as far as the log says.
+    pub(super) had_session: bool,
+    client_id: String,
 }
 
 impl Broker {
@@ -71,7 +74,13 @@ impl Broker {
         };
         let at = endpoint.to_string();
         let clock = context.clock.clone();
-        let connecting = Connecting::new(settings, endpoint, client_id, receive_maximum, clock);
+        let connecting = Connecting::new(
+            settings,
+            endpoint,
+            client_id.clone(),
+            receive_maximum,
+            clock,
+        );
         connecting
             .options()
             .map_err(|message| SourceError::new(&name, message))?;
@@ -84,6 +93,8 @@ impl Broker {
             source_metrics: source_metrics.clone(),
             context: context.clone(),
             logged: None,
+            had_session: false,
+            client_id,
             connecting,
             name,
         })
@@ -117,8 +128,10 @@ impl Broker {
             metrics,
         );
         let opened = opened.map_err(failed)?;
-        let repeats = logging::known(&opened.appender).map_err(failed)?;
-        self.logged = Some((opened, repeats));
+        let memory = Memory::open(&settings.folder, &self.client_id, &opened.appender);
+        let memory = memory.map_err(failed)?;
+        self.had_session = memory.had_session;
+        self.logged = Some((opened, memory));
         Ok(())
     }
 
@@ -139,7 +152,7 @@ impl Broker {
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
-        let logged = self.logged.take();
+        let (logged, mut memory) = self.logged.take().unzip();
         let failed = |message: String| self.error(message);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -155,9 +168,11 @@ impl Broker {
                 .name("mqtt".to_owned())
                 .spawn_scoped(scope, || runtime.block_on(session.run(events)))
                 .map_err(|error| failed(format!("cannot start its thread: {error}")))?;
-            let read = match logged {
-                Some((logged, repeats)) => self.log(logged, repeats, handed, &acks, output, stop),
-                None => {
+            let read = match (logged, &mut memory) {
+                (Some(logged), Some(memory)) => {
+                    self.log(logged, memory, handed, &acks, output, stop)
+                }
+                _ => {
                     let filter = self.filter();
                     Delivery::new(self.split.clone(), &self.context, filter, &acks)
                         .run(handed, output);
@@ -167,6 +182,11 @@ impl Broker {
             let received = thread
                 .join()
                 .unwrap_or_else(|_| Err(failed("its thread died".to_owned())));
+            // Some acknowledgements are confirmed only when nothing is logged any more.
+            if let Some(memory) = &mut memory {
+                memory.heed(&acks);
+                memory.save(&acks);
+            }
             read.and(received)
         })
     }
@@ -175,14 +195,14 @@ impl Broker {
     fn log(
         &self,
         logged: Logged,
-        repeats: Repeats,
+        memory: &mut Memory,
         handed: Consumer<Handed>,
         acks: &Acks,
         output: &mut dyn SourceOutput,
         stop: &StopSignal,
     ) -> Result<(), SourceError> {
         let Logged { appender, follower } = logged;
-        let logging = Logging::new(appender, repeats, self.filter(), acks);
+        let logging = Logging::new(appender, memory, self.filter(), acks);
         log::follow(follower, || logging.run(handed, stop), output, stop)
             .map_err(|error| self.error(error.to_string()))
     }

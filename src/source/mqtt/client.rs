@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::{
     Publish as PublishOfFive, RetainForwardRule, SubscribeReasonCode,
 };
 use rumqttc::v5::{self, mqttbytes::QoS as QosOfFive};
-use rumqttc::{NetworkOptions, QoS, mqttbytes};
+use rumqttc::{NetworkOptions, Outgoing, QoS, mqttbytes};
 
 use super::acks::Ack;
 use super::failure::{Failure, explain};
@@ -31,7 +31,13 @@ pub(super) enum Requests {
 }
 
 /// What comes from the broker.
-pub(super) enum Events {
+pub(super) struct Events {
+    version: EventsOf,
+    /// Whether a ping is to be sent that is none of the keep-alive's.
+    is_own_ping: bool,
+}
+
+enum EventsOf {
     Five(Box<v5::EventLoop>),
     Three(Box<rumqttc::EventLoop>),
 }
@@ -47,7 +53,13 @@ pub(super) enum Incoming {
     Message(Message),
     /// Its answer to a message of ours: that it has it, or why it refuses it.
     Acknowledged(Result<(), String>),
-    /// Something else, or something that we have said.
+    /// The next of our acknowledgements was sent.
+    AckSent,
+    /// A ping was sent.
+    PingSent,
+    /// The oldest ping without an answer was answered.
+    PingAnswered,
+    /// Something else.
     Other,
 }
 
@@ -105,13 +117,15 @@ impl Options {
         match self {
             Self::Five(options) => {
                 let (client, events) = v5::AsyncClient::new(*options, REQUESTS);
-                (Requests::Five(client), Events::Five(Box::new(events)))
+                let events = EventsOf::Five(Box::new(events));
+                (Requests::Five(client), Events::new(events))
             }
             Self::Three(options) => {
                 let (options, network) = *options;
                 let (client, mut events) = rumqttc::AsyncClient::new(options, REQUESTS);
                 events.set_network_options(network);
-                (Requests::Three(client), Events::Three(Box::new(events)))
+                let events = EventsOf::Three(Box::new(events));
+                (Requests::Three(client), Events::new(events))
             }
         }
     }
@@ -191,28 +205,59 @@ impl Requests {
 }
 
 impl Events {
+    fn new(version: EventsOf) -> Self {
+        Self {
+            version,
+            is_own_ping: false,
+        }
+    }
+
+    /// Sends a ping at the next poll.
+    pub(super) fn ping(&mut self) {
+        self.is_own_ping = true;
+        match &mut self.version {
+            EventsOf::Five(events) => events.pending.push_back(v5::Request::PingReq),
+            EventsOf::Three(events) => {
+                let ping = rumqttc::Request::PingReq(rumqttc::PingReq);
+                events.pending.push_back(ping);
+            }
+        }
+    }
+
     /// The next word of the broker. A poll that has begun must not be given up, because it may have
     /// read half a packet.
     ///
     /// # Errors
     /// There is no connection.
     pub(super) async fn poll(&mut self) -> Result<Incoming, Failure> {
-        let incoming = match self {
-            Self::Five(events) => match events.poll().await.map_err(Failure::of_five)? {
+        // The keep-alive gives the connection up where a ping stands without an answer when its time
+        // has come. One of ours may have been sent the moment before.
+        let incoming = match &mut self.version {
+            EventsOf::Five(events) => match events.poll().await.map_err(Failure::of_five)? {
                 v5::Event::Incoming(packet) => {
                     // Any packet shows that the broker lives. While we read slowly, the answer to
                     // our ping may stand behind megabytes of messages.
                     events.state.await_pingresp = false;
                     of_five(packet)
                 }
-                v5::Event::Outgoing(_) => Incoming::Other,
+                v5::Event::Outgoing(sent) => {
+                    if sent == Outgoing::PingReq && std::mem::take(&mut self.is_own_ping) {
+                        events.state.await_pingresp = false;
+                    }
+                    of_ours(&sent)
+                }
             },
-            Self::Three(events) => match events.poll().await.map_err(Failure::of_three)? {
+            EventsOf::Three(events) => match events.poll().await.map_err(Failure::of_three)? {
                 rumqttc::Event::Incoming(packet) => {
                     events.state.await_pingresp = false;
                     of_three(packet)
                 }
-                rumqttc::Event::Outgoing(_) => Incoming::Other,
+                rumqttc::Event::Outgoing(sent) => {
+                    if sent == Outgoing::PingReq && std::mem::take(&mut self.is_own_ping) {
+                        events.state.await_pingresp = false;
+                    }
+                    of_ours(&sent)
+                }
             },
         };
         Ok(incoming)
@@ -220,9 +265,9 @@ impl Events {
 
     /// Takes other settings for the next connection.
     pub(super) fn renew(&mut self, options: Options) {
-        match (self, options) {
-            (Self::Five(events), Options::Five(options)) => events.options = *options,
-            (Self::Three(events), Options::Three(options)) => {
+        match (&mut self.version, options) {
+            (EventsOf::Five(events), Options::Five(options)) => events.options = *options,
+            (EventsOf::Three(events), Options::Three(options)) => {
                 events.mqtt_options = options.0;
                 events.network_options = options.1;
             }
@@ -234,9 +279,13 @@ impl Events {
     /// Closes the connection, and gives what rumqttc has read of it and would give out as part of
     /// the next one: of that, the messages that the broker does not send again.
     pub(super) fn close(&mut self) -> Vec<Message> {
-        let unread: Vec<_> = match self {
-            Self::Five(events) => {
+        self.is_own_ping = false;
+        let unread: Vec<_> = match &mut self.version {
+            EventsOf::Five(events) => {
                 events.clean();
+                events
+                    .pending
+                    .retain(|request| *request != v5::Request::PingReq);
                 let unread = events.state.events.drain(..);
                 unread
                     .map(|event| match event {
@@ -245,8 +294,10 @@ impl Events {
                     })
                     .collect()
             }
-            Self::Three(events) => {
+            EventsOf::Three(events) => {
                 events.clean();
+                let is_ping = |request: &_| matches!(request, rumqttc::Request::PingReq(_));
+                events.pending.retain(|request| !is_ping(request));
                 let unread = events.state.events.drain(..);
                 unread
                     .map(|event| match event {
@@ -263,6 +314,14 @@ impl Events {
                 _ => None,
             })
             .collect()
+    }
+}
+
+fn of_ours(sent: &Outgoing) -> Incoming {
+    match sent {
+        Outgoing::PubAck(_) => Incoming::AckSent,
+        Outgoing::PingReq => Incoming::PingSent,
+        _ => Incoming::Other,
     }
 }
 
@@ -291,6 +350,7 @@ fn of_five(packet: PacketOfFive) -> Incoming {
             }
             reason => Err(format!("{reason:?}")),
         }),
+        PacketOfFive::PingResp(_) => Incoming::PingAnswered,
         _ => Incoming::Other,
     }
 }
@@ -336,6 +396,7 @@ fn of_three(packet: rumqttc::Packet) -> Incoming {
             retained: message.retain,
         }),
         rumqttc::Packet::PubAck(_) => Incoming::Acknowledged(Ok(())),
+        rumqttc::Packet::PingResp => Incoming::PingAnswered,
         _ => Incoming::Other,
     }
 }

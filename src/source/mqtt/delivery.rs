@@ -18,6 +18,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 pub(super) enum Handed {
     /// A message of the connection with this number.
     Message(Message, u64),
+    /// Another connection is there; whether the broker still had our session.
+    Connected { session_kept: bool },
     /// Something else.
     Event(SourceEvent),
 }
@@ -110,9 +112,11 @@ impl<'a> Delivery<'a> {
                         acks.push(Ack {
                             packet_id: message.packet_id,
                             connection,
+                            position: None,
                         });
                     }
                 }
+                Handed::Connected { .. } => {}
                 Handed::Event(event) => {
                     let full = std::mem::replace(&mut batch, self.new_batch());
                     self.send(full, std::mem::take(&mut acks), output)?;
@@ -138,6 +142,7 @@ impl<'a> Delivery<'a> {
         } else {
             batch.push(&message.payload, position);
         }
+        batch.set_timestamp(batch.received_ms());
     }
 
     /// Messages are acknowledged once the pipeline has them, dropped ones in turn with the others.
@@ -178,6 +183,7 @@ mod tests {
                 SourceEvent::Records(batch) => {
                     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                     let records = batch.records().map(|record| {
+                        assert_eq!(record.timestamp, Some(42));
                         format!(
                             "{}={}@{}",
                             text(record.topic),

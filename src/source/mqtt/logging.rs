@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crate::durable::LogError;
 
 use super::super::handover::Consumer;
-use super::super::log::{Appender, Entry, Progress, look_back};
+use super::super::log::{Appender, Entry, Progress};
 use super::super::{SourceEvent, StopSignal};
 use super::acks::{Ack, Acks};
 use super::client::Message;
 use super::delivery::{Handed, MessageFilter};
-use super::repeats::Repeats;
+use super::memory::Memory;
 use super::window::BrokerWindow;
 
 /// The most that is taken from the connection at once.
@@ -22,20 +22,27 @@ const TAKE_BYTES: usize = 1024 * 1024;
 /// How often it is looked whether the reader has given up, and for room in a full log.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How many packet ids there are: no more messages can wait for their acknowledgement.
-const PACKET_IDS: u64 = 65_535;
-
 /// Appends messages.
 #[derive(Debug)]
 pub(super) struct Logging<'a> {
     appender: Appender,
     progress: Arc<Progress>,
-    repeats: Repeats,
+    memory: &'a mut Memory,
     filter: MessageFilter,
     acks: &'a Acks,
     window: BrokerWindow,
     /// The acknowledgements of what is appended and not yet durable.
     unsynced: Vec<Ack>,
+}
+
+/// What has become of a message.
+enum Appended {
+    /// There is no room for it.
+    Full,
+    /// It is not to be.
+    Dropped,
+    /// It is in the log at this position, maybe since it came first.
+    At(u64),
 }
 
 impl Drop for Logging<'_> {
@@ -46,16 +53,16 @@ impl Drop for Logging<'_> {
 }
 
 impl<'a> Logging<'a> {
-    /// Appends to a log which has the messages of `repeats`.
+    /// Appends to a log, of which it is known what may come again.
     pub(super) fn new(
         appender: Appender,
-        repeats: Repeats,
+        memory: &'a mut Memory,
         filter: MessageFilter,
         acks: &'a Acks,
     ) -> Self {
         Self {
             progress: Arc::clone(appender.progress()),
-            repeats,
+            memory,
             appender,
             filter,
             acks,
@@ -79,7 +86,7 @@ impl<'a> Logging<'a> {
             let Some(taken) = handed.take_within(patience, TAKE_RECORDS, TAKE_BYTES) else {
                 return self.sync();
             };
-            if !taken.is_empty() {
+            if taken.iter().any(|one| matches!(one, Handed::Message(..))) {
                 self.window.arrived(Instant::now());
             }
             let mut waiting = VecDeque::from(taken);
@@ -113,6 +120,8 @@ impl<'a> Logging<'a> {
         if self.appender.is_durable() {
             self.acknowledge();
         }
+        self.memory.heed(self.acks);
+        self.memory.keep(self.acks, now);
         self.appender.keep_house(now)
     }
 
@@ -120,15 +129,23 @@ impl<'a> Logging<'a> {
     fn take(&mut self, handed: Handed) -> Result<Option<Handed>, LogError> {
         match handed {
             Handed::Message(message, connection) => {
-                if !self.append(&message)? {
-                    return Ok(Some(Handed::Message(message, connection)));
-                }
+                let position = match self.append(&message)? {
+                    Appended::Full => return Ok(Some(Handed::Message(message, connection))),
+                    Appended::Dropped => None,
+                    Appended::At(position) => Some(position),
+                };
                 if message.packet_id != 0 {
                     self.unsynced.push(Ack {
                         packet_id: message.packet_id,
                         connection,
+                        position,
                     });
                 }
+            }
+            Handed::Connected { session_kept } => {
+                // What was confirmed over the connection before is said by now.
+                self.memory.heed(self.acks);
+                self.memory.repeats.connected(session_kept);
             }
             Handed::Event(event) => {
                 let idle = matches!(event, SourceEvent::Idle(_));
@@ -138,26 +155,32 @@ impl<'a> Logging<'a> {
         Ok(None)
     }
 
-    /// Appends a message that is to be; says whether there was room.
-    fn append(&mut self, message: &Message) -> Result<bool, LogError> {
+    /// Appends a message that is to be, unless it is there.
+    fn append(&mut self, message: &Message) -> Result<Appended, LogError> {
+        if message.packet_id != 0 && !message.dup {
+            self.memory.repeats.is_new();
+        }
         if !self.filter.takes(message) {
-            return Ok(true);
+            return Ok(Appended::Dropped);
         }
         let entry = Entry {
             packet_id: message.packet_id,
             topic: &message.topic,
             payload: &message.payload,
         };
-        if message.dup && self.repeats.has(&entry) {
+        if message.dup
+            && let Some(position) = self.memory.repeats.find(&entry)
+        {
             self.appender.repeated();
-            return Ok(true);
+            return Ok(Appended::At(position));
         }
         if !self.appender.has_room()? {
-            return Ok(false);
+            return Ok(Appended::Full);
         }
+        let (_, position) = self.appender.range();
         self.appender.append(&entry)?;
-        self.repeats.note(&entry);
-        Ok(true)
+        self.memory.repeats.note(&entry, position);
+        Ok(Appended::At(position))
     }
 
     fn sync(&mut self) -> Result<(), LogError> {
@@ -172,16 +195,6 @@ impl<'a> Logging<'a> {
             self.acks.add(self.unsynced.drain(..));
         }
     }
-}
-
-/// Looks through the end of a log for what the broker may send again.
-///
-/// # Errors
-/// The log cannot be read.
-pub(super) fn known(appender: &Appender) -> Result<Repeats, LogError> {
-    let mut repeats = Repeats::default();
-    look_back(appender, PACKET_IDS, |entry| repeats.note(entry))?;
-    Ok(repeats)
 }
 
 #[cfg(test)]
@@ -230,10 +243,22 @@ mod tests {
         acknowledged: Vec<u16>,
         contents: Vec<String>,
         idle: bool,
+        had_session: bool,
         metrics: String,
     }
 
     fn log(folder: &Path, handed: Vec<Handed>, config: &LogConfig, stop: &StopSignal) -> Logged {
+        log_with(folder, handed, (config, stop), "weir-cars", |_| false)
+    }
+
+    /// The same where the broker has got some of the acknowledgements, over a session of a client id.
+    fn log_with(
+        folder: &Path,
+        handed: Vec<Handed>,
+        (config, stop): (&LogConfig, &StopSignal),
+        client_id: &str,
+        is_confirmed: impl Fn(&Ack) -> bool,
+    ) -> Logged {
         let registry = Registry::new("test");
         let appender = open(folder, config, &registry);
         let (producer, consumer) = queue(1_000_000);
@@ -243,20 +268,29 @@ mod tests {
         drop(producer);
         let acks = Acks::default();
         let progress = Arc::clone(appender.progress());
-        let repeats = known(&appender).unwrap();
+        let mut memory = Memory::open(folder, client_id, &appender).unwrap();
+        let had_session = memory.had_session;
         let filter = MessageFilter {
             max_record_bytes: 10,
             ignores_retained: false,
             metrics: SourceMetrics::new(&registry),
         };
-        let logging = Logging::new(appender, repeats, filter, &acks);
+        let logging = Logging::new(appender, &mut memory, filter, &acks);
         logging.run(consumer, stop).unwrap();
         let mut acknowledged = Vec::new();
         acks.send(2, |ack| {
-            acknowledged.push(ack.packet_id);
+            acknowledged.push(ack);
             true
         });
         assert!(acks.are_done());
+        let confirmed: Vec<_> = acknowledged.iter().copied().filter(is_confirmed).collect();
+        if !confirmed.is_empty() {
+            acks.subscribed();
+        }
+        acks.confirm(confirmed);
+        let acknowledged = acknowledged.iter().map(|ack| ack.packet_id).collect();
+        memory.heed(&acks);
+        memory.save(&acks);
         assert!(progress.now().ended);
         let mut reader = crate::durable::LogReader::open(folder, 0).unwrap();
         let mut records = Vec::new();
@@ -269,6 +303,7 @@ mod tests {
             acknowledged,
             contents: contents.collect(),
             idle: progress.now().idle,
+            had_session,
             metrics: Registry::text([&registry]),
         }
     }
@@ -344,6 +379,65 @@ mod tests {
         let logged = log(folder.path(), second, &config, &StopSignal::default());
         assert_eq!(logged.contents, ["a", "b", "c", "d", "b"]);
         assert_eq!(logged.acknowledged, [3, 1, 2]);
+    }
+
+    #[test]
+    fn equal_bytes_under_the_id_of_an_acknowledged_message_are_another_message() {
+        let config = LogConfig::default();
+        let stop = StopSignal::default();
+        // Whether over a later connection of the same run, or after a restart.
+        let folder = tempfile::tempdir().unwrap();
+        let first = vec![
+            message("on", 5, false, 2),
+            message("on", 6, false, 2),
+            message("on", 7, false, 2),
+        ];
+        // The broker has the acknowledgements of 5 and 6.
+        let with = (&config, &stop);
+        let logged = log_with(folder.path(), first, with, "weir-cars", |ack| {
+            ack.packet_id < 7
+        });
+        assert_eq!(logged.contents.len(), 3);
+        assert!(!logged.had_session);
+        let second = vec![
+            Handed::Connected { session_kept: true },
+            // Its acknowledgement was lost.
+            message("on", 7, true, 2),
+            // Sent while the connection broke, under an id that was free again.
+            message("on", 5, true, 2),
+            message("on", 8, false, 2),
+        ];
+        let logged = log_with(folder.path(), second, with, "weir-cars", |_| false);
+        assert!(logged.had_session);
+        assert_eq!(logged.contents.len(), 5);
+        assert_eq!(logged.acknowledged, [7, 5, 8]);
+        assert!(
+            logged
+                .metrics
+                .contains("weir_log_repeated_total{pipeline=\"test\"} 1\n"),
+            "{}",
+            logged.metrics
+        );
+        // What came over the session of another client id never comes again over this one.
+        let third = vec![message("on", 8, true, 2)];
+        let logged = log_with(folder.path(), third, with, "weir-vans", |_| false);
+        assert!(!logged.had_session);
+        assert_eq!(logged.contents.len(), 6);
+    }
+
+    #[test]
+    fn what_belongs_to_a_session_that_is_gone_never_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let handed = vec![
+            message("on", 1, false, 1),
+            Handed::Connected {
+                session_kept: false,
+            },
+            message("on", 1, true, 2),
+        ];
+        let config = LogConfig::default();
+        let logged = log(folder.path(), handed, &config, &StopSignal::default());
+        assert_eq!(logged.contents, ["on", "on"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct MqttMetrics {
 pub(super) struct BrokerMetrics {
     connected: IntGauge,
     reconnects: IntCounter,
-    /// Reconnects at which the broker no longer had our session.
+    /// Connections at which the broker no longer had our session.
     pub(super) sessions_lost: IntCounter,
     /// Bytes received that wait to be logged or handed over.
     pub(super) waiting_bytes: IntGauge,
@@ -50,7 +50,7 @@ impl MqttMetrics {
             ),
             sessions_lost: registry.counters(
                 "weir_mqtt_sessions_lost_total",
-                "Reconnects at which the MQTT broker no longer had our session, nor the messages of it.",
+                "Connections at which the MQTT broker no longer had our session, nor the messages of it.",
                 &["broker"],
             ),
             waiting_bytes: registry.int_gauges(

@@ -15,6 +15,7 @@ use super::acks::Acks;
 use super::backoff::Backoff;
 use super::broker::Broker;
 use super::client::{Answer, CONNECT_TIMEOUT, Events, Filter, Incoming, Message, Requests};
+use super::confirming::Confirming;
 use super::delivery::Handed;
 use super::failure::Failure;
 
@@ -28,8 +29,14 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// are idle.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
+/// How long the broker may send no message before it answers what we subscribe to.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often the same trouble is logged.
 const LOG_EVERY: Duration = Duration::from_secs(30);
+
+/// How many times `max_packet_bytes` a packet may have that the broker cannot be told to leave out.
+const MOST_OVER: usize = 4;
 
 /// How many filters one request to subscribe has: AWS IoT Core takes no more.
 const FILTERS_AT_ONCE: usize = 8;
@@ -41,6 +48,8 @@ pub(super) struct Session<'a> {
     requests: Requests,
     producer: Producer<Handed>,
     acks: &'a Acks,
+    /// The acknowledgements of what is in the log; without one, nothing is known of repeats.
+    confirming: Confirming,
     stop: &'a StopSignal,
     idle: IdleTracker,
     /// The number of the connection; it grows when one is lost.
@@ -49,10 +58,16 @@ pub(super) struct Session<'a> {
     was_connected: bool,
     /// To how many of the filters the broker has agreed since it was connected.
     agreed: usize,
+    /// Since when it has sent no message, while it is to agree to some.
+    unanswered: Option<Instant>,
     /// Whether it has once agreed to all of them.
     was_subscribed: bool,
+    /// Whether it is to have a session of ours: of this run, or of an earlier one.
+    had_session: bool,
     /// The size of a packet that was too large, bytes, where the broker will send it again.
     too_large: usize,
+    /// Whether a packet came that is not taken at all: the broker sends it over every connection.
+    is_stuck: bool,
     phase: Phase,
     backoff: Backoff,
     log: LogLimit,
@@ -65,6 +80,9 @@ enum Phase {
     Receiving,
     /// What was received is handed over and acknowledged.
     Draining,
+    /// All is acknowledged, and it is to be known that the broker has it: what comes with the same bytes
+    /// after a restart is another message then.
+    Confirming(Instant),
     /// The broker was told that we leave, and is to close the connection. If we did while it still
     /// sends, the system would reset the connection, and acknowledgements that the broker has not
     /// read yet would be lost.
@@ -96,14 +114,18 @@ impl<'a> Session<'a> {
             requests,
             producer,
             acks,
+            confirming: Confirming::default(),
             stop,
             idle,
             connection: 0,
             connected: false,
             was_connected: false,
             agreed: 0,
+            unanswered: None,
             was_subscribed: false,
+            had_session: broker.had_session,
             too_large: 0,
+            is_stuck: false,
             phase: Phase::Receiving,
             backoff: Backoff::default(),
             log: LogLimit::every(LOG_EVERY),
@@ -147,6 +169,9 @@ impl<'a> Session<'a> {
         }
         loop {
             self.wait_for_room();
+            if !matches!(self.phase, Phase::Leaving(_)) && self.confirming.takes_ping() {
+                events.ping();
+            }
             let Some(polled) = self.poll(events, tick).await else {
                 return Ok(None);
             };
@@ -203,9 +228,21 @@ impl<'a> Session<'a> {
                 return None;
             }
             tokio::select! {
-                polled = &mut poll => return Some(polled),
+                polled = &mut poll => {
+                    // Messages of a session that was kept may stand before the answer.
+                    if let (Some(since), Ok(Incoming::Message(_))) = (&mut self.unanswered, &polled) {
+                        *since = Instant::now();
+                    }
+                    return Some(polled);
+                }
                 () = self.acks.changed() => {}
                 _ = tick.tick() => {}
+            }
+            let is_silent = |since: Instant| since.elapsed() > ANSWER_TIMEOUT;
+            if self.unanswered.is_some_and(is_silent) {
+                let reason =
+                    format!("the broker has not answered a subscription for {ANSWER_TIMEOUT:?}");
+                return Some(Err(Failure::Lost(reason)));
             }
         }
     }
@@ -223,8 +260,14 @@ impl<'a> Session<'a> {
 
     /// What is to be done besides receiving; says when all is done.
     fn work(&mut self) -> ControlFlow<()> {
-        self.acks
-            .send(self.connection, |ack| self.requests.acknowledge(ack));
+        let is_logged = self.broker.context.log.is_some();
+        self.acks.send(self.connection, |ack| {
+            let is_taken = self.requests.acknowledge(ack);
+            if is_taken && is_logged {
+                self.confirming.ask(ack);
+            }
+            is_taken
+        });
         let waiting = i64::try_from(self.producer.held()).unwrap_or(i64::MAX);
         self.broker.metrics.waiting_bytes.set(waiting);
         match self.phase {
@@ -241,12 +284,11 @@ impl<'a> Session<'a> {
                 }
             }
             Phase::Draining if !self.acks.are_done() => {}
-            Phase::Draining if !self.connected => return ControlFlow::Break(()),
-            Phase::Draining => {
-                if self.requests.leave() {
-                    self.phase = Phase::Leaving(Instant::now());
-                }
+            Phase::Draining | Phase::Confirming(_) if !self.connected => {
+                return ControlFlow::Break(());
             }
+            Phase::Draining => self.leave(Instant::now()),
+            Phase::Confirming(since) => self.leave(since),
             Phase::Leaving(since) => {
                 if !self.connected || since.elapsed() > LEAVE_TIMEOUT {
                     return ControlFlow::Break(());
@@ -254,6 +296,16 @@ impl<'a> Session<'a> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Leaves once the broker has all acknowledgements, or has had the time for it.
+    fn leave(&mut self, since: Instant) {
+        let is_over = self.confirming.is_done() || since.elapsed() > LEAVE_TIMEOUT;
+        self.phase = if is_over && self.requests.leave() {
+            Phase::Leaving(Instant::now())
+        } else {
+            Phase::Confirming(since)
+        };
     }
 
     /// Waits until the pipeline takes more. The thread is blocked on purpose: what is not read
@@ -265,6 +317,9 @@ impl<'a> Session<'a> {
         self.broker.source_metrics.buffer_full.inc();
         let start = Instant::now();
         while !self.producer.has_room(TICK) && !self.stop.is_stopped() {}
+        if let Some(since) = &mut self.unanswered {
+            *since = Instant::now();
+        }
         if start.elapsed() >= LONG_WAIT {
             self.idle.blocked(Instant::now());
         }
@@ -278,6 +333,18 @@ impl<'a> Session<'a> {
                 self.message(message);
                 Ok(Next::Poll)
             }
+            Incoming::AckSent => {
+                self.confirming.ack_sent();
+                Ok(Next::Poll)
+            }
+            Incoming::PingSent => {
+                self.confirming.ping_sent();
+                Ok(Next::Poll)
+            }
+            Incoming::PingAnswered => {
+                self.acks.confirm(self.confirming.ping_answered());
+                Ok(Next::Poll)
+            }
             Incoming::Acknowledged(_) | Incoming::Other => Ok(Next::Poll),
         }
     }
@@ -287,18 +354,19 @@ impl<'a> Session<'a> {
     fn connected(&mut self, session_kept: bool) -> Next {
         let broker = self.broker;
         tracing::info!(source = %broker.name, session_kept, "connected");
-        if self.was_subscribed && !session_kept {
+        self.hand_over(Handed::Connected { session_kept }, 0);
+        if self.had_session && !session_kept {
+            self.had_session = false;
             broker.metrics.sessions_lost.inc();
             tracing::warn!(
                 source = %broker.name,
-                "the broker no longer has our session: what it kept for us since the connection was \
-                 lost is gone"
+                "the broker no longer has our session: what it kept for us while we were not connected \
+                 is gone"
             );
         }
         broker.metrics.connected(self.was_connected);
         self.connected = true;
         self.was_connected = true;
-        self.idle.connected(true, Instant::now());
         self.agreed = 0;
         if session_kept && self.was_subscribed && broker.connecting.keeps_subscriptions() {
             self.agreed = self.filters.len();
@@ -311,16 +379,26 @@ impl<'a> Session<'a> {
         let rest = self.filters.get(self.agreed..).unwrap_or_default();
         let Some(filters) = rest.chunks(FILTERS_AT_ONCE).next() else {
             self.was_subscribed = true;
-            self.backoff.reset();
+            self.had_session = true;
+            self.acks.subscribed();
+            // Before, silence says nothing.
+            self.idle.connected(true, Instant::now());
+            if !self.is_stuck {
+                self.backoff.reset();
+            }
             return Next::Poll;
         };
         match self.requests.subscribe(filters) {
-            Ok(()) => Next::Poll,
+            Ok(()) => {
+                self.unanswered = Some(Instant::now());
+                Next::Poll
+            }
             Err(error) => Next::Reconnect(format!("cannot subscribe: {error}")),
         }
     }
 
     fn subscribed(&mut self, answers: Vec<Answer>) -> Result<Next, SourceError> {
+        self.unanswered = None;
         if answers.is_empty() {
             return Ok(Next::Reconnect(
                 "the broker does not say what it subscribes us to".to_owned(),
@@ -374,6 +452,8 @@ impl<'a> Session<'a> {
         for message in events.close() {
             self.message(message);
         }
+        self.confirming.lost();
+        self.unanswered = None;
         self.connection += 1;
         self.connected = false;
         self.broker.metrics.disconnected();
@@ -397,14 +477,22 @@ impl<'a> Session<'a> {
             }
             Failure::TooLarge(bytes) => {
                 let connecting = &self.broker.connecting;
-                if !connecting.tells_max_packet_bytes() {
-                    // It comes again until it is acknowledged. So it is received once, to be dropped.
-                    self.too_large = bytes;
+                let most = connecting.max_packet_bytes();
+                let reason = format!("a packet of {bytes} bytes came; max_packet_bytes is {most}");
+                if connecting.tells_max_packet_bytes() {
+                    return Ok(reason);
                 }
-                Ok(format!(
-                    "a packet of {bytes} bytes came; max_packet_bytes is {}",
-                    connecting.max_packet_bytes()
-                ))
+                // It comes again until it is acknowledged. So it is received once, to be dropped.
+                self.is_stuck = bytes > MOST_OVER.saturating_mul(most as usize);
+                if self.is_stuck {
+                    return Ok(format!(
+                        "{reason}, and one of more than {MOST_OVER} times that is not received; who \
+                         publishes it must make it smaller, and the broker sends it until its session \
+                         ends or max_packet_bytes is raised"
+                    ));
+                }
+                self.too_large = bytes;
+                Ok(reason)
             }
             Failure::Lost(reason) => Ok(reason),
         }

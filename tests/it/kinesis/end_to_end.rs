@@ -2,6 +2,9 @@
 //! and merged.
 
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,6 +13,7 @@ use serde_json::json;
 use super::load::aggregated;
 use crate::reference::fleet::{START_MS, expect_same};
 use crate::reference::service::Service;
+use crate::support::fake_http::serve;
 use crate::support::files::{run, temporary_folder, weir, write};
 use crate::support::kinesis::Kinesis;
 use crate::support::samples::{Sample, read_ndjson};
@@ -61,6 +65,16 @@ fn put_markers(kinesis: &Kinesis, stream: &str) -> Result<String> {
 }
 
 fn start(kinesis: &Kinesis, folder: &tempfile::TempDir) -> Result<Service> {
+    let mut command = command(kinesis, folder);
+    command.envs([
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]);
+    Service::start(&mut command, folder)
+}
+
+/// The same without credentials.
+fn command(kinesis: &Kinesis, folder: &tempfile::TempDir) -> Command {
     let at = folder.path().display();
     let mut command = weir(["run", PIPELINE, "--workers", "2"]);
     for setting in [
@@ -75,12 +89,10 @@ fn start(kinesis: &Kinesis, folder: &tempfile::TempDir) -> Result<Service> {
         command.arg("--set").arg(setting);
     }
     command.envs([
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("KINESIS_REGION", "us-east-1"),
     ]);
-    Service::start(&mut command, folder)
+    command
 }
 
 /// The samples before the markers.
@@ -143,4 +155,87 @@ fn the_samples_are_those_of_the_file_through_kills_splits_and_merges() -> Result
     })?;
     service.stop()?;
     expect_same(&before_markers(&output)?, &expected)
+}
+
+#[test]
+fn latest_stays_the_time_of_the_first_start_though_no_other_checkpoint_was_made() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("e-scooters", 2)?;
+    let folder = temporary_folder()?;
+    let put = |number: i64| -> Result<()> {
+        let records = minute(number).into_iter();
+        let records =
+            records.flat_map(|(key, all)| all.into_iter().map(move |one| (key.clone(), one)));
+        kinesis.put("e-scooters", &records.collect::<Vec<_>>())
+    };
+    let start = || {
+        let mut command = command(&kinesis, &folder);
+        command.args(["--set", "source.kinesis.start=latest"]);
+        command.args(["--set", "state.checkpoint.every=1h"]);
+        command.envs([
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ]);
+        Service::start(&mut command, &folder)
+    };
+    // Before the first start: it is left out.
+    put(0)?;
+    std::thread::sleep(Duration::from_millis(20));
+    let mut service = start()?;
+    // Nothing is read before the only checkpoint of this run.
+    service.await_metric("weir_source_connected", &[], 1.0)?;
+    put(1)?;
+    let events = minute(1).iter().map(|(_, all)| all.len()).sum::<usize>() as f64;
+    service.await_metric("weir_events_total", &[], events)?;
+    service.kill()?;
+    put(2)?;
+    let mut service = start()?;
+    service.await_metric("weir_events_total", &[], 2.0 * events)?;
+    assert_eq!(service.metric("weir_events_total", &[])?, 2.0 * events);
+    service.stop()
+}
+
+#[test]
+fn credentials_that_are_not_to_be_had_yet_are_waited_for() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("e-scooters", 1)?;
+    let folder = temporary_folder()?;
+    let has_some = Arc::new(AtomicBool::new(false));
+    let gives = Arc::clone(&has_some);
+    let container = serve(move |_| {
+        if !gives.load(Ordering::Acquire) {
+            return (500, "not yet".to_owned());
+        }
+        let answer = json!({
+            "AccessKeyId": "test", "SecretAccessKey": "test", "Token": "test",
+            "Expiration": "2100-01-01T00:00:00Z",
+        });
+        (200, answer.to_string())
+    })?;
+    let start = || {
+        let mut command = command(&kinesis, &folder);
+        command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &container);
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"] {
+            command.env_remove(name);
+        }
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+        command.env("AWS_CONFIG_FILE", "/nonexistent");
+        Service::start(&mut command, &folder)
+    };
+    let log = folder.path().join("weir.err");
+    let waits = |service: &mut Service| {
+        service.await_condition("wait", || {
+            std::fs::read_to_string(&log).is_ok_and(|log| log.contains("it is asked again"))
+        })
+    };
+    // It can be stopped meanwhile.
+    let mut service = start()?;
+    waits(&mut service)?;
+    service.stop()?;
+
+    let mut service = start()?;
+    waits(&mut service)?;
+    has_some.store(true, Ordering::Release);
+    service.await_metric("weir_source_connected", &[], 1.0)?;
+    service.stop()
 }

@@ -13,14 +13,15 @@ use super::session::{Saved, Session, settings};
 use crate::support::fake_http::{Request, serve};
 use crate::support::http::post;
 use crate::support::kinesis::Kinesis;
+use crate::support::proxy::Proxy;
 
 /// A refusal as Kinesis words it.
-fn refusal(kind: &str) -> String {
+pub(super) fn refusal(kind: &str) -> String {
     json!({ "__type": kind, "message": "as the test wants it" }).to_string()
 }
 
 /// What the server says to a request.
-fn forward(server: &str, request: &Request) -> (u16, String) {
+pub(super) fn forward(server: &str, request: &Request) -> (u16, String) {
     let names = [
         "x-amz-target",
         "content-type",
@@ -93,6 +94,124 @@ fn a_position_behind_the_retention_is_told_and_counted() -> Result<()> {
         assert_eq!(*seen, [0, 1, 2, 0, 1, 2, 3], "{key}: from what is kept");
     }
     session.crash()
+}
+
+#[test]
+fn records_that_are_lost_without_a_word_are_told_and_what_comes_instead_counts() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("horizon", 1)?;
+    let mut load = Load::new(&kinesis, "horizon", 2);
+    load.put(3)?;
+    // Kinesis gives iterators at the oldest record that it keeps.
+    let cut = Arc::new(Mutex::new(None::<f64>));
+    let (server, is_cut) = (kinesis.endpoint(), Arc::clone(&cut));
+    let proxy = serve(move |request| {
+        let mut request = request.clone();
+        let cut = *is_cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds = ["\"AFTER_SEQUENCE_NUMBER\"", "\"TRIM_HORIZON\""];
+        if let Some(cut) = cut
+            && kinds.iter().any(|kind| request.body.contains(kind))
+            && let Ok(mut body) = serde_json::from_str::<serde_json::Value>(&request.body)
+            && let Some(fields) = body.as_object_mut()
+        {
+            fields.remove("StartingSequenceNumber");
+            fields.insert("ShardIteratorType".to_owned(), json!("AT_TIMESTAMP"));
+            fields.insert("Timestamp".to_owned(), json!(cut));
+            request.body = body.to_string();
+        }
+        forward(&server, &request)
+    })?;
+    let settings = settings(&proxy, "horizon", &json!({}));
+    let mut session = Session::start(&settings, &Saved::default())?;
+    session.take_until(6)?;
+    let earlier = session.save();
+    load.put(1)?;
+    session.take_until(8)?;
+    // The place is that of an earlier position, as where there were too many to keep.
+    let saved = session.save().with_places_of(&earlier);
+    session.crash()?;
+
+    let mut session = Session::start(&settings, &saved)?;
+    session.take_idle()?;
+    assert_eq!(session.ledger.count(), 8, "nothing counts again");
+    load.put(2)?;
+    session.take_until(12)?;
+    let lost = session.metric("weir_source_positions_lost_total");
+    assert_eq!(lost, 0.0, "all of it is kept");
+    session.crash()?;
+
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let now = jiff::Timestamp::now().as_millisecond();
+    *cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(now as f64 / 1e3);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    load.put(2)?;
+    let mut session = Session::start(&settings, &saved)?;
+    session.take_metric("weir_source_positions_lost_total{pipeline=\"test\"} 1")?;
+    session.take_until(8 + 4)?;
+    for (key, seen) in &session.ledger.seen {
+        assert_eq!(*seen, [0, 1, 2, 3, 6, 7], "{key}");
+    }
+    session.crash()
+}
+
+#[test]
+fn a_refusal_of_records_is_no_loss_of_the_position() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("invalid", 1)?;
+    let mut load = Load::new(&kinesis, "invalid", 2);
+    load.put(3)?;
+    let (server, wrong) = (kinesis.endpoint(), Arc::new(AtomicBool::new(false)));
+    let is_wrong = Arc::clone(&wrong);
+    let proxy = serve(move |request| {
+        let is_records = request.header("x-amz-target").ends_with("GetRecords");
+        if is_records && is_wrong.load(Ordering::Acquire) {
+            return (400, refusal("InvalidArgumentException"));
+        }
+        forward(&server, request)
+    })?;
+    let settings = settings(&proxy, "invalid", &json!({}));
+    let mut session = Session::start(&settings, &Saved::default())?;
+    session.take_until(6)?;
+    wrong.store(true, Ordering::Release);
+    session.take_metric("weir_source_connected{pipeline=\"test\"} 0")?;
+    load.put(2)?;
+    wrong.store(false, Ordering::Release);
+    session.take_until(10)?;
+    session.take_idle()?;
+    load.check(&session.ledger)?;
+    assert_eq!(session.metric("weir_source_positions_lost_total"), 0.0);
+    session.crash()
+}
+
+#[test]
+fn connections_that_are_reset_under_load_lose_nothing() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    let fan_out = json!({ "mode": "enhanced_fan_out", "consumer": "weir" });
+    for (stream, more, between_ms) in [
+        ("reset-polling", json!({}), 300),
+        // A subscription takes longer to begin with.
+        ("reset-fan-out", fan_out, 1_500),
+    ] {
+        let proxy = Proxy::start(kinesis.port(), || Box::new(|_| {}))?;
+        let settings = settings(&format!("http://{}", proxy.address()), stream, &more);
+        let (is_over, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let session = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    std::thread::sleep(std::time::Duration::from_millis(between_ms));
+                    proxy.cut();
+                    proxy.mend();
+                    cuts.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let session = changing(&kinesis, stream, &settings, 3);
+            is_over.store(true, Ordering::Release);
+            session
+        })?;
+        assert!(cuts.load(Ordering::Relaxed) > 2, "{stream}");
+        session.crash()?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -5,10 +5,12 @@ mod end_to_end;
 mod fan_out;
 mod faults;
 mod load;
+mod measures;
 mod session;
+mod stream_anew;
 
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
@@ -33,7 +35,13 @@ fn read_all(
     let mut session = Session::start(settings, &Saved::default())?;
     let (mut saved, mut writer, mut written) = (session.save(), Some(writer), usize::MAX);
     let (mut next_save, mut next_crash) = (CHECKPOINT_EVERY, CRASH_EVERY);
+    let began = Instant::now();
     while session.ledger.count() < written {
+        ensure!(
+            began.elapsed() < 2 * session::LIMIT,
+            "{}",
+            session.metrics()
+        );
         if writer.as_ref().is_some_and(|writer| writer.is_finished())
             && let Some(ended) = writer.take()
         {
@@ -141,6 +149,55 @@ fn latest_is_the_time_of_the_first_start() -> Result<()> {
 }
 
 #[test]
+fn latest_reads_nothing_before_a_checkpoint_has_the_time() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("held", 2)?;
+    let mut load = Load::new(&kinesis, "held", 4);
+    let settings = settings(&kinesis.endpoint(), "held", &json!({ "start": "latest" }));
+    let mut session = Session::start(&settings, &Saved::default())?;
+    session.take_assigned(2)?;
+    load.put(3)?;
+    // Five times as long as between two requests.
+    for _ in 0..20 {
+        session.take(Duration::from_millis(50))?;
+    }
+    assert_eq!(session.ledger.count(), 0);
+    session.save();
+    session.take_until(12)?;
+    load.check(&session.ledger)?;
+    session.crash()
+}
+
+#[test]
+fn the_state_of_another_instance_is_refused() -> Result<()> {
+    let kinesis = Kinesis::start()?;
+    kinesis.create("divided", 4)?;
+    let mut load = Load::new(&kinesis, "divided", 8);
+    load.put(2)?;
+    let of = |instance| {
+        settings(
+            &kinesis.endpoint(),
+            "divided",
+            &json!({ "instance": instance }),
+        )
+    };
+    let mut session = Session::start(&of("1/2"), &Saved::default())?;
+    session.take_assigned(2)?;
+    session.take_idle()?;
+    let saved = session.save();
+    session.crash()?;
+    for other in ["1/4", "2/2"] {
+        let message = Session::start(&of(other), &saved)?.failure()?;
+        let expected =
+            format!("source kinesis divided: instance is {other}, and the state is that of 1/2: ");
+        ensure!(message.starts_with(&expected), "{message}");
+    }
+    let mut session = Session::start(&of("1/2"), &saved)?;
+    session.take_idle()?;
+    session.crash()
+}
+
+#[test]
 fn a_start_at_a_time_leaves_out_what_came_before() -> Result<()> {
     let kinesis = Kinesis::start()?;
     kinesis.create("time", 1)?;
@@ -178,10 +235,10 @@ fn two_instances_read_everything_once_together() -> Result<()> {
         Session::start(&other, &Saved::default())?,
     ];
     load.put_while_changing(3)?;
-    let deadline = std::time::Instant::now() + session::LIMIT;
+    let deadline = Instant::now() + session::LIMIT;
     let mut together = 0;
     while together < load.count() {
-        ensure!(std::time::Instant::now() < deadline, "{together} records");
+        ensure!(Instant::now() < deadline, "{together} records");
         for session in &mut sessions {
             session.take(Duration::from_millis(10))?;
         }

@@ -40,6 +40,14 @@ pub(super) struct Saved {
     tokens: BTreeMap<String, PositionToken>,
 }
 
+impl Saved {
+    /// The same where the places are those of an earlier checkpoint: not every position has one.
+    pub(super) fn with_places_of(mut self, earlier: &Self) -> Self {
+        self.tokens.clone_from(&earlier.tokens);
+        self
+    }
+}
+
 /// A source that runs on a thread of its own.
 pub(super) struct Session {
     events: Receiver<SourceEvent>,

@@ -131,6 +131,15 @@ impl RunningSource {
         records
     }
 
+    /// Takes all events that come within a moment, as text.
+    pub(crate) fn take_events(&self) -> Vec<String> {
+        let mut events = Vec::new();
+        while let Ok(event) = self.events.recv_timeout(MOMENT) {
+            events.push(format!("{event:?}"));
+        }
+        events
+    }
+
     /// Takes events until the split is idle, and fails where there are records before.
     ///
     /// # Errors
