@@ -48,7 +48,7 @@ pub use log::{Always, Fsync, LogConfig, LogSettings, WhenFull};
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use position_tokens::{PositionToken, PositionTokens};
 pub use progress::FileProgress;
-pub use resend::{Resender, Resent, ResentRecord};
+pub use resend::{HttpWay, Resender, Resent, ResentRecord};
 pub use resume::{KeptPositions, Resume};
 
 /// The size from which a record is dropped, where a pipeline says nothing else: 1 MiB, in bytes.

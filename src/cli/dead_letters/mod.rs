@@ -1,6 +1,7 @@
 //! `weir dead-letters`.
 
 mod arguments;
+mod lines;
 mod list;
 mod replay;
 mod show;

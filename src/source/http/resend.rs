@@ -1,18 +1,19 @@
 //! Records that are sent to our own address again.
 
+use std::error::Error;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Identity, StatusCode, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::model::{Secret, install_tls};
 use crate::telemetry::with_causes;
 
 use super::super::SourceError;
-use super::super::resend::{Resent, ResentRecord};
+use super::super::resend::{HttpWay, Resent, ResentRecord};
 use super::Protocol;
 use super::config::HttpConfig;
 use super::remote_write::CONTENT_TYPE_V1;
@@ -42,11 +43,15 @@ impl HttpResend {
         config: &HttpConfig,
         protocol: Protocol,
         pipeline: &str,
-        url: Option<&str>,
-        ca_file: Option<&str>,
+        way: &HttpWay<'_>,
     ) -> Result<Self, SourceError> {
+        if way.url.is_some_and(|url| url.contains('@')) {
+            // It is not repeated: a password may stand in it.
+            let message = "--url carries credentials; the token of the pipeline file is sent";
+            return Err(SourceError::new(protocol.name(), message));
+        }
         let own = || url_of(config, protocol, pipeline);
-        let text = url.map_or_else(own, str::to_owned);
+        let text = way.url.map_or_else(own, str::to_owned);
         let failed =
             |message: String| SourceError::new(format!("{} {text}", protocol.name()), message);
         let parsed = text
@@ -57,12 +62,25 @@ impl HttpResend {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .timeout(TIMEOUT);
-        if let Some(path) = ca_file {
-            let unusable = |error: String| failed(format!("--ca-file {path}: {error}"));
-            let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let unusable = |option: &str, path: &str, error: &dyn Error| {
+            failed(format!("{option} {path}: {}", with_causes(error)))
+        };
+        let read = |option: &str, path: &str| {
+            fs::read(path).map_err(|error| unusable(option, path, &error))
+        };
+        if let Some(path) = way.ca_file {
+            let pem = read("--ca-file", path)?;
             let certificates = Certificate::from_pem_bundle(&pem)
-                .map_err(|error| unusable(with_causes(&error)))?;
+                .map_err(|error| unusable("--ca-file", path, &error))?;
             builder = builder.tls_certs_only(certificates);
+        }
+        if let Some((certificate, key)) = way.identity {
+            let mut pem = read("--cert-file", certificate)?;
+            pem.push(b'\n');
+            pem.append(&mut read("--key-file", key)?);
+            let identity = Identity::from_pem(&pem)
+                .map_err(|error| unusable("--cert-file", certificate, &error))?;
+            builder = builder.identity(identity);
         }
         let client = builder
             .build()
@@ -97,10 +115,10 @@ impl HttpResend {
         let mut attempt = 1;
         loop {
             let request = self.client.post(self.url.clone());
+            let request = request.header("Idempotency-Key", &record.id);
             let mut request = match self.protocol {
                 Protocol::Records => request
                     .header(CONTENT_TYPE, "application/octet-stream")
-                    .header("Idempotency-Key", &record.id)
                     .body(record.bytes.clone()),
                 Protocol::RemoteWrite => request
                     .header(CONTENT_TYPE, CONTENT_TYPE_V1)

@@ -17,6 +17,7 @@ mod metrics;
 mod replayed;
 mod stored;
 
+pub use base64::encode as base64;
 pub use config::{Config, KafkaConfig};
 pub use kept::{LetterError, Take, read};
 pub use letter::{DeadLetter, Origin};
