@@ -74,11 +74,7 @@ impl Resender {
     ///
     /// # Errors
     /// A setting is refused, a file cannot be read, or nothing can be sent to such a source.
-    pub fn open(
-        config: &Config,
-        pipeline: &str,
-        way: &HttpWay<'_>,
-    ) -> Result<Self, SourceError> {
+    pub fn open(config: &Config, pipeline: &str, way: &HttpWay<'_>) -> Result<Self, SourceError> {
         if let Some(kafka) = &config.kafka {
             return open_kafka(kafka);
         }

@@ -185,3 +185,72 @@ impl Trial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+    use std::thread;
+
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    /// A trial whose registry takes connections and never answers.
+    fn trial(stop: &StopSignal) -> (Trial, TcpListener) {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let text = format!(
+            "pipeline: cars
+source:
+  file: {{ path: events.ndjson }}
+  decode: {{ format: avro, registry: {{ url: 'http://{}', timeout: 1h }} }}
+event: {{ time: {{ from: t }}, fields: {{ speed: number }} }}
+metrics:
+  speed: {{ window: {{ tumbling: 5s }}, value: sum(speed) }}
+write: {{ file: {{ path: samples.ndjson }} }}
+",
+            silent.local_addr().unwrap()
+        );
+        let overrides = Overrides::default();
+        let pipeline = config::load_text("cars.yaml", &text, PathBuf::new(), &overrides, &|_| None);
+        let pipeline = pipeline.unwrap_or_else(|problems| panic!("{problems:#}"));
+        (Trial::new(&pipeline, stop.clone()).unwrap(), silent)
+    }
+
+    fn letter(schema: u8) -> StoredLetter {
+        let line = format!(
+            r#"{{"pipeline":"cars","split":"events.ndjson","position":1,"reason":"unknown_schema",
+                "dropped_at_ms":5,"record":"\u0000\u0000\u0000\u0000\u{schema:04x}"}}"#
+        );
+        StoredLetter::read(line.as_bytes()).unwrap()
+    }
+
+    fn patience(trial: &mut Trial) -> &mut Duration {
+        &mut trial.schemas.as_mut().unwrap().patience
+    }
+
+    #[test]
+    fn a_silent_registry_is_waited_for_once() {
+        let (mut trial, _silent) = trial(&StopSignal::default());
+        *patience(&mut trial) = Duration::from_millis(10);
+        for schema in 1..4 {
+            let verdict = trial.decode(&letter(schema));
+            assert!(
+                matches!(&verdict, Verdict::Wrong(wrong) if wrong.reason == REGISTRY_AWAY),
+                "{schema}"
+            );
+            assert_eq!(*patience(&mut trial), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_any_more_once_it_is_to_stop() {
+        let stop = StopSignal::default();
+        let (mut trial, _silent) = trial(&stop);
+        *patience(&mut trial) = LONG;
+        let stopping = thread::spawn(move || stop.stop());
+        assert!(matches!(trial.decode(&letter(1)), Verdict::Stopped));
+        stopping.join().unwrap();
+    }
+}

@@ -8,10 +8,12 @@ use super::clocks::Quarantined;
 use super::stage::Ingested;
 use crate::config::{Metric, Pipeline};
 use crate::decode::{Reason, Rejected};
-use crate::model::{Batch, RecordBatch, TimestampMs};
+use crate::model::{Batch, BrokerTokens, RecordBatch, TimestampMs};
+use crate::source;
 use crate::telemetry::Registry;
 use crate::write::{
     DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError, Origin,
+    dead_letters,
 };
 
 /// The split's own watermark had passed the window's end.
@@ -39,10 +41,24 @@ pub(in crate::pipeline) fn start(
                 pipeline: pipeline.name.clone(),
                 source: pipeline.source.kind(),
             };
-            DeadLetters::start(config, &origin, metrics).map(Some)
+            let tokens = broker_tokens(config)?;
+            DeadLetters::start(config, tokens, &origin, metrics).map(Some)
         }
         None => Ok(None),
     }
+}
+
+fn broker_tokens(
+    config: &dead_letters::Config,
+) -> Result<Option<Arc<dyn BrokerTokens>>, DeadLettersError> {
+    let Some(kafka) = &config.kafka else {
+        return Ok(None);
+    };
+    let failed = |message| DeadLettersError::Kafka {
+        brokers: kafka.brokers.clone(),
+        message,
+    };
+    source::broker_tokens(kafka.sasl.as_ref()).map_err(failed)
 }
 
 /// Makes the dead letters of one worker, a batch at a time.

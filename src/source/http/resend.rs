@@ -174,6 +174,12 @@ fn url_of(config: &HttpConfig, protocol: Protocol, pipeline: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::super::testing::start_as;
     use super::*;
 
     #[test]
@@ -198,5 +204,88 @@ mod tests {
         let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
         let url = url_of(&config, Protocol::RemoteWrite, "cars");
         assert_eq!(url, "http://[::1]:80/api/v1/write");
+    }
+
+    fn sent(resend: &mut HttpResend, ids: &[&str]) -> Resent {
+        let records: Vec<_> = ids.iter().map(|id| record(id)).collect();
+        resend.send(&records)
+    }
+
+    fn record(id: &str) -> ResentRecord {
+        ResentRecord {
+            id: id.to_owned(),
+            topic: Vec::new(),
+            key: Vec::new(),
+            headers: BTreeMap::new(),
+            timestamp_ms: None,
+            bytes: id.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_taken_once_for_each_name_that_it_is_sent_by() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = serde_json::json!({ "path": "/in" });
+        let running = start_as(Protocol::Records, keys, Some(folder.path()), None);
+        let url = format!("http://{}/in", running.address);
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some(&url),
+            ..HttpWay::default()
+        };
+        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let all = sent(&mut resend, &["a", "a", "a-1"]);
+        assert_eq!((all.acknowledged, all.error), (vec![0, 1, 2], None));
+        let taken = running.records(2);
+        assert!(
+            taken[0].starts_with("a@") && taken[1].starts_with("a-1@"),
+            "{taken:?}"
+        );
+    }
+
+    /// The head of the one request that a server gets.
+    fn head_of(protocol: Protocol) -> String {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        let answering = thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 204 x\r\n\r\n").unwrap();
+            String::from_utf8(head).unwrap().to_lowercase()
+        });
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some(&url),
+            ..HttpWay::default()
+        };
+        let mut resend = HttpResend::new(&config, protocol, "cars", &way).unwrap();
+        assert_eq!(sent(&mut resend, &["b-7"]).acknowledged, [0]);
+        answering.join().unwrap()
+    }
+
+    #[test]
+    fn every_request_says_which_record_it_is() {
+        for protocol in [Protocol::Records, Protocol::RemoteWrite] {
+            let head = head_of(protocol);
+            assert!(head.contains("\r\nidempotency-key: b-7\r\n"), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_shown() {
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some("http://:hunter2@host/"),
+            ..HttpWay::default()
+        };
+        let error = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("--url carries credentials"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }
