@@ -60,7 +60,10 @@ fn a_source_is_called_by_its_key() {
         ("kinesis", json!({ "kinesis": { "stream": "a" } })),
         ("mqtt", mqtt(json!({}))),
         ("http", json!({ "http": { "listen": "127.0.0.1:0" } })),
-        ("remote_write", json!({ "remote_write": { "listen": "127.0.0.1:0" } })),
+        (
+            "remote_write",
+            json!({ "remote_write": { "listen": "127.0.0.1:0" } }),
+        ),
     ] {
         assert_eq!(parse(value).kind(), key);
     }
