@@ -51,7 +51,7 @@ impl std::fmt::Debug for AwsKeys {
 }
 
 /// A role, maybe of another account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AwsRole {
     /// Its name: `arn:aws:iam::123456789012:role/metrics`.
     pub arn: String,
@@ -59,6 +59,15 @@ pub struct AwsRole {
     pub external_id: Option<String>,
     /// What the owner's logs call us.
     pub session_name: Option<String>,
+}
+
+impl std::fmt::Debug for AwsRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AwsRole")
+            .field("arn", &self.arn)
+            .field("session_name", &self.session_name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The credentials of an identity, fetched when they are needed and renewed before they expire.

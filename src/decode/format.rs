@@ -330,6 +330,24 @@ impl DecodeConfig {
         matches!(self.options(), FormatOptions::Csv { columns: None, .. })
     }
 
+    /// Whether records are bytes that need not be text.
+    pub fn is_binary(&self) -> bool {
+        match self.options() {
+            FormatOptions::Cbor { .. }
+            | FormatOptions::Protobuf { .. }
+            | FormatOptions::SenmlCbor {}
+            | FormatOptions::RemoteWrite {}
+            | FormatOptions::Avro { .. }
+            | FormatOptions::SparkplugB {} => true,
+            FormatOptions::Json { .. }
+            | FormatOptions::Csv { .. }
+            | FormatOptions::Influx {}
+            | FormatOptions::SenmlJson {}
+            | FormatOptions::Cloudevents {}
+            | FormatOptions::Number {} => false,
+        }
+    }
+
     /// The registry that has the schemas of records, where there is one.
     pub fn registry(&self) -> Option<&RegistryConfig> {
         match self {

@@ -70,6 +70,14 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     sync_folder(&parent)
 }
 
+/// Makes durable that a file has its name, or that it has another one now.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    sync_folder(&parent(path))
+}
+
 /// Makes durable which names are in a folder: syncing a file does not.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

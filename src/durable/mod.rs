@@ -16,7 +16,7 @@ mod segment;
 mod tests;
 
 pub use error::LogError;
-pub use files::{create_folder, write_atomically, write_atomically_with};
+pub use files::{create_folder, sync_name, write_atomically, write_atomically_with};
 pub use lock::{FolderLock, LockError};
 pub use log::{Dropped, Fsync, Log, LogConfig, Recovered};
 pub use reader::{LogReader, Skipped};

@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod backoff;
 pub mod batch;
+pub mod broker;
 pub mod codec;
 pub mod duration;
 pub mod hash;
@@ -24,6 +25,10 @@ pub mod topic;
 pub use aggregate::AGGREGATE_NAMES;
 pub use backoff::{Backoff, BackoffLimits, parse_retry_after};
 pub use batch::{Batch, Column, DataType, Field, Schema, Trilean};
+pub use broker::{
+    BrokerSecurity, BrokerToken, BrokerTokens, Found, SaslConfig, SaslMechanism, SignerConfig,
+    TlsConfig, TokenConfig,
+};
 pub use codec::{Corrupt, Decoder, Encoder, SymbolReader, SymbolWriter};
 pub use duration::Duration;
 pub use histogram::NativeHistogram;

@@ -1,7 +1,8 @@
 //! Texts that must not be seen: passwords, and settings that may hold one.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
@@ -19,6 +20,22 @@ impl Secret {
     /// A secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// That of a file, which a setting names. Line ends at the file's end do not count, all else does.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no text.
+    pub fn read(setting: &str, path: impl AsRef<Path>) -> Result<Self, String> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path);
+        text.map(|text| Self::of_file(&text))
+            .map_err(|error| format!("{setting} {} cannot be read: {error}", path.display()))
+    }
+
+    /// The same of what a file holds.
+    pub fn of_file(text: &str) -> Self {
+        Self::new(text.trim_end_matches(['\r', '\n']))
     }
 
     /// The text itself: not for logs.
@@ -98,6 +115,25 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "<hidden>");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"<hidden>\"");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn line_ends_at_the_end_of_a_file_do_not_count() {
+        for (text, secret) in [
+            ("a", "a"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a b \n", "a b "),
+            ("a\n\n", "a"),
+            ("\na", "\na"),
+            ("\n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(Secret::of_file(text).reveal(), secret, "{text:?}");
+        }
+        let error = Secret::read("token_file", "/nowhere/token").unwrap_err();
+        let expected = "token_file /nowhere/token cannot be read: ";
+        assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 mod kinesis;
 mod mqtt;
-mod security;
 #[cfg(test)]
 mod tests;
 
@@ -12,13 +11,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::http::HttpConfig;
-use crate::model::Secret;
+use crate::auth::is_region;
+use crate::model::{BrokerSecurity, SaslConfig, Secret, SignerConfig, TlsConfig};
 
 pub use kinesis::{
     Instance, KinesisConfig, KinesisMode, KinesisSigner, KinesisStart, OutsideShard,
 };
 pub use mqtt::{BrokerConfig, MqttConfig, MqttProtocol, MqttTlsConfig, Retained};
-pub use security::{SaslConfig, SaslMechanism, SignerConfig, TokenConfig};
 
 /// librdkafka settings that weir sets itself, with what to write instead.
 const CONTROLLED: [(&str, &str); 12] = [
@@ -176,21 +175,6 @@ pub struct StartTime {
     pub timestamp: String,
 }
 
-/// Certificates as PEM files.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// Certificate authorities to trust instead of the system's.
-    #[serde(default)]
-    pub ca_file: Option<String>,
-    /// Our certificate, with its chain, where the broker asks for one.
-    #[serde(default)]
-    pub cert_file: Option<String>,
-    /// The key of our certificate.
-    #[serde(default)]
-    pub key_file: Option<String>,
-}
-
 /// What is wrong with a value: its path within the `source` section, and a message.
 pub type Violation = (Vec<String>, String);
 
@@ -199,6 +183,7 @@ impl Config {
     pub fn kind(&self) -> &'static str {
         let kinds = [
             ("kafka", self.kafka.is_some()),
+            ("kinesis", self.kinesis.is_some()),
             ("mqtt", self.mqtt.is_some()),
             ("http", self.http.is_some()),
             ("remote_write", self.remote_write.is_some()),
@@ -248,6 +233,12 @@ impl Findings {
         }
     }
 
+    pub(super) fn signer(&mut self, path: &[&str], signer: &SignerConfig) {
+        signer.check(path, is_region, &mut |path, message| {
+            self.add(path, message)
+        });
+    }
+
     /// Checks that a list has elements and none of them twice.
     pub(super) fn distinct(&mut self, path: &[&str], texts: &[&str], example: &str) {
         if texts.is_empty() {
@@ -277,6 +268,15 @@ impl FileConfig {
 }
 
 impl KafkaConfig {
+    /// Who we are to the brokers, and how connections are protected.
+    pub(super) fn security(&self) -> BrokerSecurity<'_> {
+        BrokerSecurity {
+            tls: self.tls.as_ref(),
+            sasl: self.sasl.as_ref(),
+            properties: &self.properties,
+        }
+    }
+
     fn check(&self, found: &mut Findings) {
         found.not_blank(&["kafka", "brokers"], &self.brokers, "host:port");
         found.not_blank(&["kafka", "group"], &self.group, "a name of your choice");
@@ -306,7 +306,9 @@ impl KafkaConfig {
             let message = format!("'{text}' is not a time; write one such as 2026-11-03T08:15:00Z");
             found.add(&["kafka", "start", "timestamp"], message);
         }
-        security::check(self, found);
+        self.security().check(is_region, &mut |path, message| {
+            found.add(&[&["kafka"], path].concat(), message);
+        });
         for (property, instead) in CONTROLLED {
             if self.properties.contains_key(property) {
                 let message = format!("'{property}' is set by weir: {instead}");

@@ -32,8 +32,8 @@ mod tls;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use tokio::runtime::{self, Runtime};
 use tokio_rustls::TlsAcceptor;
@@ -298,11 +298,9 @@ fn token(config: &HttpConfig) -> Result<Option<Secret>, String> {
     let Some(path) = &config.token_file else {
         return Ok(config.token.clone());
     };
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("token_file {path} cannot be read: {error}"))?;
-    let token = text.trim_end_matches(['\r', '\n']);
-    if token.trim().is_empty() {
+    let token = Secret::read("token_file", path)?;
+    if token.reveal().trim().is_empty() {
         return Err(format!("token_file {path} is empty"));
     }
-    Ok(Some(Secret::new(token)))
+    Ok(Some(token))
 }

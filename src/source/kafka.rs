@@ -12,7 +12,6 @@ mod metadata;
 mod offsets;
 mod reader;
 mod resend;
-mod security;
 mod settings;
 mod sharing;
 mod start;
@@ -39,10 +38,11 @@ use group::Group;
 use reader::Reader;
 use sharing::Sharing;
 use status::Reading;
-use tokens::Tokens;
+
 use topics::Topics;
 
 pub(super) use resend::KafkaResend;
+pub(super) use tokens::Tokens;
 
 /// How many bytes may wait for the pipeline before polling fetches no more.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;

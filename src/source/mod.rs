@@ -4,6 +4,7 @@
 //! `send` blocks while the worker that owns the split is busy: that is the back-pressure.
 
 mod alignment;
+mod broker_tokens;
 mod checkpointed;
 mod config;
 mod endpoint;
@@ -33,12 +34,12 @@ use crate::model::{Clock, Duration, RecordBatch, Split, SplitId, TimestampMs};
 use crate::telemetry::Registry;
 
 pub use alignment::Alignment;
+pub use broker_tokens::broker_tokens;
 pub use checkpointed::Checkpointed;
 pub use config::{
     BrokerConfig, Config, FileConfig, Instance, Isolation, KafkaConfig, KinesisConfig, KinesisMode,
     KinesisSigner, KinesisStart, MqttConfig, MqttProtocol, MqttTlsConfig, OutsideShard, Paths,
-    Retained, SaslConfig, SaslMechanism, SignerConfig, StartPosition, StartTime, TlsConfig,
-    TokenConfig, Violation,
+    Retained, StartPosition, StartTime, Violation,
 };
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use http::{
@@ -51,7 +52,7 @@ pub use log::{Always, Fsync, LogConfig, LogSettings, MAX_LOGGED_BYTES, WhenFull}
 pub use metrics::{DropReason, SourceMetrics, SplitMetrics};
 pub use position_tokens::{PositionToken, PositionTokens};
 pub use progress::FileProgress;
-pub use resend::{Resender, Resent, ResentRecord};
+pub use resend::{HttpWay, Resender, Resent, ResentRecord};
 pub use resume::{KeptPositions, Resume};
 
 /// The size from which a record is dropped, where a pipeline says nothing else: 1 MiB, in bytes.

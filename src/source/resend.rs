@@ -28,6 +28,17 @@ pub struct ResentRecord {
     pub bytes: Vec<u8>,
 }
 
+/// The way to a source that listens for HTTP, where the pipeline file does not say it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HttpWay<'a> {
+    /// Where it is to be reached, where its own address is not the right one.
+    pub url: Option<&'a str>,
+    /// The certificate authorities to trust instead of the system's, as a PEM file.
+    pub ca_file: Option<&'a str>,
+    /// Our certificate with its chain and its key, as PEM files.
+    pub identity: Option<(&'a str, &'a str)>,
+}
+
 /// What came of records that were sent again.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Resent {
@@ -59,17 +70,11 @@ impl Resender {
             || config.remote_write.is_some()
     }
 
-    /// Opens the way. Over HTTP, `url` is where the source is to be reached, where its own address is not
-    /// the right one, and `ca_file` has the authorities to trust.
+    /// Opens the way.
     ///
     /// # Errors
     /// A setting is refused, a file cannot be read, or nothing can be sent to such a source.
-    pub fn open(
-        config: &Config,
-        pipeline: &str,
-        url: Option<&str>,
-        ca_file: Option<&str>,
-    ) -> Result<Self, SourceError> {
+    pub fn open(config: &Config, pipeline: &str, way: &HttpWay<'_>) -> Result<Self, SourceError> {
         if let Some(kafka) = &config.kafka {
             return open_kafka(kafka);
         }
@@ -77,10 +82,10 @@ impl Resender {
             return open_mqtt(mqtt, pipeline);
         }
         if let Some(http) = &config.http {
-            return open_http(http, Protocol::Records, pipeline, url, ca_file);
+            return open_http(http, Protocol::Records, pipeline, way);
         }
         if let Some(http) = &config.remote_write {
-            return open_http(http, Protocol::RemoteWrite, pipeline, url, ca_file);
+            return open_http(http, Protocol::RemoteWrite, pipeline, way);
         }
         let message = "nothing can be sent to it; write the records to a file";
         Err(SourceError::new(config.kind(), message))
@@ -102,10 +107,9 @@ fn open_http(
     config: &HttpConfig,
     protocol: Protocol,
     pipeline: &str,
-    url: Option<&str>,
-    ca_file: Option<&str>,
+    way: &HttpWay<'_>,
 ) -> Result<Resender, SourceError> {
-    HttpResend::new(config, protocol, pipeline, url, ca_file).map(|http| Resender(Way::Http(http)))
+    HttpResend::new(config, protocol, pipeline, way).map(|http| Resender(Way::Http(http)))
 }
 
 #[cfg(feature = "kafka")]

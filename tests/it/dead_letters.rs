@@ -42,6 +42,7 @@ struct Letter {
     metrics: Vec<String>,
     event_time_ms: Option<i64>,
     watermark_ms: Option<i64>,
+    events_used: i64,
     record: Vec<u8>,
 }
 
@@ -63,6 +64,7 @@ impl Expected {
             metrics: vec![],
             event_time_ms: None,
             watermark_ms: None,
+            events_used: 0,
             record: record.to_vec(),
         });
         self.push(record);
@@ -73,12 +75,14 @@ impl Expected {
         let record = format!("{{\"vehicle\":\"å{rpm}\",\"time\":{time_ms},\"rpm\":{rpm}}}");
         let watermark = highest.saturating_sub(2_000);
         let mut late_for = Vec::new();
+        let mut is_counted = false;
         for (name, window_ms, takes) in [("events", 5_000, true), ("fast", 10_000, rpm > 100)] {
             let end = time_ms.div_euclid(window_ms) * window_ms + window_ms;
             if takes && watermark >= end {
                 late_for.push(name.to_owned());
             } else if takes {
                 *self.counted.entry((name, end)).or_default() += 1.0;
+                is_counted = true;
             }
         }
         if !late_for.is_empty() {
@@ -89,6 +93,7 @@ impl Expected {
                 metrics: late_for,
                 event_time_ms: Some(time_ms),
                 watermark_ms: Some(watermark),
+                events_used: i64::from(is_counted),
                 record: record.clone().into_bytes(),
             });
         }
@@ -209,6 +214,7 @@ fn parse(line: &str) -> Result<Letter> {
         metrics: metrics.map(str::to_owned).collect(),
         event_time_ms: number("event_time_ms"),
         watermark_ms: number("watermark_ms"),
+        events_used: number("events_used").unwrap_or_default(),
         record: bytes_of(&line, "record")?.context("no record")?,
     })
 }
@@ -246,6 +252,9 @@ fn every_dropped_record_is_there_once_with_its_reason_place_and_bytes() -> Resul
     let late_for = |count: usize| letters.iter().filter(move |one| one.metrics.len() == count);
     assert!(late_for(1).count() > 10 && late_for(2).count() > 10);
     assert_eq!(late_for(0).count(), 40);
+    // Of an event that one metric lacks, the other has taken in what it wants.
+    let used = |count: i64| letters.iter().filter(move |one| one.events_used == count);
+    assert!(used(1).count() > 10 && used(1).count() < late_for(1).count());
 
     succeed(&command(&folder, &inputs, &["--output", "samples.ndjson"]))?;
     let found = read_letters(&folder.path().join("dead-letters.ndjson"))?;

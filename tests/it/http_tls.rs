@@ -30,7 +30,7 @@ fn start(tls: &Value, log: &Path) -> Result<(RunningSource, u16)> {
 }
 
 /// A client that trusts the authority, and has a certificate or none.
-fn client(certificates: &Certificates, has_certificate: bool) -> Result<Client> {
+pub(crate) fn client(certificates: &Certificates, has_certificate: bool) -> Result<Client> {
     weir::model::install_tls();
     let ca = Certificate::from_pem(&fs::read(&certificates.ca)?)?;
     let mut builder = Client::builder().no_proxy().tls_certs_only([ca]);

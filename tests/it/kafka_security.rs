@@ -112,7 +112,7 @@ fn service_log(fleet: &Fleet) -> String {
 }
 
 /// A token without a signature, of somebody, for an hour.
-fn unsigned_token(subject: &str) -> String {
+pub(crate) fn unsigned_token(subject: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
     let part = |value: Value| base64url(value.to_string().as_bytes());

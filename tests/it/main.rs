@@ -20,6 +20,8 @@ mod reference;
 mod rejected;
 mod remote_write_source;
 mod replayed_letters;
+mod replayed_over_http;
+mod replayed_to_files;
 mod restart;
 mod restored;
 mod savepoints;
@@ -53,6 +55,8 @@ mod kafka_start;
 mod kafka_topics;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+#[cfg(feature = "kafka")]
+mod letters_in_kafka;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "mqtt")]

@@ -35,18 +35,18 @@ dead_letters: {letters}
     )
 }
 
-fn record(vehicle: &str, after_ms: i64, speed: i64) -> String {
+pub(crate) fn record(vehicle: &str, after_ms: i64, speed: i64) -> String {
     let time = START_MS + after_ms;
     format!("{{\"vehicle\":\"{vehicle}\",\"t\":{time},\"speed\":{speed}}}")
 }
 
-fn weir_in(folder: &Path, arguments: &[&str]) -> Result<Output> {
+pub(crate) fn weir_in(folder: &Path, arguments: &[&str]) -> Result<Output> {
     let mut command = weir([]);
     command.args(arguments).current_dir(folder);
     files::run(&command, LIMIT)
 }
 
-fn replay(folder: &Path, options: &[&str]) -> Result<(Option<i32>, String)> {
+pub(crate) fn replay(folder: &Path, options: &[&str]) -> Result<(Option<i32>, String)> {
     let arguments = [&["dead-letters", "replay", "cars.yaml"], options].concat();
     let output = weir_in(folder, &arguments)?;
     ensure!(output.stderr.is_empty(), "{}", output.stderr);

@@ -25,10 +25,12 @@ Hand the records back to the pipeline's source, once the pipeline file is mended
 Each record is decoded with the pipeline file as it is now. Those that still give no event stay where they
 are, and the reasons are told; the others go back to where the pipeline reads: with their keys to their Kafka
 topic, to their MQTT topic, or with POST to the pipeline's own HTTP address. A pipeline that reads files gets
-them as a file, for weir run --input.
+them as a file, for weir run --input. Births and data of Sparkplug B mean something in their order alone, and
+so go to a file only.
 
 What was sent again is noted and not sent another time. Events are counted by their own time, so those of
 windows that are written already come too late: run the pipeline over a file of them where they are to count.
+In such a file, records of formats that are no text stand in Base64; it is then said what to set with weir run.
 
   weir dead-letters replay cars.yaml --dry-run            is everything mended?
   weir dead-letters replay cars.yaml                      send them again
@@ -99,7 +101,8 @@ pub(in crate::cli) struct ReplayArguments {
     /// Write the records to this file, a line each, in place of the source.
     #[arg(long, value_name = "RECORDS.ndjson")]
     pub(super) to: Option<PathBuf>,
-    /// Also those that were sent again before.
+    /// Also those that were sent again before. They count once more, though the pipeline's HTTP address
+    /// knows them already.
     #[arg(long)]
     pub(super) again: bool,
     /// Also records of which some events were counted; these will count twice.
@@ -111,6 +114,12 @@ pub(in crate::cli) struct ReplayArguments {
     /// The certificate authorities of that address, as PEM.
     #[arg(long, value_name = "FILE")]
     pub(super) ca_file: Option<String>,
+    /// A certificate with its chain, as PEM, where that address asks for one.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub(super) cert_file: Option<String>,
+    /// The key of that certificate, as PEM.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub(super) key_file: Option<String>,
     /// Where it is noted what was sent again [default: FILE.replayed beside a file of letters;
     /// dead-letters.replayed in state.dir for a topic].
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,7 @@
 //! `weir dead-letters`.
 
 mod arguments;
+mod lines;
 mod list;
 mod replay;
 mod show;
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::validate::settings;
 use crate::config::{self, Overrides, Pipeline};
+use crate::source::broker_tokens;
 use crate::write::dead_letters::{Config, Replayed, StoredLetter, read};
 
 pub(super) use arguments::DeadLettersCommand;
@@ -59,7 +61,9 @@ impl Found {
         mut take: impl FnMut(u64, StoredLetter) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut failed = None;
-        read(&self.config, &mut |number, letter| {
+        let sasl = self.config.kafka.as_ref().map(|kafka| kafka.sasl.as_ref());
+        let tokens = broker_tokens(sasl.flatten()).map_err(anyhow::Error::msg)?;
+        read(&self.config, tokens, &mut |number, letter| {
             let letter = match letter {
                 Ok(letter) => letter,
                 Err(message) => {

@@ -1,10 +1,9 @@
 //! `weir dead-letters replay`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,9 +14,11 @@ use super::super::signals::on_signal;
 use super::super::table::{Align, table};
 use super::Found;
 use super::arguments::ReplayArguments;
-use super::trial::Trial;
+use super::lines::{Form, LinesFile};
+use super::trial::{Trial, Verdict};
 use crate::decode::Reason;
-use crate::source::{Resender, ResentRecord, StopSignal};
+use crate::model::Clock;
+use crate::source::{HttpWay, Resender, ResentRecord, StopSignal};
 use crate::write::dead_letters::{Replayed, StoredLetter};
 
 /// How many records are sent and then noted together, and of how many bytes.
@@ -27,7 +28,7 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 /// Where records go.
 enum Target {
     Source(Resender),
-    File(File, PathBuf),
+    File(LinesFile),
     /// A dry run.
     Nowhere,
 }
@@ -56,11 +57,16 @@ struct Wrongs {
 struct Replay {
     arguments: ReplayChoice,
     target: Target,
-    trial: Trial,
+    /// How records stand in a file, where they are for one.
+    form: Option<Form>,
+    /// None where a record alone says nothing.
+    trial: Option<Trial>,
     replayed: Replayed,
     /// Of this run.
     seen: HashSet<String, FixedState>,
+    /// What has come together, and whose letters these are.
     chunk: Vec<ResentRecord>,
+    ids: Vec<String>,
     counts: Counts,
     bar: ProgressBar,
 }
@@ -69,12 +75,21 @@ struct Replay {
 struct ReplayChoice {
     numbers: HashSet<u64, FixedState>,
     has_reasons: bool,
-    again: bool,
+    /// What makes a record another one for a receiver that knows it.
+    again: Option<String>,
     partial: bool,
 }
 
 pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     let found = Found::load(&arguments.letters)?;
+    let is_alone = !found.pipeline.format.needs_topic();
+    if !is_alone && (arguments.to.is_none() || arguments.dry_run) {
+        bail!(
+            "births and data of Sparkplug B mean something in their order alone: a birth that is sent \
+             again would take the place of a later one, here and for every other host, and data cannot \
+             be tried without it; --to FILE writes them to a file"
+        );
+    }
     let marks = arguments.marks.clone().or_else(|| found.marks());
     let replayed = match (&marks, arguments.dry_run) {
         (None, true) => Replayed::default(),
@@ -96,14 +111,19 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
         arguments: ReplayChoice {
             numbers: arguments.number.iter().copied().collect(),
             has_reasons: !arguments.selection.reason.is_empty(),
-            again: arguments.again,
+            again: arguments.again.then(|| Clock::System.now_ms().to_string()),
             partial: arguments.partial,
         },
         target: target(arguments, &found)?,
-        trial: Trial::new(&found.pipeline)?,
+        form: arguments.to.as_ref().map(|_| Form::of(&found.pipeline)),
+        trial: match is_alone {
+            true => Some(Trial::new(&found.pipeline, stop.clone())?),
+            false => None,
+        },
         replayed,
         seen: HashSet::default(),
         chunk: Vec::new(),
+        ids: Vec::new(),
         counts: Counts::default(),
         bar: match io::stderr().is_terminal() {
             true => ProgressBar::new_spinner(),
@@ -115,13 +135,21 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
             return Ok(ControlFlow::Break(()));
         }
         if arguments.selection.has(&letter) {
-            replay.take(number, &letter)?;
+            return replay.take(number, &letter);
         }
         Ok(ControlFlow::Continue(()))
     });
     let sent = taken.and_then(|()| replay.flush());
     replay.bar.finish_and_clear();
     print!("{}", replay.counts.told(arguments, &found));
+    if let Target::File(lines) = &replay.target
+        && is_alone
+    {
+        let settings = lines.settings(&found.pipeline)?;
+        if !settings.is_empty() {
+            println!("they stand in Base64: run the pipeline over them with {settings}");
+        }
+    }
     sent?;
     if stop.is_stopped() {
         bail!("stopped; the rest can be sent with the same command");
@@ -139,9 +167,8 @@ fn target(arguments: &ReplayArguments, found: &Found) -> Result<Target> {
         return Ok(Target::Nowhere);
     }
     if let Some(path) = &arguments.to {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        return Ok(Target::File(file, path.clone()));
+        let form = Form::of(&found.pipeline);
+        return LinesFile::open(path, form).map(Target::File);
     }
     let pipeline = &found.pipeline;
     if !Resender::exists_for(&pipeline.source) {
@@ -151,17 +178,25 @@ fn target(arguments: &ReplayArguments, found: &Found) -> Result<Target> {
             pipeline.source.kind()
         );
     }
-    let (url, ca_file) = (arguments.url.as_deref(), arguments.ca_file.as_deref());
-    let resender = Resender::open(&pipeline.source, &pipeline.name, url, ca_file)?;
+    let way = HttpWay {
+        url: arguments.url.as_deref(),
+        ca_file: arguments.ca_file.as_deref(),
+        identity: arguments
+            .cert_file
+            .as_deref()
+            .zip(arguments.key_file.as_deref()),
+    };
+    let resender = Resender::open(&pipeline.source, &pipeline.name, &way)?;
     Ok(Target::Source(resender))
 }
 
 impl Replay {
-    /// Decides about a letter, and sends what has come together.
-    fn take(&mut self, number: u64, letter: &StoredLetter) -> Result<()> {
+    /// Decides about a letter, and sends what has come together. Says whether to go on.
+    fn take(&mut self, number: u64, letter: &StoredLetter) -> Result<ControlFlow<()>> {
+        const NEXT: ControlFlow<()> = ControlFlow::Continue(());
         let choice = &self.arguments;
         if !choice.numbers.is_empty() && !choice.numbers.contains(&number) {
-            return Ok(());
+            return Ok(NEXT);
         }
         let is_chosen = choice.has_reasons || !choice.numbers.is_empty();
         let is_decoding = Reason::ALL
@@ -169,74 +204,80 @@ impl Replay {
             .any(|reason| reason.name() == letter.reason);
         if !is_decoding && !is_chosen {
             self.counts.untimely += 1;
-            return Ok(());
+            return Ok(NEXT);
         }
         let id = letter.id();
-        if self.replayed.has(&id) && !choice.again {
+        if self.replayed.has(&id) && choice.again.is_none() {
             self.counts.before += 1;
-            return Ok(());
+            return Ok(NEXT);
         }
         if letter.events_used > 0 && !choice.partial {
             self.counts.partial += 1;
-            return Ok(());
+            return Ok(NEXT);
         }
         // A record is there once a reason, and again where it was read again.
         if !self.seen.insert(id.clone()) {
-            return Ok(());
+            return Ok(NEXT);
         }
-        let events = match self.trial.decode(letter) {
-            Ok(events) => events,
-            Err(wrong) => {
+        let verdict = self.trial.as_mut().map(|trial| trial.decode(letter));
+        let events = match verdict {
+            None => 0,
+            Some(Verdict::Events(events)) => events,
+            Some(Verdict::Stopped) => return Ok(ControlFlow::Break(())),
+            Some(Verdict::Wrong(wrong)) => {
                 let wrongs = self.counts.wrong.entry(wrong.reason).or_insert(Wrongs {
                     letters: 0,
                     number,
                     detail: wrong.detail,
                 });
                 wrongs.letters += 1;
-                return Ok(());
+                return Ok(NEXT);
             }
         };
-        if matches!(self.target, Target::File(..)) && letter.record.contains(&b'\n') {
+        if self.form.is_some_and(|form| !form.keeps(&letter.record)) {
             self.counts.broken_lines += 1;
-            return Ok(());
+            return Ok(NEXT);
         }
         self.counts.events += events as u64;
         self.chunk.push(ResentRecord {
-            id,
+            id: match &choice.again {
+                Some(time) => format!("{id}-{time}"),
+                None => id.clone(),
+            },
             topic: topic_of(letter),
             key: letter.key.clone(),
             headers: letter.headers.clone(),
             timestamp_ms: letter.timestamp_ms,
             bytes: letter.record.clone(),
         });
+        self.ids.push(id);
         let bytes: usize = self.chunk.iter().map(|record| record.bytes.len()).sum();
         if self.chunk.len() >= AT_ONCE || bytes >= BYTES_AT_ONCE {
             self.flush()?;
         }
-        Ok(())
+        Ok(NEXT)
     }
 
     /// Sends what has come together, and notes it.
     fn flush(&mut self) -> Result<()> {
         let chunk = std::mem::take(&mut self.chunk);
+        let ids = std::mem::take(&mut self.ids);
         let mut failure = None;
         let sent: Vec<String> = match &mut self.target {
             Target::Nowhere => {
                 self.counts.sent += chunk.len() as u64;
                 return Ok(());
             }
-            Target::File(file, path) => {
-                write_lines(file, &chunk)
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-                chunk.into_iter().map(|record| record.id).collect()
+            Target::File(lines) => {
+                lines.write(&chunk)?;
+                ids
             }
             Target::Source(resender) => {
                 let resent = resender.send(&chunk);
                 failure = resent.error;
                 let acknowledged = resent.acknowledged.into_iter();
                 acknowledged
-                    .filter_map(|number| chunk.get(number))
-                    .map(|record| record.id.clone())
+                    .filter_map(|number| ids.get(number).cloned())
                     .collect()
             }
         };
@@ -252,16 +293,6 @@ impl Replay {
             None => Ok(()),
         }
     }
-}
-
-fn write_lines(file: &mut File, records: &[ResentRecord]) -> io::Result<()> {
-    let mut lines = Vec::new();
-    for record in records {
-        lines.extend_from_slice(&record.bytes);
-        lines.push(b'\n');
-    }
-    file.write_all(&lines)?;
-    file.sync_data()
 }
 
 /// A split of Kafka is named after its topic and partition.
@@ -296,7 +327,7 @@ impl Counts {
             ),
             (
                 self.partial,
-                "are of records of which other events were counted; --partial sends them whole",
+                "are of records of which events were counted already; --partial sends them whole",
             ),
             (
                 self.untimely,
@@ -304,7 +335,7 @@ impl Counts {
             ),
             (
                 self.broken_lines,
-                "have line ends in them and cannot stand in a file of lines",
+                "are empty or have line ends in them, and cannot stand in a file of lines",
             ),
         ];
         for (count, why) in left_out.iter().filter(|(count, _)| *count > 0) {

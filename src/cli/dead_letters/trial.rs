@@ -1,24 +1,31 @@
 //! What a pipeline file as it is now makes of a record.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use tokio::runtime::{Builder, Runtime};
 use tracing::subscriber::NoSubscriber;
 
 use crate::config::Pipeline;
 use crate::decode::{DecodeMetrics, Decoder, RegistryConfig, SchemaRegistry};
 use crate::model::{Clock, Interner, RecordBatch, Split, SplitId};
+use crate::source::StopSignal;
 use crate::telemetry::Registry;
 use crate::write::dead_letters::StoredLetter;
 
 /// After how many records their texts are forgotten.
 const REMEMBERED: usize = 1_000;
 
-/// How long an answer of a schema registry is waited for.
+/// How long an answer of a schema registry is waited for, once for all records.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a wait looks whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The reason of those whose schemas nobody gives.
+const REGISTRY_AWAY: &str = "registry_away";
 
 /// Decodes records without anything being made of them.
 pub(super) struct Trial {
@@ -28,6 +35,7 @@ pub(super) struct Trial {
     headers: Arc<[Arc<str>]>,
     interner: Interner,
     tried: usize,
+    stop: StopSignal,
 }
 
 /// Where schemas are that records name by a number.
@@ -36,6 +44,14 @@ struct Schemas {
     _runtime: Runtime,
     /// Filled when one has come.
     come: Receiver<()>,
+    /// How long answers are waited for: nothing once the registry has been silent, until it is heard of.
+    patience: Duration,
+}
+
+/// Why a record cannot be decoded yet.
+enum Unready {
+    Away,
+    Stopped,
 }
 
 impl Schemas {
@@ -51,8 +67,47 @@ impl Schemas {
         Ok(Self {
             _runtime: runtime,
             come,
+            patience: REGISTRY_PATIENCE,
         })
     }
+
+    /// Waits for the schemas of a batch.
+    fn wait(
+        &mut self,
+        decoder: &mut Decoder,
+        batch: &RecordBatch,
+        stop: &StopSignal,
+    ) -> Result<(), Unready> {
+        let mut heard = Instant::now();
+        while !decoder.is_ready_for(batch) {
+            if stop.is_stopped() {
+                return Err(Unready::Stopped);
+            }
+            let left = self.patience.saturating_sub(heard.elapsed());
+            match self.come.recv_timeout(left.min(LOOK_EVERY)) {
+                Ok(()) => {
+                    self.patience = REGISTRY_PATIENCE;
+                    heard = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => {
+                    self.patience = Duration::ZERO;
+                    return Err(Unready::Away);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What comes of a record.
+pub(super) enum Verdict {
+    /// So many events.
+    Events(usize),
+    /// Nothing, or not all of it.
+    Wrong(Wrong),
+    /// Nobody waits for it any more.
+    Stopped,
 }
 
 /// Why a record, or a part of it, still gives no event.
@@ -62,7 +117,8 @@ pub(super) struct Wrong {
 }
 
 impl Trial {
-    pub(super) fn new(pipeline: &Pipeline) -> Result<Self> {
+    /// Until it is told to `stop`, it waits for a registry.
+    pub(super) fn new(pipeline: &Pipeline, stop: StopSignal) -> Result<Self> {
         let registry = Registry::new(&pipeline.name);
         let mut decoder = pipeline.decoder(DecodeMetrics::new(&registry))?;
         decoder.keep_rejected();
@@ -76,14 +132,12 @@ impl Trial {
             headers: Arc::clone(&pipeline.headers),
             interner: Interner::new(),
             tried: 0,
+            stop,
         })
     }
 
-    /// How many events a record gives.
-    ///
-    /// # Errors
-    /// What is wrong with it, or with one of its events.
-    pub(super) fn decode(&mut self, letter: &StoredLetter) -> Result<usize, Wrong> {
+    /// How many events a record gives, or what is wrong with it or with one of them.
+    pub(super) fn decode(&mut self, letter: &StoredLetter) -> Verdict {
         self.tried += 1;
         if self.tried.is_multiple_of(REMEMBERED) {
             self.interner = Interner::new();
@@ -103,12 +157,16 @@ impl Trial {
         if let Some(timestamp_ms) = letter.timestamp_ms {
             batch.set_timestamp(timestamp_ms);
         }
-        while let Some(schemas) = &self.schemas
-            && !self.decoder.is_ready_for(&batch)
-        {
-            if schemas.come.recv_timeout(REGISTRY_PATIENCE).is_err() {
-                return Err(Wrong {
-                    reason: "unknown_schema",
+        let ready = match &mut self.schemas {
+            Some(schemas) => schemas.wait(&mut self.decoder, &batch, &self.stop),
+            None => Ok(()),
+        };
+        match ready {
+            Ok(()) => {}
+            Err(Unready::Stopped) => return Verdict::Stopped,
+            Err(Unready::Away) => {
+                return Verdict::Wrong(Wrong {
+                    reason: REGISTRY_AWAY,
                     detail: format!("the registry has not answered within {REGISTRY_PATIENCE:?}"),
                 });
             }
@@ -119,11 +177,80 @@ impl Trial {
             decoder.decode(&batch, now_ms, interner)
         });
         match self.decoder.rejected().first() {
-            Some(rejected) => Err(Wrong {
+            Some(rejected) => Verdict::Wrong(Wrong {
                 reason: rejected.reason.name(),
                 detail: rejected.detail.clone(),
             }),
-            None => Ok(events.rows()),
+            None => Verdict::Events(events.rows()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+    use std::thread;
+
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    /// A trial whose registry takes connections and never answers.
+    fn trial(stop: &StopSignal) -> (Trial, TcpListener) {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let text = format!(
+            "pipeline: cars
+source:
+  file: {{ path: events.ndjson }}
+  decode: {{ format: avro, registry: {{ url: 'http://{}', timeout: 1h }} }}
+event: {{ time: {{ from: t }}, fields: {{ speed: number }} }}
+metrics:
+  speed: {{ window: {{ tumbling: 5s }}, value: sum(speed) }}
+write: {{ file: {{ path: samples.ndjson }} }}
+",
+            silent.local_addr().unwrap()
+        );
+        let overrides = Overrides::default();
+        let pipeline = config::load_text("cars.yaml", &text, PathBuf::new(), &overrides, &|_| None);
+        let pipeline = pipeline.unwrap_or_else(|problems| panic!("{problems:#}"));
+        (Trial::new(&pipeline, stop.clone()).unwrap(), silent)
+    }
+
+    fn letter(schema: u8) -> StoredLetter {
+        let line = format!(
+            r#"{{"pipeline":"cars","split":"events.ndjson","position":1,"reason":"unknown_schema",
+                "dropped_at_ms":5,"record":"\u0000\u0000\u0000\u0000\u{schema:04x}"}}"#
+        );
+        StoredLetter::read(line.as_bytes()).unwrap()
+    }
+
+    fn patience(trial: &mut Trial) -> &mut Duration {
+        &mut trial.schemas.as_mut().unwrap().patience
+    }
+
+    #[test]
+    fn a_silent_registry_is_waited_for_once() {
+        let (mut trial, _silent) = trial(&StopSignal::default());
+        *patience(&mut trial) = Duration::from_millis(10);
+        for schema in 1..4 {
+            let verdict = trial.decode(&letter(schema));
+            assert!(
+                matches!(&verdict, Verdict::Wrong(wrong) if wrong.reason == REGISTRY_AWAY),
+                "{schema}"
+            );
+            assert_eq!(*patience(&mut trial), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_any_more_once_it_is_to_stop() {
+        let stop = StopSignal::default();
+        let (mut trial, _silent) = trial(&stop);
+        *patience(&mut trial) = LONG;
+        let stopping = thread::spawn(move || stop.stop());
+        assert!(matches!(trial.decode(&letter(1)), Verdict::Stopped));
+        stopping.join().unwrap();
     }
 }

@@ -88,8 +88,8 @@ impl Lines {
         } else {
             0
         };
-        let shown: String = text
-            .chars()
+        let shown: String = masked(text)
+            .into_iter()
             .skip(start)
             .take(LONGEST_EXCERPT)
             .map(printable)
@@ -109,6 +109,26 @@ impl Lines {
     }
 }
 
+/// The characters of a line, with stars for the credentials that stand before the host of an address: a line
+/// is shown because something is wrong with it, and that may be just this.
+fn masked(text: &str) -> Vec<char> {
+    let mut chars: Vec<_> = text.chars().collect();
+    for at in 0..chars.len() {
+        let (before, rest) = chars.split_at_mut(at);
+        if rest.first() != Some(&'@') {
+            continue;
+        }
+        let is_end =
+            |c: &char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '{' | '[' | ',');
+        let begin = before.iter().rposition(is_end).map_or(0, |end| end + 1);
+        let (address, login) = before.split_at_mut(begin);
+        if address.ends_with(&['/', '/']) || login.contains(&':') {
+            login.fill('*');
+        }
+    }
+    chars
+}
+
 fn printable(char: char) -> char {
     if char.is_control() && char != '\t' {
         char::REPLACEMENT_CHARACTER
@@ -120,6 +140,28 @@ fn printable(char: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_in_addresses_are_not_shown() {
+        for (line, shown) in [
+            (
+                "url: https://me:secret@host/a",
+                "url: https://*********@host/a",
+            ),
+            (
+                "url: \"https://:secret@host\"",
+                "url: \"https://*******@host\"",
+            ),
+            ("url: https://token@host", "url: https://*****@host"),
+            ("url: \"me:secret@host\"", "url: \"*********@host\""),
+            ("mail: me@host # a: b", "mail: me@host # a: b"),
+            ("url: https://host/a@b", "url: https://host/a@b"),
+            ("@", "@"),
+        ] {
+            let excerpt = Lines::new(line).excerpt(1, 1, 1).unwrap();
+            assert_eq!(excerpt.text, shown);
+        }
+    }
 
     #[test]
     fn splits_at_every_kind_of_line_break() {

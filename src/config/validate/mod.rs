@@ -114,7 +114,10 @@ pub(super) fn validate(
             metadata,
             ..file.write.clone()
         },
-        dead_letters: file.dead_letters.clone(),
+        dead_letters: file
+            .dead_letters
+            .clone()
+            .map(|letters| letters.with_max_record_bytes(file.source.max_record_bytes as usize)),
         state,
         commit_every: file.state.checkpoint.every,
         restart,

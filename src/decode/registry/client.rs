@@ -232,16 +232,15 @@ impl Client {
 
 impl Kept {
     fn read(&self) -> Result<String, Failure> {
-        match self {
-            Self::Here(secret) => Ok(secret.reveal().to_owned()),
-            Self::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => Err(Failure::Passing {
-                    message: format!("{path} cannot be read: {error}"),
-                    retry_after: None,
-                }),
-            },
-        }
+        let secret = match self {
+            Self::Here(secret) => Ok(secret.clone()),
+            Self::File(path) => Secret::read("the file", path),
+        };
+        let secret = secret.map_err(|message| Failure::Passing {
+            message,
+            retry_after: None,
+        })?;
+        Ok(secret.reveal().to_owned())
     }
 }
 

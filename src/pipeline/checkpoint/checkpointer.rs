@@ -432,7 +432,10 @@ impl Checkpointer {
         };
         // Workers handed them over before their barriers; behind the checkpoint they are not read again.
         if !self.has_letters() {
-            self.failed(number, "dead letters of before it are not written yet");
+            self.failed(
+                number,
+                "dead letters of before it are not on the disk or with their broker",
+            );
             return Ok(());
         }
         let collected = Collected {

@@ -106,15 +106,17 @@ fn diverted_events_say_what_they_were_late_for() {
                 metrics.join(" "),
                 watermark,
                 letter["dropped_at_ms"].as_i64().unwrap() - START_MS,
+                letter["events_used"].as_u64().unwrap_or_default(),
             )
         })
         .collect();
     assert_eq!(
         found,
         [
-            (1, "late_after_idle", "m".to_owned(), Some(1_500), 0),
-            (3, "late", "m n".to_owned(), Some(1_700), 0),
-            (4, "malformed_json", String::new(), None, 0),
+            // What `n` has counted is used.
+            (1, "late_after_idle", "m".to_owned(), Some(1_500), 0, 1),
+            (3, "late", "m n".to_owned(), Some(1_700), 0, 0),
+            (4, "malformed_json", String::new(), None, 0, 0),
         ]
     );
     assert_eq!(letters[1]["detail"], "late_after_idle for n");

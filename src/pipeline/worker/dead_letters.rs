@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::clock_metrics::State;
 use super::clocks::Quarantined;
+use super::stage::Ingested;
 use crate::config::{Metric, Pipeline};
 use crate::decode::{Reason, Rejected};
-use crate::model::{Batch, RecordBatch, TimestampMs};
+use crate::model::{Batch, BrokerTokens, RecordBatch, TimestampMs};
+use crate::source;
 use crate::telemetry::Registry;
-use crate::window::LateRow;
 use crate::write::{
     DeadLetter, DeadLetterHandle, DeadLetterMetrics, DeadLetters, DeadLettersError, Origin,
+    dead_letters,
 };
 
 /// The split's own watermark had passed the window's end.
@@ -39,10 +41,24 @@ pub(in crate::pipeline) fn start(
                 pipeline: pipeline.name.clone(),
                 source: pipeline.source.kind(),
             };
-            DeadLetters::start(config, &origin, metrics).map(Some)
+            let tokens = broker_tokens(config)?;
+            DeadLetters::start(config, tokens, &origin, metrics).map(Some)
         }
         None => Ok(None),
     }
+}
+
+fn broker_tokens(
+    config: &dead_letters::Config,
+) -> Result<Option<Arc<dyn BrokerTokens>>, DeadLettersError> {
+    let Some(kafka) = &config.kafka else {
+        return Ok(None);
+    };
+    let failed = |message| DeadLettersError::Kafka {
+        brokers: kafka.brokers.clone(),
+        message,
+    };
+    source::broker_tokens(kafka.sasl.as_ref()).map_err(failed)
 }
 
 /// Makes the dead letters of one worker, a batch at a time.
@@ -51,7 +67,9 @@ pub(in crate::pipeline) struct Mailroom {
     /// The metrics' names.
     metrics: Vec<Arc<str>>,
     handle: DeadLetterHandle,
-    /// The late rows of the batch at hand.
+    /// The rows of the batch at hand that each metric wants; all of them where nothing stands.
+    wanted: Vec<Option<Vec<u32>>>,
+    /// Those of them that were late.
     late: BTreeMap<u32, LateFor>,
     letters: Vec<DeadLetter>,
     /// The letters of the batch at hand by position and reason.
@@ -77,15 +95,18 @@ impl Mailroom {
         Self {
             metrics: metrics.iter().map(|metric| metric.name.clone()).collect(),
             handle,
+            wanted: Vec::new(),
             late: BTreeMap::new(),
             letters: Vec::new(),
             written: BTreeMap::new(),
         }
     }
 
-    /// Rows of the batch at hand are late for a metric.
-    pub(in crate::pipeline) fn note_late(&mut self, metric: usize, rows: &[LateRow]) {
-        for row in rows {
+    /// What a metric has made of the batch at hand. All of them say it, in their order.
+    pub(in crate::pipeline) fn note(&mut self, metric: usize, ingested: Ingested<'_>) {
+        self.wanted.truncate(metric);
+        self.wanted.push(ingested.wanted);
+        for row in ingested.late {
             let late_for = self.late.entry(row.row).or_default();
             match row.after_idle {
                 true => late_for.after_idle.push(metric),
@@ -111,9 +132,10 @@ impl Mailroom {
             if processed_before.is_some_and(|before| letter.position < before) {
                 continue;
             }
+            let events_used = self.counted(&self.late, batch, letter.position);
             self.push(DeadLetter {
                 detail: rejected.detail.clone(),
-                events_used: rows_of(batch, letter.position),
+                events_used,
                 ..letter
             });
         }
@@ -131,7 +153,7 @@ impl Mailroom {
             let index = records.find(quarantined.position);
             let reason = quarantined.state.reason();
             if let Some(letter) = self.letter(records, index, reason, now_ms) {
-                let events_used = rows_of(batch, letter.position);
+                let events_used = self.counted(&self.late, batch, letter.position);
                 self.push(DeadLetter {
                     events_used,
                     ..letter
@@ -149,8 +171,9 @@ impl Mailroom {
         watermark: TimestampMs,
         now_ms: TimestampMs,
     ) {
-        for (row, late_for) in std::mem::take(&mut self.late) {
-            let row = row as usize;
+        let late = std::mem::take(&mut self.late);
+        for (row, late_for) in &late {
+            let row = *row as usize;
             let index = batch
                 .positions
                 .get(row)
@@ -168,9 +191,11 @@ impl Mailroom {
                 let names = self.names(&late_for.after_idle);
                 detail = format!("{LATE_AFTER_IDLE} for {}", names.join(", "));
             }
-            let mut metrics = [late_for.late, late_for.after_idle].concat();
+            let mut metrics = [&*late_for.late, &*late_for.after_idle].concat();
             metrics.sort_unstable();
+            let events_used = self.counted(&late, batch, letter.position);
             self.push(DeadLetter {
+                events_used,
                 metrics: self.names(&metrics),
                 event_time_ms: batch.times.get(row).copied(),
                 watermark_ms,
@@ -247,12 +272,27 @@ impl Mailroom {
             .filter_map(|metric| self.metrics.get(*metric));
         names.cloned().collect()
     }
-}
 
-/// How many events of a record go on. The rows of a batch are in the order of their records.
-fn rows_of(batch: &Batch, position: u64) -> usize {
-    let positions = &batch.positions;
-    let from = positions.partition_point(|known| *known < position);
-    let to = positions.partition_point(|known| *known <= position);
-    to - from
+    /// How many events of a record a metric has taken in. The rows of a batch are in the order of their
+    /// records.
+    fn counted(&self, late: &BTreeMap<u32, LateFor>, batch: &Batch, position: u64) -> usize {
+        let positions = &batch.positions;
+        let from = positions.partition_point(|known| *known < position);
+        let to = positions.partition_point(|known| *known <= position);
+        let rows = (from..to).filter_map(|row| u32::try_from(row).ok());
+        rows.filter(|row| self.is_counted(*row, late.get(row)))
+            .count()
+    }
+
+    fn is_counted(&self, row: u32, late_for: Option<&LateFor>) -> bool {
+        self.wanted.iter().enumerate().any(|(metric, wanted)| {
+            let is_wanted = wanted
+                .as_ref()
+                .is_none_or(|rows| rows.binary_search(&row).is_ok());
+            let is_late = late_for.is_some_and(|late_for| {
+                late_for.late.contains(&metric) || late_for.after_idle.contains(&metric)
+            });
+            is_wanted && !is_late
+        })
+    }
 }

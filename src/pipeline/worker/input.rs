@@ -244,9 +244,9 @@ impl Worker {
             written: self.splits.written(split),
         };
         for (metric, stage) in self.stages.iter_mut().enumerate() {
-            let late = stage.ingest(batch, &progress, &mut self.interner);
+            let ingested = stage.ingest(batch, &progress, &mut self.interner);
             if let Some(mailroom) = &mut self.dead_letters {
-                mailroom.note_late(metric, late);
+                mailroom.note(metric, ingested);
             }
         }
         if let (Some(mailroom), Some(undelivered)) = (&mut self.dead_letters, &prepared.undelivered)

@@ -25,6 +25,15 @@ pub(in crate::pipeline) struct BatchProgress {
     pub(in crate::pipeline) written: TimestampMs,
 }
 
+/// What became of a batch's rows, where that is to be told.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Ingested<'a> {
+    /// The rows that count here, in their order, but for the late ones; all of them where nothing stands.
+    pub(in crate::pipeline) wanted: Option<Vec<u32>>,
+    /// Those that were late, where they are to be diverted.
+    pub(in crate::pipeline) late: &'a [LateRow],
+}
+
 /// One metric on one worker.
 #[derive(Debug)]
 pub(in crate::pipeline) struct MetricStage {
@@ -100,13 +109,18 @@ impl MetricStage {
         }
     }
 
-    /// Takes in a batch. Gives the rows that were late where they are to be diverted.
+    /// Takes in a batch.
     pub(in crate::pipeline) fn ingest(
         &mut self,
         batch: &Batch,
         progress: &BatchProgress,
         interner: &mut Interner,
-    ) -> &[LateRow] {
+    ) -> Ingested<'_> {
+        // What a completeness counts, it counts once, however often it comes.
+        let nothing = Ingested {
+            wanted: Some(Vec::new()),
+            late: &[],
+        };
         let rows = batch.rows();
         let selected = match &mut self.filter {
             None => None,
@@ -114,7 +128,7 @@ impl MetricStage {
                 let passes = filter.evaluate(&batch.columns, rows, interner);
                 let selected = true_rows(passes.booleans());
                 if selected.is_empty() {
-                    return &[];
+                    return nothing;
                 }
                 Some(selected)
             }
@@ -181,7 +195,7 @@ impl MetricStage {
         let dropped = self.store.ingest(&rows, &keys, &arguments(false));
         if self.counts_late_devices {
             self.store.ingest_late(&rows, &keys, &arguments(true));
-            return &[];
+            return nothing;
         }
         if dropped != crate::window::Dropped::default() {
             self.late.inc_by(dropped.late);
@@ -189,7 +203,10 @@ impl MetricStage {
             self.already_written.inc_by(dropped.already_written);
             self.null_key.inc_by(dropped.null_key);
         }
-        self.store.late_rows()
+        Ingested {
+            wanted: selected,
+            late: self.store.late_rows(),
+        }
     }
 
     /// From now on, [`ingest`](Self::ingest) gives the late rows.

@@ -201,7 +201,8 @@ impl KinesisConfig {
         if let Some(endpoint) = &self.endpoint
             && !is_http_address(endpoint)
         {
-            let message = format!("'{endpoint}' is not an http:// or https:// address");
+            // It may hold a password.
+            let message = "is not an http:// or https:// address without credentials";
             found.add(&at("endpoint"), message);
         }
         if let Some(signer) = &self.sigv4 {
@@ -313,7 +314,12 @@ fn is_stream_arn(arn: &str) -> bool {
 
 fn is_http_address(text: &str) -> bool {
     let url = reqwest::Url::parse(text);
-    url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    url.is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    })
 }
 
 fn default_max_records() -> u32 {
@@ -392,6 +398,13 @@ mod tests {
             .map(|key| format!("kinesis.{key}"))
             .collect();
         assert_eq!(keys, expected, "{all:?}");
+        let secret = found(json!({
+            "stream": "a", "region": "eu-west-1", "endpoint": "https://:hunter2@host",
+        }));
+        assert_eq!(
+            secret,
+            ["kinesis.endpoint: is not an http:// or https:// address without credentials"]
+        );
         assert!(found(json!({}))[0].starts_with("kinesis: has no stream"));
         for arn in [
             "scooters",

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::security::check_signer;
-use super::{Findings, SignerConfig};
-use crate::model::{Duration, Secret, TopicTemplate};
+use super::Findings;
+use crate::model::{Duration, Secret, SignerConfig, TopicTemplate};
 use crate::source::endpoint::Endpoint;
 
 /// The smallest and greatest seconds that MQTT's keep-alive can be.
@@ -321,7 +320,7 @@ impl MqttConfig {
         self.check_topics(at, found);
         self.check_credentials(at, found);
         if let Some(signer) = &self.sigv4 {
-            check_signer(&under(&["sigv4"]), signer, found);
+            found.signer(&under(&["sigv4"]), signer);
             if self.username.is_some() {
                 let message = "'username' does not go with 'sigv4'; the signature says who we are";
                 found.add(&under(&["username"]), message);

@@ -53,6 +53,23 @@ fn what_is_left_out_has_a_default() {
 }
 
 #[test]
+fn a_source_is_called_by_its_key() {
+    for (key, value) in [
+        ("file", json!({ "file": { "path": "-" } })),
+        ("kafka", kafka(json!({}))),
+        ("kinesis", json!({ "kinesis": { "stream": "a" } })),
+        ("mqtt", mqtt(json!({}))),
+        ("http", json!({ "http": { "listen": "127.0.0.1:0" } })),
+        (
+            "remote_write",
+            json!({ "remote_write": { "listen": "127.0.0.1:0" } }),
+        ),
+    ] {
+        assert_eq!(parse(value).kind(), key);
+    }
+}
+
+#[test]
 fn good_values_pass() {
     for value in [
         json!({ "file": { "path": "-" } }),

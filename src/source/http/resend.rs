@@ -1,18 +1,19 @@
 //! Records that are sent to our own address again.
 
+use std::error::Error;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Identity, StatusCode, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::model::{Secret, install_tls};
 use crate::telemetry::with_causes;
 
 use super::super::SourceError;
-use super::super::resend::{Resent, ResentRecord};
+use super::super::resend::{HttpWay, Resent, ResentRecord};
 use super::Protocol;
 use super::config::HttpConfig;
 use super::remote_write::CONTENT_TYPE_V1;
@@ -42,11 +43,15 @@ impl HttpResend {
         config: &HttpConfig,
         protocol: Protocol,
         pipeline: &str,
-        url: Option<&str>,
-        ca_file: Option<&str>,
+        way: &HttpWay<'_>,
     ) -> Result<Self, SourceError> {
+        if way.url.is_some_and(|url| url.contains('@')) {
+            // It is not repeated: a password may stand in it.
+            let message = "--url carries credentials; the token of the pipeline file is sent";
+            return Err(SourceError::new(protocol.name(), message));
+        }
         let own = || url_of(config, protocol, pipeline);
-        let text = url.map_or_else(own, str::to_owned);
+        let text = way.url.map_or_else(own, str::to_owned);
         let failed =
             |message: String| SourceError::new(format!("{} {text}", protocol.name()), message);
         let parsed = text
@@ -57,12 +62,25 @@ impl HttpResend {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .timeout(TIMEOUT);
-        if let Some(path) = ca_file {
-            let unusable = |error: String| failed(format!("--ca-file {path}: {error}"));
-            let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let unusable = |option: &str, path: &str, error: &dyn Error| {
+            failed(format!("{option} {path}: {}", with_causes(error)))
+        };
+        let read = |option: &str, path: &str| {
+            fs::read(path).map_err(|error| unusable(option, path, &error))
+        };
+        if let Some(path) = way.ca_file {
+            let pem = read("--ca-file", path)?;
             let certificates = Certificate::from_pem_bundle(&pem)
-                .map_err(|error| unusable(with_causes(&error)))?;
+                .map_err(|error| unusable("--ca-file", path, &error))?;
             builder = builder.tls_certs_only(certificates);
+        }
+        if let Some((certificate, key)) = way.identity {
+            let mut pem = read("--cert-file", certificate)?;
+            pem.push(b'\n');
+            pem.append(&mut read("--key-file", key)?);
+            let identity = Identity::from_pem(&pem)
+                .map_err(|error| unusable("--cert-file", certificate, &error))?;
+            builder = builder.identity(identity);
         }
         let client = builder
             .build()
@@ -97,10 +115,10 @@ impl HttpResend {
         let mut attempt = 1;
         loop {
             let request = self.client.post(self.url.clone());
+            let request = request.header("Idempotency-Key", &record.id);
             let mut request = match self.protocol {
                 Protocol::Records => request
                     .header(CONTENT_TYPE, "application/octet-stream")
-                    .header("Idempotency-Key", &record.id)
                     .body(record.bytes.clone()),
                 Protocol::RemoteWrite => request
                     .header(CONTENT_TYPE, CONTENT_TYPE_V1)
@@ -156,6 +174,12 @@ fn url_of(config: &HttpConfig, protocol: Protocol, pipeline: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::super::testing::start_as;
     use super::*;
 
     #[test]
@@ -180,5 +204,88 @@ mod tests {
         let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
         let url = url_of(&config, Protocol::RemoteWrite, "cars");
         assert_eq!(url, "http://[::1]:80/api/v1/write");
+    }
+
+    fn sent(resend: &mut HttpResend, ids: &[&str]) -> Resent {
+        let records: Vec<_> = ids.iter().map(|id| record(id)).collect();
+        resend.send(&records)
+    }
+
+    fn record(id: &str) -> ResentRecord {
+        ResentRecord {
+            id: id.to_owned(),
+            topic: Vec::new(),
+            key: Vec::new(),
+            headers: BTreeMap::new(),
+            timestamp_ms: None,
+            bytes: id.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_taken_once_for_each_name_that_it_is_sent_by() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = serde_json::json!({ "path": "/in" });
+        let running = start_as(Protocol::Records, keys, Some(folder.path()), None);
+        let url = format!("http://{}/in", running.address);
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some(&url),
+            ..HttpWay::default()
+        };
+        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let all = sent(&mut resend, &["a", "a", "a-1"]);
+        assert_eq!((all.acknowledged, all.error), (vec![0, 1, 2], None));
+        let taken = running.records(2);
+        assert!(
+            taken[0].starts_with("a@") && taken[1].starts_with("a-1@"),
+            "{taken:?}"
+        );
+    }
+
+    /// The head of the one request that a server gets.
+    fn head_of(protocol: Protocol) -> String {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        let answering = thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 204 x\r\n\r\n").unwrap();
+            String::from_utf8(head).unwrap().to_lowercase()
+        });
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some(&url),
+            ..HttpWay::default()
+        };
+        let mut resend = HttpResend::new(&config, protocol, "cars", &way).unwrap();
+        assert_eq!(sent(&mut resend, &["b-7"]).acknowledged, [0]);
+        answering.join().unwrap()
+    }
+
+    #[test]
+    fn every_request_says_which_record_it_is() {
+        for protocol in [Protocol::Records, Protocol::RemoteWrite] {
+            let head = head_of(protocol);
+            assert!(head.contains("\r\nidempotency-key: b-7\r\n"), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_shown() {
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some("http://:hunter2@host/"),
+            ..HttpWay::default()
+        };
+        let error = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("--url carries credentials"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }

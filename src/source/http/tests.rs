@@ -167,7 +167,7 @@ fn what_is_refused_is_told_why() {
 fn who_has_no_token_or_a_wrong_one_is_turned_away() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    fs::write(&path, "secret\n").unwrap();
+    std::fs::write(&path, "secret\n").unwrap();
     for keys in [json!({ "token": "secret" }), json!({ "token_file": path })] {
         let source = start(keys, None, None);
         let response = source.post(&[JSON], b"[1]");

@@ -6,7 +6,6 @@ use rdkafka::error::KafkaError;
 
 use super::super::SourceError;
 use super::super::config::{Isolation, KafkaConfig};
-use super::security;
 
 /// What weir needs for being right; `properties` may not change it.
 const FIXED: [(&str, &str); 5] = [
@@ -81,8 +80,12 @@ pub(super) fn client_config(config: &KafkaConfig) -> Result<ClientConfig, Source
         Isolation::ReadUncommitted => "read_uncommitted",
     };
     client.set(ISOLATION, isolation);
-    security::apply(config, &mut client)
-        .map_err(|message| SourceError::new(source_name(config), message))?;
+    let security = config.security().properties();
+    for (key, value) in
+        security.map_err(|message| SourceError::new(source_name(config), message))?
+    {
+        client.set(key, value.reveal());
+    }
     if let Some(instance) = &config.instance {
         // The broker keeps its partitions for it over a restart.
         client.set("group.instance.id", instance);
@@ -128,8 +131,8 @@ pub(super) fn refusal(error: &KafkaError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
-    use crate::source::{StartPosition, TlsConfig};
+    use crate::model::{Secret, TlsConfig};
+    use crate::source::StartPosition;
 
     fn config(properties: &[(&str, &str)]) -> KafkaConfig {
         KafkaConfig {

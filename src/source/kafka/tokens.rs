@@ -3,7 +3,6 @@
 //! It asks within a poll, so the polling thread waits for the answer, for no longer than
 //! [`TIMEOUT`]: that is far from the time after which a group throws out who does not poll.
 
-use std::fs;
 use std::time::Duration;
 
 use rdkafka::client::OAuthToken;
@@ -14,10 +13,10 @@ use tokio::time::timeout;
 
 use crate::auth::token::{add, encoded, token_in, words};
 use crate::auth::{AwsCredentials, AwsIdentity, AwsRole, Fetched, msk_token};
-use crate::model::{Clock, TimestampMs};
+use crate::model::{
+    BrokerToken, BrokerTokens, Clock, SaslConfig, Secret, SignerConfig, TimestampMs, TokenConfig,
+};
 use crate::telemetry::with_causes;
-
-use super::super::config::{SaslConfig, SignerConfig, TokenConfig};
 
 /// How long whoever gives a token may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,7 +33,7 @@ const SIGNATURE_LIFETIME: Duration = Duration::from_secs(540);
 
 /// Where tokens come from.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(in crate::source) struct Tokens {
     kind: Kind,
     clock: Clock,
     runtime: Runtime,
@@ -57,7 +56,10 @@ impl Tokens {
     ///
     /// # Errors
     /// There can be no runtime or no client for HTTP.
-    pub(super) fn new(sasl: Option<&SaslConfig>, clock: &Clock) -> Result<Option<Self>, String> {
+    pub(in crate::source) fn new(
+        sasl: Option<&SaslConfig>,
+        clock: &Clock,
+    ) -> Result<Option<Self>, String> {
         let Some(sasl) = sasl else { return Ok(None) };
         let kind = match (&sasl.oauth2, &sasl.sigv4) {
             (Some(config), _) => Kind::Server {
@@ -104,6 +106,17 @@ impl Tokens {
             Kind::Server { config, .. } => &config.client_id,
             Kind::Amazon(_) => "weir",
         }
+    }
+}
+
+impl BrokerTokens for Tokens {
+    fn token(&self) -> Result<BrokerToken, String> {
+        let token = Self::token(self)?;
+        Ok(BrokerToken {
+            value: token.token,
+            principal: token.principal_name,
+            end_ms: token.lifetime_ms,
+        })
     }
 }
 
@@ -225,11 +238,9 @@ fn wrong_answer(what: &'static str) -> Failure {
 }
 
 fn secret(config: &TokenConfig) -> Result<String, String> {
-    let Some(path) = &config.client_secret_file else {
-        let secret = config.client_secret.as_ref();
-        return Ok(secret.map_or_else(String::new, |secret| secret.reveal().to_owned()));
+    let secret = match &config.client_secret_file {
+        Some(path) => Some(Secret::read("client_secret_file", path)?),
+        None => config.client_secret.clone(),
     };
-    let text = fs::read_to_string(path);
-    text.map(|text| text.trim_end().to_owned())
-        .map_err(|error| format!("client_secret_file {path} cannot be read: {error}"))
+    Ok(secret.map_or_else(String::new, |secret| secret.reveal().to_owned()))
 }

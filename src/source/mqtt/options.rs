@@ -1,17 +1,16 @@
 //! The settings that rumqttc is run with.
 
-use std::fs;
 use std::sync::Arc;
 
 use rumqttc::v5::MqttOptions as OptionsOfFive;
 use rumqttc::{MqttOptions as OptionsOfThree, NetworkOptions, TlsConfiguration, Transport};
 
-use super::super::config::{MqttConfig, MqttProtocol, SignerConfig};
+use super::super::config::{MqttConfig, MqttProtocol};
 use super::super::endpoint::Endpoint;
 use super::client::{CONNECT_TIMEOUT, Filter, Options};
 use super::tls::tls;
 use crate::auth::{AwsCredentials, AwsIdentity, AwsRole, presigned_web_socket};
-use crate::model::{Clock, Secret, TopicTemplate};
+use crate::model::{Clock, Secret, SignerConfig, TopicTemplate};
 use crate::source::config::Retained;
 
 /// The service's name for signatures at the gateway of AWS IoT Core.
@@ -212,14 +211,11 @@ fn expiry_secs(config: &MqttConfig) -> u32 {
 }
 
 fn password(config: &MqttConfig) -> Result<String, String> {
-    let Some(path) = &config.password_file else {
-        let password = config.password.as_ref();
-        return Ok(password.map_or_else(String::new, |password| password.reveal().to_owned()));
+    let password = match &config.password_file {
+        Some(path) => Some(Secret::read("password_file", path)?),
+        None => config.password.clone(),
     };
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("password_file {path} cannot be read: {error}"))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    Ok(password.map_or_else(String::new, |password| password.reveal().to_owned()))
 }
 
 #[cfg(test)]
@@ -305,9 +301,9 @@ mod tests {
             ("x y", "x y"),
             ("x y\n", "x y"),
             ("x\r\n", "x"),
-            ("x\n\n", "x\n"),
+            ("x\n\n", "x"),
         ] {
-            fs::write(&path, content).unwrap();
+            std::fs::write(&path, content).unwrap();
             let mut connecting =
                 connecting(r#"{ "url": "mqtt://b", "topics": ["a"], "username": "me" }"#);
             connecting.config.password_file = Some(path.display().to_string());

@@ -6,13 +6,18 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::Secret;
+use crate::auth::is_region;
+use crate::model::{BrokerSecurity, SaslConfig, Secret, TlsConfig};
 use crate::write::Problem;
 
 /// librdkafka settings that weir sets itself, with what to write instead.
-const CONTROLLED: [(&str, &str); 2] = [
+const CONTROLLED: [(&str, &str); 3] = [
     ("bootstrap.servers", "write it as `brokers`"),
     ("metadata.broker.list", "write it as `brokers`"),
+    (
+        "message.max.bytes",
+        "it follows from source.max_record_bytes",
+    ),
 ];
 
 /// The least that files of letters may have together, bytes.
@@ -49,13 +54,31 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// The topic.
     pub topic: String,
+    /// TLS to the brokers, which is spoken where this is given; `{}` trusts the system's authorities.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Who we are to the brokers.
+    #[serde(default)]
+    pub sasl: Option<SaslConfig>,
     /// Further settings of librdkafka's producer, such as `compression.type`. Their values are never
     /// printed.
     #[serde(default)]
     pub properties: BTreeMap<String, Secret>,
+    /// How long a record may be, bytes, which stands elsewhere in a pipeline file.
+    #[serde(skip)]
+    pub max_record_bytes: usize,
 }
 
 impl Config {
+    /// The same for records that have no more bytes than this.
+    #[must_use]
+    pub fn with_max_record_bytes(mut self, bytes: usize) -> Self {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.max_record_bytes = bytes;
+        }
+        self
+    }
+
     /// What the types cannot check. Whether exactly one destination is given is for the caller to
     /// check: only it knows where the section stands.
     pub fn validate(&self) -> Vec<Problem> {
@@ -93,6 +116,15 @@ impl Config {
 }
 
 impl KafkaConfig {
+    /// Who we are to the brokers, and how connections are protected.
+    pub(super) fn security(&self) -> BrokerSecurity<'_> {
+        BrokerSecurity {
+            tls: self.tls.as_ref(),
+            sasl: self.sasl.as_ref(),
+            properties: &self.properties,
+        }
+    }
+
     fn check(&self, problems: &mut Vec<Problem>) {
         if self.brokers.trim().is_empty() {
             let message = "is empty; write host:port".to_owned();
@@ -105,6 +137,9 @@ impl KafkaConfig {
             );
             problems.push((keys(&["kafka", "topic"]), message));
         }
+        self.security().check(is_region, &mut |path, message| {
+            problems.push((keys(&[&["kafka"], path].concat()), message));
+        });
         for (property, instead) in CONTROLLED {
             if self.properties.contains_key(property) {
                 let message = format!("'{property}' is set by weir: {instead}");
@@ -136,7 +171,9 @@ mod tests {
     fn names_the_way_to_each_problem() {
         let config: Config = serde_json::from_str(
             r#"{"file": "-", "kafka": {"brokers": " ", "topic": "a b",
-                "properties": {"bootstrap.servers": "x", "linger.ms": "5"}}, "max_bytes": 1000}"#,
+                "tls": {"key_file": "a"}, "sasl": {"mechanism": "plain", "username": "u"},
+                "properties": {"bootstrap.servers": "x", "message.max.bytes": 9, "linger.ms": "5",
+                "sasl.username": "u"}}, "max_bytes": 1000}"#,
         )
         .unwrap();
         let paths: Vec<_> = config
@@ -150,7 +187,11 @@ mod tests {
                 "file",
                 "kafka/brokers",
                 "kafka/topic",
+                "kafka/tls/cert_file",
+                "kafka/sasl/password_file",
+                "kafka/properties/sasl.username",
                 "kafka/properties/bootstrap.servers",
+                "kafka/properties/message.max.bytes",
                 "max_bytes"
             ]
         );

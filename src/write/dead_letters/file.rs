@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::path::{Path, PathBuf};
 
 use super::{DeadLetter, DeadLettersError, Ledger, Origin};
+use crate::durable::sync_name;
 
 /// Bytes that are collected before the operating system is asked to write.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -22,6 +23,9 @@ pub(super) struct LetterFile {
     max_bytes: u64,
     /// Whether something was written since it was synced.
     is_dirty: bool,
+    /// Whether a sync has failed. What was written before may be on the disk or not, and nobody can say it
+    /// any more: the system tells of a failure once, and the next sync succeeds without those bytes.
+    is_doubtful: bool,
     origin: Origin,
     /// Whole lines that are not written yet.
     buffer: Vec<u8>,
@@ -53,6 +57,9 @@ impl LetterFile {
                 // A pipe or a device has no end to look at.
                 _ => false,
             };
+            if bytes.is_some() {
+                sync_name(&path)?;
+            }
             Ok((file, bytes, is_torn))
         };
         match open() {
@@ -62,6 +69,7 @@ impl LetterFile {
                 bytes,
                 max_bytes,
                 is_dirty: false,
+                is_doubtful: false,
                 origin: origin.clone(),
                 buffer: Vec::new(),
                 lines: Vec::new(),
@@ -131,6 +139,9 @@ impl LetterFile {
         fs::rename(&self.path, &older)?;
         self.file = open(&self.path)?;
         (self.bytes, self.is_torn) = (Some(0), false);
+        if let Err(error) = sync_name(&self.path) {
+            self.doubt(&error);
+        }
         self.ledger.metrics.gone(gone);
         if gone > 0 {
             let path = self.path.display();
@@ -139,21 +150,32 @@ impl LetterFile {
         Ok(())
     }
 
-    /// Writes what is in the buffer, and has all of it on the disk.
-    pub(super) fn make_durable(&mut self) {
+    /// Writes what is in the buffer, and has all of it on the disk. Says whether it is there, but for what
+    /// was counted as lost.
+    pub(super) fn make_durable(&mut self) -> bool {
         self.flush();
-        self.sync();
+        self.sync()
     }
 
-    fn sync(&mut self) {
-        if self.bytes.is_none() || !self.is_dirty {
-            return;
+    /// Whether all that was ever written is on the disk. A pipe or a device has none.
+    fn sync(&mut self) -> bool {
+        if self.bytes.is_some() && self.is_dirty && !self.is_doubtful {
+            match self.file.sync_data() {
+                Ok(()) => self.is_dirty = false,
+                Err(error) => self.doubt(&error),
+            }
         }
-        self.is_dirty = false;
-        if let Err(error) = self.file.sync_data() {
-            let path = self.path.display();
-            tracing::error!(%path, %error, "dead letters may not be on the disk");
-        }
+        !self.is_doubtful
+    }
+
+    fn doubt(&mut self, error: &io::Error) {
+        self.is_doubtful = true;
+        let path = self.path.display();
+        tracing::error!(
+            %path,
+            %error,
+            "dead letters may not be on the disk; there is no checkpoint until weir is started again"
+        );
     }
 
     /// How many bytes of the buffer are in the file, and what kept the rest from it.
@@ -177,10 +199,6 @@ impl LetterFile {
             }
         }
         (written, None)
-    }
-
-    pub(super) fn finish(mut self) {
-        self.make_durable();
     }
 }
 
@@ -218,4 +236,64 @@ fn ends_with_a_line_end(file: &mut File) -> io::Result<bool> {
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut last)?;
     Ok(last == *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::super::{DeadLetterMetrics, Destination, Message, run};
+    use super::*;
+    use crate::telemetry::Registry;
+
+    fn letters(path: &Path) -> LetterFile {
+        let metrics = DeadLetterMetrics::new(&Registry::new("test"), ["late"]);
+        let origin = Origin {
+            pipeline: "cars".to_owned(),
+            source: "file",
+        };
+        LetterFile::open(path.to_owned(), 1 << 20, &origin, Ledger::new(metrics)).unwrap()
+    }
+
+    #[test]
+    fn a_sync_that_failed_once_is_never_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.ndjson");
+        let mut letters = letters(&path);
+        letters.buffer = b"{}\n".to_vec();
+        assert!(letters.make_durable());
+        // What is no file cannot be synced, and takes everything.
+        let healthy = std::mem::replace(
+            &mut letters.file,
+            File::options().append(true).open("/dev/null").unwrap(),
+        );
+        letters.buffer = b"{}\n".to_vec();
+        assert!(!letters.make_durable());
+        letters.file = healthy;
+        letters.buffer = b"{}\n".to_vec();
+        assert!(!letters.make_durable());
+        assert_eq!(fs::read(&path).unwrap(), b"{}\n{}\n");
+        // And whoever waits for it hears that.
+        let (sender, inbox) = bounded(2);
+        let (done, told) = bounded(1);
+        sender.send(Message::MakeDurable(done)).unwrap();
+        sender.send(Message::Finish).unwrap();
+        run(Destination::File(letters), &inbox);
+        assert_eq!(told.recv(), Ok(false));
+    }
+
+    #[test]
+    fn what_was_put_aside_without_a_sync_is_in_doubt_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.ndjson");
+        let mut letters = letters(&path);
+        letters.file = File::options().append(true).open("/dev/null").unwrap();
+        letters.buffer = vec![b'x'; 1 << 19];
+        letters.flush();
+        letters.buffer = b"{}\n".to_vec();
+        // The next half begins, whose sync says nothing of this one.
+        letters.flush();
+        assert_eq!(fs::read(&path).unwrap(), b"{}\n");
+        assert!(!letters.make_durable());
+    }
 }

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file::older;
 use super::{Config, StoredLetter};
+use crate::model::BrokerTokens;
 
 /// Why letters cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +38,17 @@ pub enum LetterError {
 pub type Take<'a> = dyn FnMut(u64, Result<StoredLetter, String>) -> ControlFlow<()> + 'a;
 
 /// Hands over all letters that there are until somebody has seen enough. Numbers hold until letters give
-/// way to later ones. Where there is no file yet there are none.
+/// way to later ones. Where there is no file yet there are none. `tokens` are for brokers that want some.
 ///
 /// # Errors
 /// They cannot be read.
-pub fn read(config: &Config, take: &mut Take<'_>) -> Result<(), LetterError> {
+pub fn read(
+    config: &Config,
+    tokens: Option<Arc<dyn BrokerTokens>>,
+    take: &mut Take<'_>,
+) -> Result<(), LetterError> {
     if let Some(kafka) = &config.kafka {
-        return read_topic(kafka, take);
+        return read_topic(kafka, tokens, take);
     }
     let Some(path) = &config.file else {
         return Ok(());
@@ -89,7 +95,11 @@ fn read_file(path: &Path, number: &mut u64, take: &mut Take<'_>) -> io::Result<C
 use super::kept_topic::read_topic;
 
 #[cfg(not(feature = "kafka"))]
-fn read_topic(config: &super::KafkaConfig, _: &mut Take<'_>) -> Result<(), LetterError> {
+fn read_topic(
+    config: &super::KafkaConfig,
+    _: Option<Arc<dyn BrokerTokens>>,
+    _: &mut Take<'_>,
+) -> Result<(), LetterError> {
     Err(LetterError::Topic {
         brokers: config.brokers.clone(),
         topic: config.topic.clone(),

@@ -1,15 +1,20 @@
 //! The dead letters of a Kafka topic, a partition after the other, each to its end.
 
+use std::error::Error;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::client::OAuthToken;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::{Message as _, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
+use super::kafka::{connect, refusal, token};
 use super::kept::Take;
 use super::{KafkaConfig, LetterError, StoredLetter};
+use crate::model::BrokerTokens;
 
 /// How long the brokers may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,11 +22,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for a record before looking at the time.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Reads without a group.
+struct Reader {
+    tokens: Option<Arc<dyn BrokerTokens>>,
+}
+
+impl ClientContext for Reader {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        token(self.tokens.as_deref())
+    }
+}
+
+impl ConsumerContext for Reader {}
+
 /// Reads until every partition is at its end.
 ///
 /// # Errors
 /// A setting is refused, there is no such topic, or the brokers do not answer.
-pub(super) fn read_topic(config: &KafkaConfig, take: &mut Take<'_>) -> Result<(), LetterError> {
+pub(super) fn read_topic(
+    config: &KafkaConfig,
+    tokens: Option<Arc<dyn BrokerTokens>>,
+    take: &mut Take<'_>,
+) -> Result<(), LetterError> {
     let failed = |message: String| LetterError::Topic {
         brokers: config.brokers.clone(),
         topic: config.topic.clone(),
@@ -29,22 +53,21 @@ pub(super) fn read_topic(config: &KafkaConfig, take: &mut Take<'_>) -> Result<()
     };
     let told = |error: KafkaError| failed(error.to_string());
     let mut client = ClientConfig::new();
-    for (key, value) in &config.properties {
-        client.set(key, value.reveal());
-    }
+    connect(config, &mut client).map_err(failed)?;
     client
-        .set("bootstrap.servers", &config.brokers)
         // Of a consumer without positions of its own.
         .set("group.id", "weir-dead-letters")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true");
-    // The value is left out: it may be a password.
-    let consumer: BaseConsumer = client.create().map_err(|error| match error {
-        KafkaError::ClientConfig(_, reason, key, _) => {
-            failed(format!("property '{key}' is refused: {reason}"))
-        }
-        other => told(other),
-    })?;
+    let consumer: BaseConsumer<Reader> = client
+        .create_with_context(Reader { tokens })
+        .map_err(|error| failed(refusal(&error)))?;
+    // The brokers are talked to once there is a token, and that is asked for here.
+    if let Some(Err(error)) = consumer.poll(POLL)
+        && !error.rdkafka_error_code().is_some_and(is_passing)
+    {
+        return Err(told(error));
+    }
     let metadata = consumer
         .fetch_metadata(Some(&config.topic), PATIENCE)
         .map_err(told)?;

@@ -17,6 +17,7 @@ mod metrics;
 mod replayed;
 mod stored;
 
+pub use base64::encode as base64;
 pub use config::{Config, KafkaConfig};
 pub use kept::{LetterError, Take, read};
 pub use letter::{DeadLetter, Origin};
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 
+use crate::model::BrokerTokens;
 use crate::telemetry::LogLimit;
 
 use file::LetterFile;
@@ -71,8 +73,8 @@ pub struct DeadLetterHandle {
 #[derive(Debug)]
 enum Message {
     Letters(Vec<DeadLetter>),
-    /// To make all that came before durable, and say so by dropping it.
-    MakeDurable(Sender<Infallible>),
+    /// To make all that came before durable, and say whether it is.
+    MakeDurable(Sender<bool>),
     Finish,
 }
 
@@ -114,6 +116,7 @@ enum Destination {
 impl Destination {
     fn open(
         config: &Config,
+        tokens: Option<Arc<dyn BrokerTokens>>,
         origin: &Origin,
         ledger: Ledger,
         abandoned: &Arc<AtomicBool>,
@@ -123,7 +126,7 @@ impl Destination {
                 let path = path.clone();
                 LetterFile::open(path, config.max_bytes(), origin, ledger).map(Self::File)
             }
-            (None, Some(kafka)) => Self::open_kafka(kafka, origin, ledger, abandoned),
+            (None, Some(kafka)) => Self::open_kafka(kafka, tokens, origin, ledger, abandoned),
             (None, None) => Err(DeadLettersError::Destinations(0)),
             (Some(_), Some(_)) => Err(DeadLettersError::Destinations(2)),
         }
@@ -132,16 +135,19 @@ impl Destination {
     #[cfg(feature = "kafka")]
     fn open_kafka(
         config: &KafkaConfig,
+        tokens: Option<Arc<dyn BrokerTokens>>,
         origin: &Origin,
         ledger: Ledger,
         abandoned: &Arc<AtomicBool>,
     ) -> Result<Self, DeadLettersError> {
-        kafka::LetterTopic::open(config, origin, ledger, Arc::clone(abandoned)).map(Self::Kafka)
+        let abandoned = Arc::clone(abandoned);
+        kafka::LetterTopic::open(config, tokens, origin, ledger, abandoned).map(Self::Kafka)
     }
 
     #[cfg(not(feature = "kafka"))]
     fn open_kafka(
         config: &KafkaConfig,
+        _: Option<Arc<dyn BrokerTokens>>,
         _: &Origin,
         _: Ledger,
         _: &Arc<AtomicBool>,
@@ -169,37 +175,30 @@ impl Destination {
         }
     }
 
-    /// Has all letters where a crash does not reach them.
-    fn make_durable(&mut self) {
+    /// Has all letters where a crash does not reach them, or counted as lost. Says whether that is so.
+    fn make_durable(&mut self) -> bool {
         match self {
             Self::File(file) => file.make_durable(),
             #[cfg(feature = "kafka")]
             Self::Kafka(topic) => topic.deliver(),
         }
     }
-
-    fn finish(self) {
-        match self {
-            Self::File(file) => file.finish(),
-            #[cfg(feature = "kafka")]
-            Self::Kafka(topic) => topic.finish(),
-        }
-    }
 }
 
 impl DeadLetters {
-    /// Opens the destination and starts the thread.
+    /// Opens the destination and starts the thread. `tokens` are for brokers that want some.
     ///
     /// # Errors
     /// The file cannot be opened, librdkafka refuses a setting, or there is no thread to be had.
     pub fn start(
         config: &Config,
+        tokens: Option<Arc<dyn BrokerTokens>>,
         origin: &Origin,
         metrics: DeadLetterMetrics,
     ) -> Result<Self, DeadLettersError> {
         let abandoned = Arc::<AtomicBool>::default();
         let ledger = Ledger::new(metrics.clone());
-        let destination = Destination::open(config, origin, ledger, &abandoned)?;
+        let destination = Destination::open(config, tokens, origin, ledger, &abandoned)?;
         let (letters, inbox) = bounded(INBOX_BATCHES);
         let (open, closed) = bounded(0);
         let (end, ended) = bounded::<Infallible>(0);
@@ -281,18 +280,18 @@ impl DeadLetterHandle {
     }
 
     /// Waits until all letters that were handed over before are where a crash does not reach them, or
-    /// are counted as lost. Says whether that was so by the deadline; once no more letters are taken, it
-    /// is not known.
+    /// are counted as lost. Says whether that was so by the deadline; once no more letters are taken, or
+    /// where the disk has failed, it is not known.
     pub fn make_durable(&self, deadline: Instant) -> bool {
         if self.closed.try_recv() == Err(TryRecvError::Disconnected) {
             return false;
         }
-        let (done, told) = bounded(0);
+        let (done, told) = bounded(1);
         let asked = self
             .letters
             .send_deadline(Message::MakeDurable(done), deadline);
         match asked {
-            Ok(()) => told.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected),
+            Ok(()) => told.recv_deadline(deadline) == Ok(true),
             Err(_) => false,
         }
     }
@@ -312,8 +311,9 @@ fn run(mut destination: Destination, inbox: &Receiver<Message>) {
         match inbox.recv_timeout(wait) {
             Ok(Message::Letters(letters)) => destination.write(letters),
             Ok(Message::MakeDurable(done)) => {
-                destination.make_durable();
-                drop(done);
+                let is_durable = destination.make_durable();
+                // Nobody waits any more, where it took long.
+                done.send(is_durable).ok();
             }
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
@@ -327,7 +327,7 @@ fn run(mut destination: Destination, inbox: &Receiver<Message>) {
     while let Ok(Message::Letters(letters)) = inbox.try_recv() {
         destination.write(letters);
     }
-    destination.finish();
+    destination.make_durable();
 }
 
 /// Counts letters that are written or lost, and logs the lost ones at a bounded rate.
@@ -335,6 +335,8 @@ fn run(mut destination: Destination, inbox: &Receiver<Message>) {
 struct Ledger {
     metrics: DeadLetterMetrics,
     log: LogLimit,
+    #[cfg(feature = "kafka")]
+    trouble: LogLimit,
 }
 
 impl Ledger {
@@ -342,11 +344,21 @@ impl Ledger {
         Self {
             metrics,
             log: LogLimit::every(Duration::from_secs(10)),
+            #[cfg(feature = "kafka")]
+            trouble: LogLimit::every(Duration::from_secs(10)),
         }
     }
 
     fn write(&self, reason: &str) {
         self.metrics.write(reason);
+    }
+
+    /// Something keeps letters from where they go, for now.
+    #[cfg(feature = "kafka")]
+    fn wait(&mut self, destination: &str, why: &str) {
+        if let Some(held_back) = self.trouble.admit() {
+            tracing::warn!(destination, reason = why, held_back, "dead letters wait");
+        }
     }
 
     fn lose(&mut self, reason: &str, destination: &str, why: &dyn std::fmt::Display) {

@@ -44,7 +44,7 @@ fn start(path: &Path) -> (DeadLetters, Registry) {
         kafka: None,
         max_bytes: None,
     };
-    let started = DeadLetters::start(&config, &origin(), metrics).unwrap();
+    let started = DeadLetters::start(&config, None, &origin(), metrics).unwrap();
     (started, registry)
 }
 
@@ -208,7 +208,7 @@ fn the_oldest_give_way_and_are_counted() {
     for run in 0..3 {
         let registry = Registry::new("test");
         let metrics = DeadLetterMetrics::new(&registry, REASONS);
-        let letters = DeadLetters::start(&config, &origin(), metrics).unwrap();
+        let letters = DeadLetters::start(&config, None, &origin(), metrics).unwrap();
         for position in 0..400 {
             letters
                 .handle()
@@ -221,7 +221,7 @@ fn the_oldest_give_way_and_are_counted() {
             kept.push((number, letter.unwrap().position));
             std::ops::ControlFlow::Continue(())
         };
-        read(&config, take).unwrap();
+        read(&config, None, take).unwrap();
         // The newest without a gap, numbered from 1, within the bytes that there may be.
         let first = written - kept.len() as u64;
         let expected: Vec<_> = (1..).zip(first..written).collect();

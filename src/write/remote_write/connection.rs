@@ -19,7 +19,7 @@ use reqwest::{
 use tokio::time::Instant;
 
 use crate::auth::clean_path;
-use crate::model::install_tls;
+use crate::model::{Secret, install_tls};
 use crate::telemetry::with_causes;
 use crate::write::WriteError;
 
@@ -281,16 +281,16 @@ impl Settings {
         })?;
         if let Some(login) = login {
             let password = match (&login.password, &login.password_file) {
-                (Some(password), _) => password.reveal().to_owned(),
+                (Some(password), _) => password.clone(),
                 (None, Some(path)) => std::fs::read_to_string(path)
-                    .map(|text| text.trim_end().to_owned())
+                    .map(|text| Secret::of_file(&text))
                     .map_err(|error| WriteError::Credentials {
                         path: path.clone(),
                         error,
                     })?,
-                (None, None) => String::new(),
+                (None, None) => Secret::new(""),
             };
-            proxy = proxy.basic_auth(&login.username, &password);
+            proxy = proxy.basic_auth(&login.username, password.reveal());
         }
         Ok(builder.proxy(proxy))
     }

@@ -33,8 +33,7 @@ impl SecretSource {
         match self {
             Self::Value(value) => Ok(value.clone()),
             Self::File(path) => match tokio::fs::read_to_string(path).await {
-                // Editors end a file with a newline, which no header can carry.
-                Ok(text) => Ok(Secret::new(text.trim_end())),
+                Ok(text) => Ok(Secret::of_file(&text)),
                 Err(error) => Err(Failure::Credentials {
                     path: path.clone(),
                     error: error.to_string(),
