@@ -187,10 +187,10 @@ fn a_refusal_of_records_is_no_loss_of_the_position() -> Result<()> {
 fn connections_that_are_reset_under_load_lose_nothing() -> Result<()> {
     let kinesis = Kinesis::start()?;
     let fan_out = json!({ "mode": "enhanced_fan_out", "consumer": "weir" });
-    for (stream, more, between_ms) in [
-        ("reset-polling", json!({}), 300),
+    for (stream, more, rounds, between_ms) in [
+        ("reset-polling", json!({}), 3, 300),
         // A subscription takes longer to begin with.
-        ("reset-fan-out", fan_out, 1_500),
+        ("reset-fan-out", fan_out, 1, 1_500),
     ] {
         let proxy = Proxy::start(kinesis.port(), || Box::new(|_| {}))?;
         let settings = settings(&format!("http://{}", proxy.address()), stream, &more);
@@ -204,7 +204,7 @@ fn connections_that_are_reset_under_load_lose_nothing() -> Result<()> {
                     cuts.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            let session = changing(&kinesis, stream, &settings, 3);
+            let session = changing(&kinesis, stream, &settings, rounds);
             is_over.store(true, Ordering::Release);
             session
         })?;
