@@ -6,19 +6,28 @@ use rdkafka::ClientConfig;
 
 use super::super::config::{KafkaConfig, SaslConfig, SaslMechanism};
 
-/// Sets what follows from the keys `tls` and `sasl`.
+/// Librdkafka's setting for whether there is TLS, and whether there is SASL.
+const PROTOCOL: &str = "security.protocol";
+
+/// Sets what follows from the keys `tls` and `sasl`. What the properties say of the one is kept where the
+/// other is a key: nobody who writes `ssl.ca.location` wants to send a password in plain text.
 ///
 /// # Errors
 /// The password's file cannot be read; the message names it.
 pub(super) fn apply(config: &KafkaConfig, client: &mut ClientConfig) -> Result<(), String> {
-    let protocol = match (&config.tls, &config.sasl) {
+    let written = client.get(PROTOCOL).unwrap_or_default().to_lowercase();
+    let has_tls = config.tls.is_some()
+        || written.ends_with("ssl")
+        || config.properties.keys().any(|key| key.starts_with("ssl."));
+    let has_sasl = config.sasl.is_some() || written.starts_with("sasl_");
+    let protocol = match (has_tls, has_sasl) {
         // What is written in the properties counts.
-        (None, None) => return Ok(()),
-        (Some(_), None) => "ssl",
-        (None, Some(_)) => "sasl_plaintext",
-        (Some(_), Some(_)) => "sasl_ssl",
+        _ if config.tls.is_none() && config.sasl.is_none() => return Ok(()),
+        (true, true) => "sasl_ssl",
+        (true, false) => "ssl",
+        (false, _) => "sasl_plaintext",
     };
-    client.set("security.protocol", protocol);
+    client.set(PROTOCOL, protocol);
     if let Some(tls) = &config.tls {
         for (property, file) in [
             ("ssl.ca.location", &tls.ca_file),
