@@ -189,16 +189,24 @@ impl BrokerSecurity<'_> {
     }
 
     /// The properties of librdkafka that say the same as `tls` and `sasl`. Without either there are none:
-    /// what is written in the properties counts.
+    /// what is written in the properties counts. What they say of the one is kept where the other is a key:
+    /// nobody who writes `ssl.ca.location` wants to send a password in plain text.
     ///
     /// # Errors
     /// The password's file cannot be read; the message names it.
     pub fn properties(self) -> Result<Vec<(&'static str, Secret)>, String> {
-        let protocol = match (self.tls, self.sasl) {
-            (None, None) => return Ok(Vec::new()),
-            (Some(_), None) => "ssl",
-            (None, Some(_)) => "sasl_plaintext",
-            (Some(_), Some(_)) => "sasl_ssl",
+        if self.tls.is_none() && self.sasl.is_none() {
+            return Ok(Vec::new());
+        }
+        let writes = |prefix: &str| self.properties.keys().any(|key| key.starts_with(prefix));
+        let written = self.properties.get("security.protocol");
+        let written = written.map_or_else(String::new, |value| value.reveal().to_lowercase());
+        let has_tls = self.tls.is_some() || written.ends_with("ssl") || writes("ssl.");
+        let has_sasl = self.sasl.is_some() || written.starts_with("sasl") || writes("sasl.");
+        let protocol = match (has_tls, has_sasl) {
+            (true, true) => "sasl_ssl",
+            (true, false) => "ssl",
+            (false, _) => "sasl_plaintext",
         };
         let mut properties = vec![("security.protocol", Secret::new(protocol))];
         if let Some(tls) = self.tls {

@@ -1,4 +1,7 @@
 //! What the latest checkpoint has, for a source whose splits go over to other instances.
+//!
+//! A split whose positions begin again is one of which the checkpoint at work and the one after it may
+//! still have an older position: what they say of it does not count.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,29 +12,49 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Clone, Default)]
 pub struct Checkpointed(Arc<Shared>);
 
+/// How many checkpoints may still have what was before a split began again: the one at work, and one that
+/// begins before the workers have come to that place.
+const STALE_CHECKPOINTS: u64 = 2;
+
 #[derive(Debug, Default)]
 struct Shared {
-    positions: Mutex<BTreeMap<String, u64>>,
+    positions: Mutex<Positions>,
     generation: AtomicU64,
     wanted: AtomicBool,
     forbidden: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct Positions {
+    of_splits: BTreeMap<String, u64>,
+    /// The splits that began again, and from which generation on checkpoints know it.
+    forgotten: BTreeMap<String, u64>,
+}
+
 impl Checkpointed {
     /// A checkpoint is durable, or was restored, that has these positions of splits.
     pub fn set(&self, positions: impl IntoIterator<Item = (String, u64)>) {
-        self.lock().extend(positions);
-        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        let mut known = self.lock();
+        let generation = self.0.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        known.forgotten.retain(|_, until| generation <= *until);
+        for (split, position) in positions {
+            if !known.forgotten.contains_key(&split) {
+                known.of_splits.insert(split, position);
+            }
+        }
     }
 
     /// The position of a split in the latest checkpoint, where it has one.
     pub fn position(&self, split_name: &str) -> Option<u64> {
-        self.lock().get(split_name).copied()
+        self.lock().of_splits.get(split_name).copied()
     }
 
     /// A split's positions begin again: what the latest checkpoint has of it says nothing more.
     pub fn forget(&self, split_name: &str) {
-        self.lock().remove(split_name);
+        let mut known = self.lock();
+        known.of_splits.remove(split_name);
+        let until = self.generation() + STALE_CHECKPOINTS;
+        known.forgotten.insert(split_name.to_owned(), until);
     }
 
     /// Changes with every checkpoint.
@@ -59,7 +82,7 @@ impl Checkpointed {
         self.0.forbidden.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    fn lock(&self) -> MutexGuard<'_, Positions> {
         let positions = self.0.positions.lock();
         positions.unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,7 +103,12 @@ mod tests {
         let positions = ["a", "b", "c"].map(|name| source.position(name));
         assert_eq!(positions, [Some(6), Some(7), None]);
         source.forget("b");
-        assert_eq!(checkpointed.position("b"), None);
+        for _ in 0..STALE_CHECKPOINTS {
+            checkpointed.set([("b".to_owned(), 7)]);
+            assert_eq!(checkpointed.position("b"), None, "of before it began again");
+        }
+        checkpointed.set([("b".to_owned(), 2)]);
+        assert_eq!(checkpointed.position("b"), Some(2));
         source.ask();
         source.ask();
         assert!(checkpointed.take_wish());

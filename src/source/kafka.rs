@@ -3,6 +3,7 @@
 //! One thread polls librdkafka and a second one hands over, because a consumer that does not poll
 //! for some minutes is thrown out of its group, however long the pipeline is busy.
 
+mod answers;
 mod beginning;
 mod connection;
 mod gather;
@@ -20,18 +21,20 @@ mod status;
 mod tests;
 mod tokens;
 mod topics;
+mod trouble;
+mod vanished;
 
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use prometheus::{IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use rdkafka::ClientConfig;
 
 use crate::telemetry::Registry;
 
 use super::config::KafkaConfig;
 use super::handover;
-use super::metrics::{SourceMetrics, kafka_lag, kafka_partitions};
+use super::metrics::{SourceMetrics, kafka_errors, kafka_lag, kafka_partitions};
 use super::{Context, Source, SourceError, SourceOutput, StopSignal};
 use beginning::Beginning;
 use group::Group;
@@ -40,6 +43,7 @@ use sharing::Sharing;
 use status::Reading;
 
 use topics::Topics;
+use trouble::Trouble;
 
 pub(super) use resend::KafkaResend;
 pub(super) use tokens::Tokens;
@@ -60,6 +64,7 @@ pub(super) struct KafkaSource {
     metrics: SourceMetrics,
     lag: IntGaugeVec,
     partitions: IntGauge,
+    errors: IntCounterVec,
 }
 
 impl KafkaSource {
@@ -77,7 +82,7 @@ impl KafkaSource {
             Beginning::new(&config.start).map_err(|message| SourceError::new(&name, message))?;
         let tokens = Tokens::new(config.sasl.as_ref(), &context.clock)
             .map_err(|message| SourceError::new(&name, message))?;
-        Ok(Self {
+        let source = Self {
             name,
             beginning,
             instance: config.instance.clone(),
@@ -88,7 +93,18 @@ impl KafkaSource {
             metrics: SourceMetrics::new(registry),
             lag: kafka_lag(registry),
             partitions: kafka_partitions(registry),
-        })
+            errors: kafka_errors(registry),
+        };
+        // All kinds are there from the start, at 0: a rate misses the first step of a new series.
+        for trouble in Trouble::ALL {
+            source.errors(trouble);
+        }
+        Ok(source)
+    }
+
+    /// How often something of a kind went wrong.
+    fn errors(&self, trouble: Trouble) -> IntCounter {
+        self.errors.with_label_values(&[trouble.name()])
     }
 }
 

@@ -42,8 +42,8 @@ pub struct SourceMetrics {
     pub connected: IntGauge,
     /// How often a lost connection came back.
     pub reconnects: IntCounter,
-    /// How often a split could not be read from the position of the state, because its records
-    /// are no longer there.
+    /// How often a split could not be read on from where it was read to, because the records are no
+    /// longer there.
     pub positions_lost: IntCounter,
     /// How often reading stopped because the pipeline took no more.
     pub buffer_full: IntCounter,
@@ -78,7 +78,7 @@ impl SourceMetrics {
             ),
             positions_lost: registry.counter(
                 "weir_source_positions_lost_total",
-                "Splits that could not be read on from the state's position: the records are gone.",
+                "How often a split could not be read on from where it was: the records are gone.",
             ),
             buffer_full: registry.counter(
                 "weir_source_buffer_full_total",
@@ -127,6 +127,16 @@ pub(super) fn kafka_partitions(registry: &Registry) -> IntGauge {
     registry.int_gauge(
         "weir_kafka_assigned_partitions",
         "Kafka partitions that this instance reads.",
+    )
+}
+
+/// How often Kafka told of an error after which weir goes on trying.
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_errors(registry: &Registry) -> IntCounterVec {
+    registry.counters(
+        "weir_kafka_errors_total",
+        "Errors that Kafka has told and after which it is tried again, by kind.",
+        &["error"],
     )
 }
 

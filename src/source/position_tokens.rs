@@ -81,6 +81,18 @@ impl PositionTokens {
         }
     }
 
+    /// Leaves all splits out of later checkpoints of which this holds.
+    pub fn forget_all(&self, is_gone: impl Fn(&str) -> bool) {
+        if let Some(mut table) = self.lock() {
+            let gone = table.splits.keys().filter(|split| is_gone(split));
+            let gone: Vec<_> = gone.cloned().collect();
+            for split in gone {
+                table.splits.remove(&split);
+                table.forgotten.insert(split);
+            }
+        }
+    }
+
     /// Whether a split is left out of checkpoints.
     pub fn is_forgotten(&self, split_name: &str) -> bool {
         self.lock()
@@ -181,6 +193,16 @@ mod tests {
         assert!(tokens.is_forgotten("done"));
         tokens.add("done", 0, "again");
         assert!(!tokens.is_forgotten("done"));
+    }
+
+    #[test]
+    fn all_splits_of_a_kind_are_forgotten_together() {
+        let names = ["a/0", "a/1", "ab/0"];
+        let tokens = PositionTokens::kept(names.map(|name| (name.to_owned(), token(0, "x"))));
+        tokens.forget_all(|split| split.starts_with("a/"));
+        assert_eq!(at(&tokens, None), [("ab/0".to_owned(), token(0, "x"))]);
+        let forgotten = names.map(|name| tokens.is_forgotten(name));
+        assert_eq!(forgotten, [true, true, false]);
     }
 
     #[test]

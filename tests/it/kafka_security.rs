@@ -1,7 +1,8 @@
 //! Brokers that want to know who connects, and prove who they are.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -68,14 +69,15 @@ fn passwords_and_certificates_are_taken_and_wrong_ones_are_told() -> Result<()> 
     read(&secured.sasl_tls(), &both)
 }
 
-#[test]
-fn a_broker_with_a_certificate_of_another_authority_is_not_talked_to_until_it_is_mended()
--> Result<()> {
-    let mut secured = SecuredKafka::start()?;
+/// Does not talk to a broker while its certificate is wrong, given which authorities are trusted, and does
+/// once it presents a good one.
+fn is_not_talked_to_until_it_is_mended(
+    secured: &mut SecuredKafka,
+    authorities: &Path,
+    good: &Certificates,
+) -> Result<()> {
     secured.kafka.create_topic("events", 1)?;
     secured.kafka.produce("events", 0, &["1"])?;
-    let folder = temporary_folder()?;
-    let other = Certificates::create(folder.path())?;
     let sasl = json!({
         "mechanism": "scram-sha-512", "username": USER, "password": SCRAM_PASSWORD,
     });
@@ -84,7 +86,7 @@ fn a_broker_with_a_certificate_of_another_authority_is_not_talked_to_until_it_is
     for (key, value) in [
         ("brokers", json!(secured.sasl_tls())),
         ("topics", json!(["events"])),
-        ("tls", json!({ "ca_file": other.ca })),
+        ("tls", json!({ "ca_file": authorities })),
         ("sasl", sasl),
     ] {
         command
@@ -101,9 +103,33 @@ fn a_broker_with_a_certificate_of_another_authority_is_not_talked_to_until_it_is
     assert!(!log.contains(SCRAM_PASSWORD), "{log}");
     assert_eq!(service.metric("weir_source_connected", &[])?, 0.0);
     assert_eq!(service.metric("weir_source_records_total", &[])?, 0.0);
-    secured.present(&other)?;
+    assert!(service.metric("weir_kafka_errors_total", &[("error", "tls")])? > 0.0);
+    secured.present(good)?;
     service.await_metric("weir_source_records_total", &[], 1.0)?;
     service.stop()
+}
+
+#[test]
+fn a_broker_with_a_certificate_of_another_authority_is_not_talked_to_until_it_is_mended()
+-> Result<()> {
+    let mut secured = SecuredKafka::start()?;
+    let folder = temporary_folder()?;
+    let other = Certificates::create(folder.path())?;
+    is_not_talked_to_until_it_is_mended(&mut secured, &other.ca, &other)
+}
+
+#[test]
+fn a_broker_with_a_certificate_of_another_host_is_not_talked_to_until_it_is_mended() -> Result<()> {
+    let mut secured = SecuredKafka::start()?;
+    let (folder, good_folder) = (temporary_folder()?, temporary_folder()?);
+    let other = Certificates::create_for(folder.path(), &["elsewhere.example.org"])?;
+    let good = Certificates::create(good_folder.path())?;
+    // Both authorities are trusted: the name alone is wrong.
+    let read = |path: &Path| std::fs::read_to_string(path);
+    let authorities = read(&other.ca)? + &read(&good.ca)?;
+    let authorities = write(folder.path(), "authorities.pem", &authorities)?;
+    secured.present(&other)?;
+    is_not_talked_to_until_it_is_mended(&mut secured, &authorities, &good)
 }
 
 /// What weir has logged so far.
@@ -115,8 +141,13 @@ fn service_log(fleet: &Fleet) -> String {
 pub(crate) fn unsigned_token(subject: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
+    token_between(subject, now, now + 3_600)
+}
+
+/// The same for a span of time, in seconds since the epoch.
+fn token_between(subject: &str, from: u64, until: u64) -> String {
     let part = |value: Value| base64url(value.to_string().as_bytes());
-    let claims = json!({ "sub": subject, "iat": now, "exp": now + 3_600 });
+    let claims = json!({ "sub": subject, "iat": from, "exp": until });
     format!("{}.{}.", part(json!({ "alg": "none" })), part(claims))
 }
 
@@ -168,4 +199,75 @@ fn a_token_is_asked_for_until_there_is_one() -> Result<()> {
     read(&secured.sasl(), &sasl)?;
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     Ok(())
+}
+
+#[test]
+fn a_token_that_has_expired_under_way_is_told_and_survived() -> Result<()> {
+    let secured = SecuredKafka::start()?;
+    secured.kafka.create_topic("events", 1)?;
+    secured.kafka.produce("events", 0, &["1"])?;
+    let has_expired = Arc::new(AtomicBool::new(false));
+    let expired = Arc::clone(&has_expired);
+    // The tokens are good for some seconds; for a while it gives some that were.
+    let server = serve(move |_| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        let token = match expired.load(Ordering::Relaxed) {
+            false => token_between("fleet", now - 1, now + 5),
+            true => token_between("fleet", now - 100, now - 50),
+        };
+        let answer = json!({ "access_token": token, "expires_in": 5 });
+        (200, answer.to_string())
+    })?;
+    let oauth2 = json!({
+        "client_id": "fleet", "client_secret": "hunter2", "token_url": format!("{server}/token"),
+    });
+    let sasl = json!({ "sasl": { "mechanism": "oauthbearer", "oauth2": oauth2 } });
+    let config = source(&secured.sasl(), "events", &sasl)?;
+    let running = RunningSource::start(&config, &[], None)?;
+    assert_eq!(running.take(1)?, [(0, "1".to_owned())]);
+    has_expired.store(true, Ordering::Relaxed);
+    running.await_condition("refused tokens", || {
+        let line = "weir_kafka_errors_total{error=\"authentication\",pipeline=\"test\"} ";
+        let metrics = running.metrics();
+        metrics.contains(line) && !metrics.contains(&format!("{line}0\n"))
+    })?;
+    has_expired.store(false, Ordering::Relaxed);
+    secured.kafka.produce("events", 0, &["2"])?;
+    assert_eq!(running.take(1)?, [(1, "2".to_owned())]);
+    running.stop()
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_any_more_is_told_and_the_others_are_read() -> Result<()> {
+    let secured = SecuredKafka::start()?;
+    for topic in ["events", "others"] {
+        secured.kafka.create_topic(topic, 1)?;
+        secured.kafka.produce(topic, 0, &["1"])?;
+    }
+    let more = json!({
+        "topics": ["events", "others"],
+        "sasl": { "mechanism": "plain", "username": USER, "password": PLAIN_PASSWORD },
+        "properties": { "topic.metadata.refresh.interval.ms": "200" },
+    });
+    let config = source(&secured.sasl(), "events", &more)?;
+    let running = RunningSource::start(&config, &[], None)?;
+    assert_eq!(running.take(2)?, [(0, "1".to_owned()), (0, "1".to_owned())]);
+    secured.forbid("events")?;
+    running.await_condition("a refusal", || {
+        let line = "weir_kafka_errors_total{error=\"authorization\",pipeline=\"test\"} ";
+        let metrics = running.metrics();
+        metrics.contains(line) && !metrics.contains(&format!("{line}0\n"))
+    })?;
+    // What was read and not processed may come again.
+    let await_record = |text: &str| -> Result<()> {
+        while !running.take(1)?.contains(&(1, text.to_owned())) {}
+        Ok(())
+    };
+    secured.kafka.produce("others", 0, &["of the others"])?;
+    await_record("of the others")?;
+    secured.kafka.produce("events", 0, &["allowed again"])?;
+    secured.allow("events")?;
+    await_record("allowed again")?;
+    running.stop()
 }

@@ -1,6 +1,8 @@
 //! Topics that appear, vanish and come again while they are read.
 
 use anyhow::Result;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::json;
 use weir::source::Config;
 
@@ -59,6 +61,56 @@ fn topics_that_a_pattern_finds_later_are_read_from_their_beginning() -> Result<(
     ];
     let running = RunningSource::start(&config, &positions, None)?;
     assert_eq!(running.take(2)?, positioned(0, 2));
+    running.stop()
+}
+
+#[test]
+fn a_listed_topic_that_appears_later_is_read_from_its_beginning() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let config = source(kafka, &["born-later"], "born-later", "latest")?;
+    let running = RunningSource::start(&config, &[], None)?;
+    let missing = "weir_kafka_errors_total{error=\"missing_topic\",pipeline=\"test\"} 1\n";
+    running.await_metric(missing)?;
+    kafka.create_topic("born-later", 1)?;
+    kafka.produce("born-later", 0, &texts(0, 3))?;
+    assert_eq!(running.take(3)?, positioned(0, 3));
+    running.stop()
+}
+
+#[test]
+fn a_fresh_instance_knows_from_the_group_that_a_topic_of_a_pattern_is_new() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    kafka.create_topic("fresh-a", 1)?;
+    let config = source(kafka, &["^fresh-.*"], "fresh", "latest")?;
+    let running = RunningSource::start(&config, &[], None)?;
+    running.await_idle()?;
+    running.stop()?;
+    kafka.create_topic("fresh-b", 1)?;
+    kafka.produce("fresh-b", 0, &texts(0, 3))?;
+    // As one that has nothing but the new topic assigned.
+    let config = source(kafka, &["^fresh-b"], "fresh", "latest")?;
+    let running = RunningSource::start(&config, &[], None)?;
+    assert_eq!(running.take(3)?, positioned(0, 3));
+    running.stop()
+}
+
+#[test]
+fn what_retention_has_taken_of_a_group_without_a_state_is_told() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    kafka.create_topic("taken", 1)?;
+    kafka.produce("taken", 0, &texts(0, 10))?;
+    let group: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.address())
+        .set("group.id", "taken")
+        .create()?;
+    let mut committed = TopicPartitionList::new();
+    committed.add_partition_offset("taken", 0, Offset::Offset(5))?;
+    group.commit(&committed, CommitMode::Sync)?;
+    kafka.delete_records("taken", 0, 8)?;
+    let config = source(kafka, &["taken"], "taken", "earliest")?;
+    let running = RunningSource::start(&config, &[], None)?;
+    assert_eq!(running.take(2)?, positioned(8, 10));
+    running.await_metric("weir_source_positions_lost_total{pipeline=\"test\"} 1\n")?;
     running.stop()
 }
 

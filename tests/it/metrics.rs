@@ -31,13 +31,14 @@ const KINESIS_ONLY: &str = "weir_kinesis_";
 const REGISTRY_ONLY: &str = "weir_schema_registry_";
 
 /// What other tests look at.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 7] = [
     LOG_ONLY,
     HTTP_ONLY,
     KINESIS_ONLY,
     REGISTRY_ONLY,
     "weir_mqtt_",
     "weir_kafka_assigned_partitions",
+    "weir_kafka_errors_total",
 ];
 
 /// Nobody listens there: the discard port of the loopback address.

@@ -178,6 +178,7 @@ impl Saving {
             }
         }
         unassigned.retain(|split, _| !self.tokens.is_forgotten(split));
+        unassigned_decoders.retain(|split, _| !self.tokens.is_forgotten(split));
         for (split, bytes) in unassigned {
             draft.add(stage::CLOCKS, split, bytes)?;
         }

@@ -5,21 +5,19 @@
 //! which partitions there were then: those that were added later are read from their beginning.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::model::TimestampMs;
 
 use super::super::Resume;
 use super::super::config::{StartPosition, StartTime};
+use super::answers::{ANSWER, committed, insist, offsets_at};
 use super::group::Group;
 use super::metadata;
-
-/// How long the cluster may take for each answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +50,12 @@ impl Beginning {
 }
 
 /// What there was before.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Begun<'a> {
     /// What the state has.
     pub(super) resume: &'a Resume,
     /// Whether a topic of which the group knows nothing was not there when it began.
-    pub(super) new_topics: bool,
+    pub(super) is_new_topic: &'a dyn Fn(&str) -> bool,
 }
 
 /// What is known of a topic that a group may have begun with.
@@ -81,103 +79,113 @@ impl Topic {
 }
 
 /// Sets the offsets of those partitions of a new assignment that are in `untouched`, where neither
-/// the group nor the state has one, and commits them.
+/// the group nor the state has one, and commits them. What is new keeps none, and is read from its
+/// beginning.
+///
+/// # Errors
+/// The cluster does not say it, or does not take the commit: without it, a crash would begin later.
 pub(super) fn begin(
     consumer: &BaseConsumer<Group>,
     beginning: Beginning,
     begun: Begun<'_>,
     assignment: &TopicPartitionList,
     untouched: &[(String, i32)],
-) {
-    if beginning == Beginning::Earliest {
-        return;
-    }
+) -> KafkaResult<()> {
     let mut topics: BTreeMap<&str, Topic> = BTreeMap::new();
-    let mut commit = TopicPartitionList::new();
+    let mut there = Vec::new();
     for (name, partition) in untouched {
-        let offset = try_begin(consumer, beginning, begun, &mut topics, name, *partition);
-        let started = offset.and_then(|offset| {
-            let Some(offset) = offset else { return Ok(()) };
-            let partitions = topics
-                .get(name.as_str())
-                .map_or(0, |topic| topic.partitions);
-            let Some(mut element) = assignment.find_partition(name, *partition) else {
-                return Ok(());
-            };
-            element.set_offset(offset)?;
-            commit.add_partition_offset(name, *partition, offset)?;
-            if let Some(mut element) = commit.find_partition(name, *partition) {
-                element.set_metadata(metadata::encode_beginning(partitions));
+        let topic = match topics.get(name.as_str()) {
+            Some(topic) => topic,
+            None => {
+                let topic = insist(|| look_at(consumer, begun, name))?;
+                topics.entry(name).or_insert(topic)
             }
-            Ok(())
-        });
-        if let Err(error) = started {
-            tracing::warn!(
-                %error,
-                topic = %name,
+        };
+        if topic.is_new(*partition) {
+            tracing::info!(
+                topic = name,
                 partition,
-                "it is not known where to begin; the partition is read from its beginning"
+                "a new partition is read from its beginning"
             );
+        } else {
+            there.push((name.as_str(), *partition, topic.partitions));
         }
     }
-    if commit.count() == 0 {
-        return;
+    if there.is_empty() {
+        return Ok(());
     }
-    if let Err(error) = consumer.commit(&commit, CommitMode::Sync) {
-        tracing::warn!(%error, "where reading begins is not committed; a crash may begin later");
+    let partitions: Vec<_> = there
+        .iter()
+        .map(|(name, number, _)| (*name, *number))
+        .collect();
+    let offsets = insist(|| look_up(consumer, beginning, &partitions))?;
+    let mut commit = TopicPartitionList::new();
+    for ((name, partition, partitions), offset) in there.into_iter().zip(offsets) {
+        if let Some(mut element) = assignment.find_partition(name, partition) {
+            element.set_offset(offset)?;
+        }
+        commit.add_partition_offset(name, partition, offset)?;
+        if let Some(mut element) = commit.find_partition(name, partition) {
+            element.set_metadata(metadata::encode_beginning(partitions));
+        }
     }
+    insist(|| consumer.commit(&commit, CommitMode::Sync))
 }
 
-/// The offset; none where the partition is new, and read from its beginning.
-fn try_begin<'a>(
+/// The offsets at which these partitions begin.
+fn look_up(
     consumer: &BaseConsumer<Group>,
     beginning: Beginning,
-    begun: Begun<'_>,
-    topics: &mut BTreeMap<&'a str, Topic>,
-    name: &'a str,
-    partition: i32,
-) -> KafkaResult<Option<Offset>> {
-    if !topics.contains_key(name) {
-        topics.insert(name, look_at(consumer, begun, name)?);
+    partitions: &[(&str, i32)],
+) -> KafkaResult<Vec<Offset>> {
+    // The ends first: a record that is written between the two answers is behind them.
+    let ends = offsets_at(consumer, partitions, Offset::End, ANSWER)?;
+    let found = match beginning {
+        Beginning::Timestamp(time) => Some(offsets_at(
+            consumer,
+            partitions,
+            Offset::Offset(time),
+            ANSWER,
+        )?),
+        _ => None,
+    };
+    let offset = |list: &TopicPartitionList, name: &str, partition| {
+        let element = list.find_partition(name, partition);
+        let element = element.ok_or(KafkaError::MetadataFetch(Code::UnknownPartition))?;
+        element.error()?;
+        KafkaResult::Ok(element.offset())
+    };
+    let mut offsets = Vec::new();
+    for (name, partition) in partitions {
+        let end = offset(&ends, name, *partition)?;
+        let found = match &found {
+            Some(found) => offset(found, name, *partition)?,
+            None => end,
+        };
+        // There is no number where all records are older.
+        offsets.push(match (found, end) {
+            (Offset::Offset(_), _) => found,
+            (_, Offset::Offset(_)) => end,
+            _ => return Err(KafkaError::MetadataFetch(Code::NoOffset)),
+        });
     }
-    if topics
-        .get(name)
-        .is_some_and(|topic| topic.is_new(partition))
-    {
-        tracing::info!(
-            topic = name,
-            partition,
-            "a new partition is read from its beginning"
-        );
-        return Ok(None);
-    }
-    if let Beginning::Timestamp(time) = beginning {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(name, partition, Offset::Offset(time))?;
-        let found = consumer.offsets_for_times(list, TIMEOUT)?;
-        if let Some(element) = found.find_partition(name, partition) {
-            element.error()?;
-            // There is no number where all records are older.
-            if let Offset::Offset(offset) = element.offset() {
-                return Ok(Some(Offset::Offset(offset)));
-            }
-        }
-    }
-    let (_, end) = consumer.fetch_watermarks(name, partition, TIMEOUT)?;
-    Ok(Some(Offset::Offset(end)))
+    Ok(offsets)
 }
 
 fn look_at(consumer: &BaseConsumer<Group>, begun: Begun<'_>, name: &str) -> KafkaResult<Topic> {
-    let metadata = consumer.fetch_metadata(Some(name), TIMEOUT)?;
-    let partitions = metadata
-        .topics()
-        .iter()
-        .map(|topic| topic.partitions().len());
-    let partitions = i32::try_from(partitions.sum::<usize>()).unwrap_or(i32::MAX);
+    let metadata = consumer.fetch_metadata(Some(name), ANSWER)?;
+    let mut partitions = 0;
+    for topic in metadata.topics() {
+        if let Some(error) = topic.error() {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        partitions += topic.partitions().len();
+    }
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
     let mut list = TopicPartitionList::new();
     let mut topic = Topic {
         partitions,
-        went_on: begun.new_topics,
+        went_on: (begun.is_new_topic)(name),
         ..Topic::default()
     };
     for partition in 0..partitions {
@@ -187,8 +195,7 @@ fn look_at(consumer: &BaseConsumer<Group>, begun: Begun<'_>, name: &str) -> Kafk
             .position(&format!("{name}/{partition}"))
             .is_some();
     }
-    let committed: Result<_, KafkaError> = consumer.committed_offsets(list, TIMEOUT);
-    for element in committed?.elements() {
+    for element in committed(consumer, &list)?.elements() {
         if !matches!(element.offset(), Offset::Offset(_)) {
             continue;
         }

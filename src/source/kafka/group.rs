@@ -1,45 +1,47 @@
 //! What librdkafka tells us while it is polled: assignments, statistics, errors.
 
-use std::collections::{BTreeMap, VecDeque};
+mod assigned;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use crate::model::{Split, SplitId, TimestampMs};
 
 use super::super::{PositionTokens, Resume, Safe, SafePositions};
-use super::beginning::{Beginning, Begun, begin};
+use super::beginning::Beginning;
 use super::metadata;
 use super::offsets::Offsets;
 use super::sharing::{Sharing, let_go, take_on};
-use super::start::{Found, Starts, find};
+use super::start::Starts;
 use super::status::{Reading, Status};
 use super::tokens::Tokens;
 use super::topics::Topics;
+use super::trouble::Trouble;
 
-/// How long the cluster may take to say what was committed before.
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a broker may take to say which offsets a partition has.
-const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What librdkafka says when [`Tokens`] had no token.
-const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
+/// What librdkafka says of a topic that it cannot read, before its name and the reason.
+const UNAVAILABLE: &str = "Subscribed topic not available: ";
 
 /// Something that librdkafka told.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// A partition is ours, and up to when windows were written with its events before.
-    Assigned(Split, Option<TimestampMs>),
+    /// A partition is ours.
+    Assigned {
+        /// Which one.
+        split: Split,
+        /// Up to when windows were written with its events before.
+        written: Option<TimestampMs>,
+        /// From where it is read, where that is known.
+        from: Option<u64>,
+    },
     /// The broker has no longer the record from which a partition was to be read.
     PositionLost {
         /// Which partition.
@@ -61,12 +63,12 @@ pub(super) enum Notice {
     Status(Status),
     /// No broker can be reached.
     Disconnected(String),
-    /// A topic does not exist.
-    MissingTopic(String),
+    /// A topic of the pipeline file cannot be read.
+    Unavailable(String, Trouble),
     /// Something that waiting does not mend.
     Refused(String),
     /// Something else that failed and will be tried again.
-    Trouble(String),
+    Trouble(Trouble, String),
 }
 
 /// Our part in the consumer group. Its callbacks run on the thread that polls, within `poll`, and
@@ -85,6 +87,8 @@ pub(super) struct Group {
     position_tokens: PositionTokens,
     /// Whether there were partitions before.
     has_begun: AtomicBool,
+    /// The topics that were once told to be missing.
+    appeared: Mutex<BTreeSet<String>>,
     offsets: Mutex<Offsets>,
     starts: Mutex<Starts>,
     /// How far the partitions were read that are not ours any more.
@@ -112,7 +116,8 @@ impl Group {
             beginning,
             sharing,
             position_tokens,
-            has_begun: AtomicBool::new(!resume.is_empty()),
+            has_begun: AtomicBool::new(false),
+            appeared: Mutex::default(),
             offsets: Mutex::default(),
             starts: Mutex::new(Starts::new(resume)),
             left: Mutex::default(),
@@ -137,8 +142,15 @@ impl Group {
 
     /// Commits what the pipeline has finished with and the cluster is not known to have. Nobody
     /// tells when an asynchronous commit fails, as in the midst of a rebalance: it is repeated
-    /// until the statistics show it. Says whether there was no failure as yet.
-    pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, mode: CommitMode) -> bool {
+    /// until the statistics show it.
+    ///
+    /// # Errors
+    /// There was a failure already, which is logged.
+    pub(super) fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        mode: CommitMode,
+    ) -> KafkaResult<()> {
         let due = self.due();
         let mut list = TopicPartitionList::new();
         for (split, safe) in due {
@@ -160,13 +172,20 @@ impl Group {
             }
         }
         if list.count() == 0 {
-            return true;
+            return Ok(());
         }
-        let committed = consumer.commit(&list, mode);
-        if let Err(error) = &committed {
+        consumer.commit(&list, mode).inspect_err(|error| {
             tracing::warn!(%error, "offsets were not committed; they are read again");
-        }
-        committed.is_ok()
+        })
+    }
+
+    /// Commits all that was committed once more: a group that has thrown us out refuses it.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) fn commit_again(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+        lock(&self.offsets).doubt();
+        self.commit(consumer, CommitMode::Sync)
     }
 
     /// What is to be committed: what was written, or, where others may go on from there, what the last
@@ -215,145 +234,30 @@ impl Group {
         lock(&self.offsets).assigned(split.id);
     }
 
-    /// Whether a partition that comes back to us ends before what we have read of it. With their topic,
-    /// its brokers forget what was committed.
-    fn is_anew(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        (topic, partition): (&str, i32),
-        split: SplitId,
-        committed: Option<u64>,
-    ) -> bool {
-        let left = lock(&self.left).get(&split).copied();
-        let (Some(left), None) = (left, committed) else {
-            return false;
+    /// A topic is gone for good: later checkpoints have nothing of it.
+    pub(super) fn forget(&self, topic: &str) {
+        self.position_tokens.forget_all(|split| {
+            split
+                .rsplit_once('/')
+                .is_some_and(|(name, _)| name == topic)
+        });
+    }
+
+    /// Other instances have partitions of ours and what was read of them.
+    fn lost(&self, list: &TopicPartitionList) {
+        let Some(sharing) = &self.sharing else {
+            return;
         };
-        let offsets = consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT);
-        offsets.is_ok_and(|(_, end)| u64::try_from(end).is_ok_and(|end| end < left))
+        sharing.checkpointed.forbid();
+        let elements = list.elements();
+        let names = elements
+            .iter()
+            .map(|element| format!("{}/{}", element.topic(), element.partition()));
+        self.notice(Notice::Lost(names.collect::<Vec<_>>().join(", ")));
     }
 
     fn notice(&self, notice: Notice) {
         lock(&self.notices).push_back(notice);
-    }
-
-    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let committed = consumer
-            .committed_offsets(list.clone(), COMMITTED_TIMEOUT)
-            .inspect_err(|error| {
-                tracing::warn!(%error, "it is not known which windows were written before");
-            })
-            .ok();
-        let elements = list.elements();
-        self.topics
-            .learn(elements.iter().map(TopicPartitionListElem::topic));
-        let mut untouched = Vec::new();
-        for mut element in list.elements() {
-            let (topic, partition) = (element.topic(), element.partition());
-            let Some(split) = self.topics.split(topic, partition) else {
-                self.notice(Notice::Refused(format!(
-                    "partition {topic}/{partition} cannot be numbered; at most 65536 a topic"
-                )));
-                continue;
-            };
-            if let Some(token) = self.topics.token(split.id) {
-                self.position_tokens.add(&split.name, 0, &token);
-            }
-            self.safe.remove(split.id);
-            lock(&self.offsets).assigned(split.id);
-            let committed = committed
-                .as_ref()
-                .and_then(|list| list.find_partition(topic, partition));
-            let offset = committed
-                .as_ref()
-                .and_then(|element| position(element.offset()));
-            if self.is_anew(consumer, (topic, partition), split.id, offset) {
-                self.made_anew(&split);
-                self.notice(Notice::Assigned(split.clone(), None));
-                self.notice(Notice::Anew(split.id));
-                if let Err(error) = element.set_offset(Offset::Beginning) {
-                    let message = format!("partition {split} cannot be read: {error}");
-                    self.notice(Notice::Refused(message));
-                }
-                continue;
-            }
-            let start = match &self.sharing {
-                None => lock(&self.starts).assigned(&split, offset),
-                Some(sharing) => {
-                    let text = committed.as_ref().map(|element| element.metadata());
-                    let by = text.and_then(metadata::decode_instance);
-                    sharing.start(&split.name, offset.map(|offset| (offset, by)))
-                }
-            };
-            let Some(start) = start else {
-                if committed.as_ref().is_some_and(|_| offset.is_none()) {
-                    untouched.push((topic.to_owned(), partition));
-                }
-                let written = committed.and_then(|element| metadata::decode(element.metadata()));
-                self.notice(Notice::Assigned(split, written));
-                continue;
-            };
-            self.notice(Notice::Assigned(split.clone(), None));
-            if self.sharing.is_some() {
-                // What our checkpoint has is committed though nothing more is read: whoever gets the
-                // partition after us goes on from there.
-                lock(&self.offsets).read(split.id, start);
-            }
-            let start = self.look_for(consumer, topic, partition, split.clone(), start);
-            let offset = i64::try_from(start).map_or(Offset::End, Offset::Offset);
-            // The client reads from the offsets of the list once this callback has returned.
-            if let Err(error) = element.set_offset(offset) {
-                let message = format!("partition {split} cannot be read from {start}: {error}");
-                self.notice(Notice::Refused(message));
-            }
-        }
-        // A topic that a pattern finds later is new as a whole.
-        let touched = list.count() > untouched.len();
-        let has_begun = self.has_begun.fetch_or(list.count() > 0, Ordering::AcqRel) || touched;
-        let begun = Begun {
-            resume: &self.resume,
-            new_topics: has_begun && self.topics.has_patterns(),
-        };
-        begin(consumer, self.beginning, begun, list, &untouched);
-    }
-
-    /// From where to read a partition that is to be read from `wanted`: there, or from the first
-    /// record that there is.
-    fn look_for(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        topic: &str,
-        partition: i32,
-        split: Split,
-        wanted: u64,
-    ) -> u64 {
-        let offsets = match consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT) {
-            Ok((first, end)) => u64::try_from(first).ok().zip(u64::try_from(end).ok()),
-            Err(error) => {
-                tracing::warn!(%split, %error, "it is not known which offsets there are");
-                None
-            }
-        };
-        let Some((first, end)) = offsets else {
-            return wanted;
-        };
-        match find(wanted, first, end) {
-            Found::There => wanted,
-            Found::Lost => {
-                self.notice(Notice::PositionLost {
-                    split,
-                    wanted,
-                    first,
-                });
-                first
-            }
-            Found::Anew => {
-                self.notice(Notice::Refused(format!(
-                    "partition {split} ends at offset {end}, the state has read up to {wanted}: \
-                     the topic was made anew; start fresh or from another savepoint"
-                )));
-                wanted
-            }
-        }
     }
 
     fn revoked(&self, list: &TopicPartitionList) {
@@ -400,24 +304,36 @@ impl ClientContext for Group {
         } else {
             reason.to_owned()
         };
+        let trouble = Trouble::of(code);
         self.notice(match code {
             // The statistics say it with the topic.
             Some(Code::PartitionEOF) => return,
             Some(Code::AllBrokersDown) => Notice::Disconnected(message),
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                Notice::MissingTopic(message)
+            Some(Code::Fatal) => {
+                // Most likely another one has our name in the group, and our partitions.
+                if let Some(sharing) = &self.sharing {
+                    sharing.checkpointed.forbid();
+                }
+                Notice::Refused(message)
             }
-            // Whoever gives tokens may be away for a while; librdkafka asks again.
-            Some(Code::Authentication) if message.starts_with(NO_TOKEN) => Notice::Trouble(message),
-            Some(
-                Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::Fatal,
-            ) => Notice::Refused(message),
-            _ => Notice::Trouble(message),
+            // The next token may be a better one. A password stays the same until we start again.
+            Some(Code::Authentication | Code::SaslAuthenticationFailed)
+                if self.tokens.is_none() =>
+            {
+                Notice::Refused(message)
+            }
+            Some(Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+                Notice::Refused(message)
+            }
+            _ => match unavailable(&message) {
+                Some(topic) => {
+                    if trouble == Trouble::MissingTopic {
+                        lock(&self.appeared).insert(topic.to_owned());
+                    }
+                    Notice::Unavailable(topic.to_owned(), trouble)
+                }
+                None => Notice::Trouble(trouble, message),
+            },
         });
     }
 }
@@ -436,9 +352,7 @@ impl ConsumerContext for Group {
                 .iter()
                 .filter_map(|element| self.topics.id(element.topic(), element.partition()));
             if consumer.assignment_lost() {
-                sharing.checkpointed.forbid();
-                let names: Vec<_> = splits.filter_map(|split| self.topics.name(split)).collect();
-                self.notice(Notice::Lost(names.join(", ")));
+                self.lost(list);
             } else if sharing.hands_over() {
                 self.notice(Notice::Leaving(splits.collect()));
                 return;
@@ -459,22 +373,45 @@ impl ConsumerContext for Group {
             Rebalance::Revoke(list) => {
                 // What was lost may be read by somebody else by now: their commits count.
                 if !consumer.assignment_lost() {
-                    self.commit(consumer, CommitMode::Async);
+                    self.commit(consumer, CommitMode::Async).ok();
                 }
                 self.revoked(list);
             }
-            Rebalance::Error(error) => self.notice(Notice::Trouble(error.to_string())),
+            Rebalance::Error(error) => {
+                self.notice(Notice::Trouble(Trouble::Other, error.to_string()));
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        // Where a rebalance is under way, a commit may be refused for other reasons.
+        let code = result.err().and_then(|error| error.rdkafka_error_code());
+        if let Some(Code::UnknownMemberId | Code::FencedInstanceId) = code {
+            self.lost(offsets);
         }
     }
 }
 
-/// The position of an offset that is a number.
-fn position(offset: Offset) -> Option<u64> {
-    offset
-        .to_raw()
-        .and_then(|offset| u64::try_from(offset).ok())
+/// The topic of which librdkafka says that it cannot be read.
+fn unavailable(message: &str) -> Option<&str> {
+    let (topic, _) = message.strip_prefix(UNAVAILABLE)?.split_once(": ")?;
+    Some(topic)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_told_by_its_whole_name() {
+        let message =
+            "Subscribed topic not available: bus-events: Broker: Unknown topic or partition";
+        assert_eq!(unavailable(message), Some("bus-events"));
+        let message = "Fetch from broker 1 failed: Broker: Unknown topic or partition";
+        assert_eq!(unavailable(message), None);
+    }
 }

@@ -1,9 +1,10 @@
 //! Messages as they are polled.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::BorrowedMessage;
 
 use crate::model::{RecordBatch, Split, SplitId};
@@ -13,13 +14,25 @@ use super::super::metrics::{DropReason, SplitMetrics};
 use super::KafkaSource;
 use super::gather::{Gather, Message};
 use super::group::Group;
+use super::start::{Back, went_back};
+
+/// How many statistics may come after records were passed over until one tells whether they were gone:
+/// one may have been made before the broker was asked.
+const STATISTICS: u32 = 1;
+
+/// How long the broker may take to say which offsets a partition has that has gone back.
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A partition of ours.
 pub(super) struct Owned {
     pub(super) split: Split,
     pub(super) metrics: SplitMetrics,
-    /// The offset behind the last record that we read.
+    /// The offset behind the last record that we read, or from where reading begins.
     pub(super) next: Option<u64>,
+    /// Whether a record was read.
+    has_begun: bool,
+    /// The first offset of late that was passed over, and for how many statistics more it is looked for.
+    passed: Option<(u64, u32)>,
     /// Everything before this was polled, also what is no record for us.
     polled: Option<u64>,
     /// Where the client was when it was first asked.
@@ -41,6 +54,8 @@ impl Owned {
             split,
             metrics,
             next: None,
+            has_begun: false,
+            passed: None,
             polled: None,
             begin: None,
             end: None,
@@ -64,6 +79,26 @@ impl Owned {
         self.polled = self.polled.max(self.fetched.take());
     }
 
+    /// The records at and behind an offset come. Those between it and the last one may be gaps, which
+    /// compaction and markers of transactions leave.
+    fn reached(&mut self, offset: u64) {
+        if let Some(next) = self.next.filter(|next| offset > *next) {
+            self.passed.get_or_insert((next, STATISTICS));
+        }
+        self.next = Some(offset + 1);
+    }
+
+    /// Given the first offset that the broker has: the offset of which is now known that its record was
+    /// gone before we came to it.
+    pub(super) fn lost_before(&mut self, first: Option<u64>) -> Option<u64> {
+        let (wanted, times) = self.passed.take()?;
+        if first.is_some_and(|first| first > wanted) {
+            return Some(wanted);
+        }
+        self.passed = times.checked_sub(1).map(|times| (wanted, times));
+        None
+    }
+
     /// How many offsets there are from where we are up to the end, where both are known.
     pub(super) fn lag(&self) -> Option<u64> {
         let next = self.next.max(self.polled).or(self.begin);
@@ -74,8 +109,8 @@ impl Owned {
 /// What has come of a message.
 #[derive(Default)]
 pub(super) struct Gathered {
-    /// Its partition, where that is of a topic that was made anew, and what was gathered of it before.
-    pub(super) anew: Option<SplitId>,
+    /// Its partition, where that has gone back and why, and what was gathered of it before.
+    pub(super) back: Option<(SplitId, Back)>,
     pub(super) before: Option<RecordBatch>,
     /// The batches that are full.
     pub(super) full: Vec<RecordBatch>,
@@ -84,7 +119,7 @@ pub(super) struct Gathered {
 /// What taking in a message needs of the reader, apart from the consumer that it borrows.
 pub(super) struct Intake<'a> {
     pub(super) source: &'a KafkaSource,
-    pub(super) group: &'a Group,
+    pub(super) consumer: &'a BaseConsumer<Group>,
     pub(super) owned: &'a mut BTreeMap<SplitId, Owned>,
     pub(super) gather: &'a mut Gather,
     pub(super) idle: &'a mut IdleTracker,
@@ -106,17 +141,30 @@ impl Intake<'_> {
             return Gathered::default();
         };
         let mut gathered = Gathered::default();
-        if owned.next.is_some_and(|next| offset < next) {
-            // The client has found that its offset is not there any more, and begins again.
-            gathered.anew = Some(split);
+        let group = self.consumer.context();
+        if let Some(next) = owned.next.filter(|next| offset < *next) {
+            // The client has found that its offset is not there any more.
+            let (topic, number) = (message.topic(), message.partition());
+            let offsets = self
+                .consumer
+                .fetch_watermarks(topic, number, OFFSETS_TIMEOUT);
+            let offsets = offsets
+                .ok()
+                .and_then(|(first, end)| u64::try_from(first).ok().zip(u64::try_from(end).ok()));
+            let back = went_back(offset, next, offsets);
+            gathered.back = Some((split, back));
             gathered.before = self.gather.take(split);
+            let handed = owned.handed;
             *owned = Owned::new(owned.split.clone(), owned.metrics.clone());
-            self.group.made_anew(&owned.split);
+            match back {
+                Back::Again => owned.handed = handed,
+                Back::Anew | Back::Truncated => group.made_anew(&owned.split),
+            }
         }
-        if owned.next.is_none() {
-            self.group.read(split, offset);
+        if !std::mem::replace(&mut owned.has_begun, true) {
+            group.read(split, offset);
         }
-        owned.next = Some(offset + 1);
+        owned.reached(offset);
         self.idle.active(split, now);
         let Some(payload) = message.payload() else {
             self.source.metrics.dropped(DropReason::Tombstone).inc();
@@ -148,5 +196,49 @@ impl Intake<'_> {
             batch.of_partition(number, context.headers.clone())
         });
         gathered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::metrics::SourceMetrics;
+    use super::*;
+    use crate::telemetry::Registry;
+
+    fn owned(next: u64) -> Owned {
+        let name = "events/0".into();
+        let split = Split {
+            id: SplitId(0),
+            name,
+        };
+        let metrics = SourceMetrics::new(&Registry::new("test")).split("events/0");
+        let mut owned = Owned::new(split, metrics);
+        owned.next = Some(next);
+        owned
+    }
+
+    #[test]
+    fn what_retention_has_taken_before_it_was_read_is_lost_and_a_gap_is_not() {
+        let mut partition = owned(10);
+        partition.reached(10);
+        assert_eq!(
+            partition.lost_before(Some(5_000)),
+            None,
+            "nothing was passed over"
+        );
+        // Markers of transactions.
+        partition.reached(13);
+        assert_eq!(partition.lost_before(Some(0)), None);
+        assert_eq!(partition.lost_before(Some(0)), None);
+        assert_eq!(partition.lost_before(Some(5_000)), None, "it was looked at");
+
+        let mut partition = owned(10);
+        partition.reached(5_000);
+        partition.reached(5_003);
+        assert_eq!(partition.lost_before(Some(0)), None, "of before");
+        assert_eq!(partition.lost_before(Some(5_000)), Some(10));
+        assert_eq!(partition.lost_before(Some(5_000)), None, "once");
+        partition.reached(5_010);
+        assert_eq!(partition.lost_before(None), None);
     }
 }

@@ -50,6 +50,13 @@ impl Offsets {
         }
     }
 
+    /// All that was committed is due again.
+    pub(super) fn doubt(&mut self) {
+        for marks in self.0.values_mut() {
+            marks.committed = false;
+        }
+    }
+
     /// The offsets to commit, given which positions are safe.
     ///
     /// A position before the first record of this assignment is left over from an earlier one, and
@@ -104,6 +111,8 @@ mod tests {
         assert_eq!(offsets.due(&both), []);
         let later = BTreeMap::from([(A, safe(13, 5)), (B, safe(12, 5))]);
         assert_eq!(offsets.due(&later), [(A, safe(13, 5))]);
+        offsets.doubt();
+        assert_eq!(offsets.due(&later), [(A, safe(13, 5)), (B, safe(12, 5))]);
     }
 
     #[test]

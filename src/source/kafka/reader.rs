@@ -1,12 +1,13 @@
 //! The thread that polls librdkafka.
 
 mod leaving;
+mod pausing;
+mod unavailable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
 use crate::model::{RecordBatch, Split, SplitId, TimestampMs};
@@ -20,9 +21,11 @@ use super::connection::Connection;
 use super::gather::Gather;
 use super::group::{Group, Notice};
 use super::intake::{Gathered, Intake, Owned};
+use super::start::Back;
 use super::status::Status;
-use super::topics::is_pattern;
+use super::vanished::Vanished;
 use leaving::Leaving;
+use unavailable::Unavailable;
 
 /// How often due batches, idle partitions and the stop signal are looked for.
 const TICK: Duration = Duration::from_millis(10);
@@ -35,17 +38,8 @@ const PAUSE_AFTER: Duration = Duration::from_secs(10);
 /// A wait that is long enough that what arrived meanwhile must be read before anything is idle.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
-/// How often the same trouble is logged, and a missing topic looked for.
+/// How often the same trouble is logged, and a topic looked for that cannot be read.
 const LOG_EVERY: Duration = Duration::from_secs(30);
-
-/// How long the broker may take to say whether a topic exists.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often the ends of paused partitions are asked for.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// How long a broker may take to say where a paused partition ends.
-const ENDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads partitions into a queue.
 pub(super) struct Reader {
@@ -65,12 +59,13 @@ pub(super) struct Reader {
     pushed: bool,
     /// When the ends of paused partitions are asked for.
     next_look: Instant,
-    missing_topics: BTreeSet<String>,
+    unavailable: Unavailable,
+    vanished: Vanished,
     /// The partitions that are to go to other instances.
     leaving: Option<Leaving>,
     /// The checkpoint that was committed last, by its generation.
     committed: u64,
-    missing_log: LogLimit,
+    next_commit: Instant,
     trouble_log: LogLimit,
     others_log: LogLimit,
 }
@@ -108,10 +103,11 @@ impl Reader {
             aligned: None,
             pushed: false,
             next_look: Instant::now(),
-            missing_topics: BTreeSet::new(),
+            unavailable: Unavailable::new(),
+            vanished: Vanished::default(),
             leaving: None,
             committed: 0,
-            missing_log: LogLimit::every(LOG_EVERY),
+            next_commit: Instant::now(),
             trouble_log: LogLimit::every(LOG_EVERY),
             others_log: LogLimit::every(LOG_EVERY),
         }
@@ -145,8 +141,7 @@ impl Reader {
 
     fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
         let mut next_tick = Instant::now();
-        let commit_every = self.source.context.commit_every.to_std();
-        let mut next_commit = next_tick + commit_every;
+        self.next_commit = next_tick + self.source.context.commit_every.to_std();
         while !stop.is_stopped() {
             self.poll(TICK)?;
             self.align();
@@ -155,18 +150,24 @@ impl Reader {
                 next_tick = now + TICK;
                 self.tick(now)?;
                 self.look_at_paused(now);
-                self.let_leave(now)?;
-            }
-            if now >= next_commit || self.is_checkpointed() {
-                next_commit = now + commit_every;
-                self.consumer
-                    .context()
-                    .commit(&self.consumer, CommitMode::Async);
-                self.look_for_missing_topics();
+                self.serve_group(now)?;
             }
             if std::mem::take(&mut self.pushed) {
                 self.wait_for_room(stop)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Commits, and lets partitions go that are to: also while the pipeline takes nothing.
+    fn serve_group(&mut self, now: Instant) -> Result<(), End> {
+        self.let_leave(now)?;
+        if now >= self.next_commit || self.is_checkpointed() {
+            self.next_commit = now + self.source.context.commit_every.to_std();
+            let group = self.consumer.context();
+            group.commit(&self.consumer, CommitMode::Async).ok();
+            self.look_for_unavailable_topics();
+            self.look_for_vanished_topics(now);
         }
         Ok(())
     }
@@ -191,7 +192,7 @@ impl Reader {
                 self.connection = self.connection.seen(&self.source, &mut self.idle, now);
                 let intake = Intake {
                     source: &self.source,
-                    group: self.consumer.context(),
+                    consumer: &self.consumer,
                     owned: &mut self.owned,
                     gather: &mut self.gather,
                     idle: &mut self.idle,
@@ -212,8 +213,8 @@ impl Reader {
         // were ours before.
         self.heed_notices()?;
         self.push(Vec::from_iter(gathered.before))?;
-        if let Some(split) = gathered.anew {
-            self.made_anew(split)?;
+        if let Some((split, back)) = gathered.back {
+            self.went_back(split, back)?;
         }
         self.push(gathered.full)?;
         Ok(())
@@ -256,12 +257,14 @@ impl Reader {
         }
         self.source.metrics.buffer_full.inc();
         while !self.producer.has_room(TICK) && !stop.is_stopped() {
+            let now = Instant::now();
             if self.paused {
                 self.poll(Duration::ZERO)?;
-                self.look_at_paused(Instant::now());
+                self.look_at_paused(now);
             } else if start.elapsed() >= PAUSE_AFTER {
                 self.pause();
             }
+            self.serve_group(now)?;
         }
         if self.paused {
             self.resume();
@@ -270,70 +273,6 @@ impl Reader {
             self.idle.blocked(Instant::now());
         }
         Ok(())
-    }
-
-    fn pause(&mut self) {
-        self.paused = true;
-        let paused = self
-            .consumer
-            .assignment()
-            .and_then(|list| self.consumer.pause(&list));
-        if let Err(error) = paused {
-            tracing::warn!(%error, "the partitions cannot be paused");
-        }
-    }
-
-    /// Resumes what is assigned and does not run ahead.
-    fn resume(&mut self) {
-        self.paused = false;
-        let splits = self.owned.keys().copied();
-        self.resume_partitions(splits.filter(|split| !self.ahead.contains(split)));
-    }
-
-    fn resume_partitions(&self, splits: impl Iterator<Item = SplitId>) {
-        if let Err(error) = self.consumer.resume(&self.partitions(splits)) {
-            tracing::warn!(%error, "the partitions cannot be resumed");
-        }
-    }
-
-    fn partitions(&self, splits: impl Iterator<Item = SplitId>) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in splits.filter_map(|split| self.source.topics.partition(split)) {
-            list.add_partition(&topic, partition);
-        }
-        list
-    }
-
-    /// Pauses the partitions that run ahead of the others, and resumes those that no longer do.
-    fn align(&mut self) {
-        let alignment = &self.source.context.alignment;
-        let generation = alignment.generation();
-        if self.aligned == Some(generation) {
-            return;
-        }
-        self.aligned = Some(generation);
-        let mut ahead = alignment.paused();
-        ahead.retain(|split| self.owned.contains_key(split));
-        let resumed: Vec<_> = self.ahead.difference(&ahead).copied().collect();
-        let paused: Vec<_> = ahead.difference(&self.ahead).copied().collect();
-        self.ahead = ahead;
-        let now = Instant::now();
-        if !paused.is_empty() {
-            tracing::debug!(splits = ?paused, "kafka partitions run ahead and are paused");
-            let list = self.partitions(paused.iter().copied());
-            if let Err(error) = self.consumer.pause(&list) {
-                tracing::warn!(%error, "the partitions that run ahead cannot be paused");
-            }
-        }
-        if !resumed.is_empty() {
-            tracing::debug!(splits = ?resumed, "kafka partitions are resumed");
-            self.resume_partitions(resumed.iter().copied());
-        }
-        for (splits, is_paused) in [(paused, true), (resumed, false)] {
-            for split in splits {
-                self.idle.paused(split, is_paused, now);
-            }
-        }
     }
 
     fn hand_over_rest(&mut self) -> Result<(), Stopped> {
@@ -358,44 +297,34 @@ impl Reader {
             }
         }
         if self.connection == Connection::Up {
-            self.consumer
-                .context()
-                .commit(&self.consumer, CommitMode::Sync);
+            let group = self.consumer.context();
+            group.commit(&self.consumer, CommitMode::Sync).ok();
         }
     }
 
     fn heed_notices(&mut self) -> Result<(), End> {
         while let Some(notice) = self.consumer.context().next_notice() {
             match notice {
-                Notice::Assigned(split, written) => self.assigned(split, written)?,
+                Notice::Assigned {
+                    split,
+                    written,
+                    from,
+                } => self.assigned(split, written, from)?,
                 Notice::PositionLost {
                     split,
                     wanted,
                     first,
-                } => {
-                    self.source.metrics.positions_lost.inc();
-                    tracing::warn!(
-                        %split,
-                        wanted,
-                        first,
-                        "the broker has no longer what was to be read next; reading goes on at the \
-                         first record that there is"
-                    );
-                }
-                Notice::Anew(split) => self.made_anew(split)?,
+                } => self.position_lost(&split, wanted, first),
+                Notice::Anew(split) => self.went_back(split, Back::Anew)?,
                 Notice::Revoked(split) => self.revoked(split)?,
                 Notice::Leaving(splits) => self.leave(&splits)?,
-                Notice::Lost(splits) => {
-                    return Err(End::Failed(self.error(format!(
-                        "partitions {splits} were lost to other instances, which read them from the \
-                         last checkpoint on; going on from there as well"
-                    ))));
-                }
+                Notice::Lost(splits) => return Err(self.lost(&splits)),
                 Notice::Status(status) => self.stands(&status),
                 Notice::Disconnected(reason) => self.disconnected(&reason),
-                Notice::MissingTopic(reason) => self.topic_is_missing(&reason),
+                Notice::Unavailable(topic, trouble) => self.topic_is_unavailable(topic, trouble),
                 Notice::Refused(reason) => return Err(End::Failed(self.error(reason))),
-                Notice::Trouble(reason) => {
+                Notice::Trouble(trouble, reason) => {
+                    self.source.errors(trouble).inc();
                     if let Some(held_back) = self.trouble_log.admit() {
                         tracing::warn!(held_back, "kafka: {reason}");
                     }
@@ -405,15 +334,39 @@ impl Reader {
         Ok(())
     }
 
-    fn assigned(&mut self, split: Split, written: Option<TimestampMs>) -> Result<(), Stopped> {
-        tracing::info!(%split, "kafka partition assigned");
+    fn lost(&self, splits: &str) -> End {
+        End::Failed(self.error(format!(
+            "partitions {splits} were lost to other instances, which read them from the last \
+             checkpoint on; going on from there as well"
+        )))
+    }
+
+    fn position_lost(&self, split: &Split, wanted: u64, first: u64) {
+        self.source.metrics.positions_lost.inc();
+        tracing::warn!(
+            %split,
+            wanted,
+            first,
+            "the broker has no longer what was to be read next; reading goes on at the first record \
+             that there is"
+        );
+    }
+
+    fn assigned(
+        &mut self,
+        split: Split,
+        written: Option<TimestampMs>,
+        from: Option<u64>,
+    ) -> Result<(), Stopped> {
+        tracing::info!(%split, from, "kafka partition assigned");
         if let Some((topic, _)) = self.source.topics.partition(split.id) {
-            self.missing_topics.remove(&*topic);
+            self.unavailable.available(&topic);
         }
         self.idle.assigned(split.id, Instant::now());
         let metrics = self.source.metrics.split(&split.name);
-        self.owned
-            .insert(split.id, Owned::new(split.clone(), metrics));
+        let mut owned = Owned::new(split.clone(), metrics);
+        owned.next = from;
+        self.owned.insert(split.id, owned);
         let id = split.id;
         self.producer.push(SourceEvent::Assigned(split), 0)?;
         if let Some(until) = written {
@@ -431,15 +384,36 @@ impl Reader {
         Ok(())
     }
 
-    fn made_anew(&mut self, split: SplitId) -> Result<(), Stopped> {
+    /// What comes of a partition next is before what was read of it.
+    fn went_back(&mut self, split: SplitId, back: Back) -> Result<(), Stopped> {
+        let Some(owned) = self.owned.get_mut(&split) else {
+            return Ok(());
+        };
         self.source.metrics.positions_lost.inc();
-        if let Some(owned) = self.owned.get(&split) {
-            tracing::warn!(
-                split = %owned.split,
-                "the kafka topic was made anew; it is read from its beginning"
-            );
+        let split = &owned.split;
+        match back {
+            Back::Anew => {
+                tracing::warn!(%split, "the kafka topic was made anew; it is read from its beginning");
+            }
+            Back::Truncated => {
+                tracing::warn!(%split, "the kafka partition was truncated; reading goes on at its end");
+            }
+            Back::Again => {
+                tracing::warn!(
+                    %split,
+                    "the kafka partition was truncated; it is read again, and what was read does \
+                     not count again"
+                );
+                let id = split.id;
+                self.producer.push(SourceEvent::Revoked(id), 0)?;
+                let split = split.clone();
+                return self.producer.push(SourceEvent::Assigned(split), 0);
+            }
         }
-        self.producer.push(SourceEvent::Anew(split), 0)
+        // What was gathered before is handed over by now.
+        owned.handed = None;
+        let id = split.id;
+        self.producer.push(SourceEvent::Anew(id), 0)
     }
 
     fn revoked(&mut self, split: SplitId) -> Result<(), Stopped> {
@@ -475,10 +449,18 @@ impl Reader {
             return;
         }
         self.connection = self.connection.seen(&self.source, &mut self.idle, now);
+        let mut lost = Vec::new();
         for partition in &status.partitions {
             let Some(owned) = self.owned.get_mut(&partition.split) else {
                 continue;
             };
+            if let Some(wanted) = owned.lost_before(partition.first) {
+                lost.push((
+                    owned.split.clone(),
+                    wanted,
+                    partition.first.unwrap_or(wanted),
+                ));
+            }
             self.idle
                 .caught_up(partition.split, partition.caught_up, now);
             owned.end = owned.end.max(partition.end);
@@ -487,6 +469,9 @@ impl Reader {
             if let Some(offset) = partition.committed {
                 self.consumer.context().committed(partition.split, offset);
             }
+        }
+        for (split, wanted, first) in lost {
+            self.position_lost(&split, wanted, first);
         }
         self.tell_lag();
     }
@@ -501,33 +486,6 @@ impl Reader {
         }
     }
 
-    /// Asks for the ends of the partitions that are paused: nothing is fetched of them that would
-    /// tell.
-    fn look_at_paused(&mut self, now: Instant) {
-        if now < self.next_look {
-            return;
-        }
-        self.next_look = now + LOOK_EVERY;
-        let is_paused = |split: &SplitId| self.paused || self.ahead.contains(split);
-        let paused = self.owned.iter_mut().filter(|(split, _)| is_paused(split));
-        for (split, owned) in paused {
-            let Some((topic, partition)) = self.source.topics.partition(*split) else {
-                continue;
-            };
-            match self
-                .consumer
-                .fetch_watermarks(&topic, partition, ENDS_TIMEOUT)
-            {
-                Ok((_, end)) => owned.end = owned.end.max(u64::try_from(end).ok()),
-                // The next one would have to be waited for as well.
-                Err(error) => {
-                    tracing::debug!(split = %owned.split, %error, "its end is not known");
-                    break;
-                }
-            }
-        }
-    }
-
     fn disconnected(&mut self, reason: &str) {
         if self.connection == Connection::Up {
             self.connection = Connection::Lost;
@@ -536,39 +494,6 @@ impl Reader {
         self.idle.connected(false, Instant::now());
         if let Some(held_back) = self.trouble_log.admit() {
             tracing::warn!(held_back, "kafka is not connected: {reason}");
-        }
-    }
-
-    fn topic_is_missing(&mut self, reason: &str) {
-        let topics = self.source.topics.wanted();
-        let topics = topics.filter(|topic| !is_pattern(topic));
-        self.missing_topics.extend(
-            topics
-                .filter(|topic| reason.contains(*topic))
-                .map(str::to_owned),
-        );
-    }
-
-    /// A missing topic is waited for: it may be created later, and other topics go on meanwhile.
-    fn look_for_missing_topics(&mut self) {
-        if self.missing_topics.is_empty() {
-            return;
-        }
-        let Some(_) = self.missing_log.admit() else {
-            return;
-        };
-        let consumer = &self.consumer;
-        self.missing_topics.retain(|topic| {
-            let metadata = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT);
-            !metadata.is_ok_and(|metadata| {
-                metadata
-                    .topics()
-                    .iter()
-                    .any(|topic| !topic.partitions().is_empty())
-            })
-        });
-        for topic in &self.missing_topics {
-            tracing::warn!(%topic, "the kafka topic does not exist; waiting for it");
         }
     }
 

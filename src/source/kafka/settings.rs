@@ -215,6 +215,48 @@ mod tests {
     }
 
     #[test]
+    fn tls_or_sasl_of_the_properties_is_kept_beside_the_key_of_the_other() {
+        let sasl = serde_json::json!({ "mechanism": "plain", "username": "me", "password": "x" });
+        for (properties, tls, sasl, expected) in [
+            (vec![("ssl.ca.location", "probe")], false, true, "sasl_ssl"),
+            (
+                vec![("security.protocol", "SASL_SSL")],
+                false,
+                true,
+                "sasl_ssl",
+            ),
+            (vec![("security.protocol", "ssl")], false, true, "sasl_ssl"),
+            (
+                vec![("security.protocol", "sasl_plaintext")],
+                true,
+                false,
+                "sasl_ssl",
+            ),
+            (vec![("security.protocol", "plaintext")], true, false, "ssl"),
+            (
+                vec![("security.protocol", "plaintext")],
+                false,
+                true,
+                "sasl_plaintext",
+            ),
+            (vec![("security.protocol", "ssl")], false, false, "ssl"),
+        ]
+        .map(|(properties, tls, has_sasl, expected)| {
+            (properties, tls, has_sasl.then(|| sasl.clone()), expected)
+        }) {
+            let mut config = config(&properties);
+            config.tls = tls.then(TlsConfig::default);
+            config.sasl = sasl.map(|sasl| serde_json::from_value(sasl).unwrap());
+            let client = client_config(&config).unwrap();
+            assert_eq!(
+                client.get("security.protocol"),
+                Some(expected),
+                "{properties:?} {tls}"
+            );
+        }
+    }
+
+    #[test]
     fn a_refused_property_is_named_without_its_value() {
         let refused = |key, value| {
             client_config(&config(&[(key, value)]))

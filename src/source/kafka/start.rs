@@ -66,25 +66,93 @@ impl Starts {
     }
 }
 
-/// Whether a partition still has the record at a position.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It does, or will have it next.
-    There,
-    /// It begins later: the records between are lost.
-    Lost,
-    /// It has never come that far: it is another topic of the same name.
-    Anew,
+/// What is known of a partition that has become ours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    /// From where it is to be read, as the state says.
+    pub(super) start: Option<u64>,
+    /// What the group has committed.
+    pub(super) committed: Option<u64>,
+    /// How far it was read when it was ours before.
+    pub(super) left: Option<u64>,
+    /// Its first offset, and the one behind its last.
+    pub(super) offsets: Option<(u64, u64)>,
 }
 
-/// Looks for a position in a partition that has the offsets from `first` up to, not including, `end`.
-pub(super) fn find(position: u64, first: u64, end: u64) -> Found {
-    if position > end {
-        Found::Anew
-    } else if position < first {
-        Found::Lost
-    } else {
-        Found::There
+/// Where a partition is read from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nobody knows of it: where the group begins.
+    Untouched,
+    /// From here on.
+    At(u64),
+    /// It begins later than where it was to be read: the records between are lost.
+    Lost {
+        /// From where it was to be read.
+        wanted: u64,
+        /// The first offset that there is.
+        first: u64,
+    },
+    /// From its beginning: it is of another topic of the same name.
+    Anew,
+    /// It has never come as far as the state: it is of a topic that the state does not know.
+    Foreign {
+        /// How far the state has read.
+        wanted: u64,
+        /// Where the partition ends.
+        end: u64,
+    },
+}
+
+impl Known {
+    /// Where the partition is read from. Where its offsets are not known, what is wanted is taken to be
+    /// there: the first record that comes shows it.
+    pub(super) fn place(&self) -> Place {
+        let end = self.offsets.map(|(_, end)| end);
+        // With a topic, its brokers forget what was committed.
+        if self.committed.is_none()
+            && end.is_some_and(|end| self.left.is_some_and(|left| end < left))
+        {
+            return Place::Anew;
+        }
+        let Some(wanted) = self.start.or(self.committed) else {
+            return Place::Untouched;
+        };
+        match self.offsets {
+            Some((_, end)) if wanted > end && self.start.is_some() => {
+                Place::Foreign { wanted, end }
+            }
+            Some((_, end)) if wanted > end => Place::Anew,
+            Some((first, _)) if wanted < first => Place::Lost { wanted, first },
+            _ => Place::At(wanted),
+        }
+    }
+}
+
+/// Why a record comes whose offset is before what was read already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Back {
+    /// Its topic was deleted and made anew, and is read from its beginning.
+    Anew,
+    /// The end of the partition is lost, as when a broker leads it that had not all of it: what comes
+    /// now is new.
+    Truncated,
+    /// The same, but the client reads from the beginning what was read before.
+    Again,
+}
+
+/// Why the client goes back to `offset` though everything before `next` was read, in a partition with
+/// these offsets, as far as they are known.
+///
+/// The client knows where a log was cut off, and goes on there. Only where it has lost its place does it
+/// begin with the first record: in another topic of the same name, which is not as long yet.
+pub(super) fn went_back(offset: u64, next: u64, offsets: Option<(u64, u64)>) -> Back {
+    match offsets {
+        Some((first, _)) if offset > first => Back::Truncated,
+        Some((_, end)) if end >= next => Back::Again,
+        Some(_) => Back::Anew,
+        None if offset > 0 => Back::Truncated,
+        None => Back::Anew,
     }
 }
 
@@ -141,15 +209,91 @@ mod tests {
 
     #[test]
     fn a_position_is_looked_for_within_the_partition() {
-        for (position, expected) in [
-            (9, Found::Lost),
-            (10, Found::There),
-            (19, Found::There),
-            (20, Found::There),
-            (21, Found::Anew),
+        let offsets = Some((10, 20));
+        for (wanted, by_state, by_commit) in [
+            (
+                9,
+                Place::Lost {
+                    wanted: 9,
+                    first: 10,
+                },
+                Place::Lost {
+                    wanted: 9,
+                    first: 10,
+                },
+            ),
+            (10, Place::At(10), Place::At(10)),
+            (20, Place::At(20), Place::At(20)),
+            (
+                21,
+                Place::Foreign {
+                    wanted: 21,
+                    end: 20,
+                },
+                Place::Anew,
+            ),
         ] {
-            assert_eq!(find(position, 10, 20), expected, "{position}");
+            let start = Some(wanted);
+            let known = Known {
+                start,
+                offsets,
+                ..Known::default()
+            };
+            assert_eq!(known.place(), by_state, "{wanted}");
+            let known = Known {
+                committed: start,
+                offsets,
+                ..Known::default()
+            };
+            assert_eq!(known.place(), by_commit, "{wanted}");
+            let known = Known {
+                start,
+                ..Known::default()
+            };
+            assert_eq!(known.place(), Place::At(wanted), "nothing else is known");
         }
-        assert_eq!(find(0, 0, 0), Found::There);
+        let known = Known {
+            offsets,
+            ..Known::default()
+        };
+        assert_eq!(known.place(), Place::Untouched);
+    }
+
+    #[test]
+    fn a_partition_that_ends_before_where_we_left_it_is_of_a_topic_made_anew() {
+        let left = |left, committed, start| Known {
+            left: Some(left),
+            committed,
+            start,
+            offsets: Some((0, 20)),
+        };
+        assert_eq!(left(21, None, None).place(), Place::Anew);
+        assert_eq!(left(21, None, Some(5)).place(), Place::Anew);
+        assert_eq!(left(20, None, None).place(), Place::Untouched);
+        assert_eq!(
+            left(21, Some(7), None).place(),
+            Place::At(7),
+            "known to the group"
+        );
+    }
+
+    #[test]
+    fn a_log_that_was_cut_off_is_no_topic_made_anew() {
+        for (offset, offsets, expected) in [
+            (0, Some((0, 4)), Back::Anew),
+            (3, Some((3, 4)), Back::Anew),
+            (90, Some((0, 95)), Back::Truncated),
+            (90, Some((0, 200)), Back::Truncated),
+            (0, Some((0, 100)), Back::Again),
+            (0, Some((0, 120)), Back::Again),
+            (0, None, Back::Anew),
+            (90, None, Back::Truncated),
+        ] {
+            assert_eq!(
+                went_back(offset, 100, offsets),
+                expected,
+                "{offset} {offsets:?}"
+            );
+        }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct PartitionStatus {
     pub(super) split: SplitId,
     /// Whether its broker answers and everything up to its end has been fetched.
     pub(super) caught_up: bool,
+    /// The first offset that the broker has.
+    pub(super) first: Option<u64>,
     /// The next offset to fetch.
     pub(super) next: Option<u64>,
     /// The offset behind the last record that we may read.
@@ -63,6 +65,7 @@ impl Status {
                 partitions.push(PartitionStatus {
                     split,
                     caught_up: answers && at_end(partition),
+                    first: offset(partition.lo_offset),
                     next: offset(partition.next_offset),
                     // Where the broker has no transactions there is only the other end.
                     end: offset(partition.ls_offset)
@@ -119,6 +122,7 @@ mod tests {
             fetch_state: "active".to_owned(),
             next_offset,
             eof_offset,
+            lo_offset: 30,
             hi_offset: 100,
             ls_offset: -1001,
             committed_offset: 70,
@@ -155,6 +159,7 @@ mod tests {
         let partition = |next, caught_up| PartitionStatus {
             split: SplitId(2),
             caught_up,
+            first: Some(30),
             next,
             end: Some(100),
             committed: Some(70),

@@ -38,10 +38,13 @@ impl Numbers {
         self.by_number.insert(number, name);
     }
 
-    /// Gives a topic the next number; none where there are no more.
+    /// Gives a topic the next number, or else one that a topic has left which is gone; none where there
+    /// are no more.
     fn add(&mut self, name: &str) {
         let last = self.by_number.last_key_value();
-        if let Some(number) = last.map_or(Some(0), |(last, _)| last.checked_add(1)) {
+        let next = last.map_or(Some(0), |(last, _)| last.checked_add(1));
+        let is_free = |number: &u16| !self.by_number.contains_key(number);
+        if let Some(number) = next.or_else(|| (0..=u16::MAX).find(is_free)) {
             self.insert(name, number);
         }
     }
@@ -100,6 +103,24 @@ impl Topics {
                 numbers.add(topic);
             }
         });
+    }
+
+    /// Why a partition has no number: which bound was hit.
+    pub(super) fn bound(&self, topic: &str, partition: i32) -> String {
+        if u16::try_from(partition).is_err() {
+            return format!(
+                "partition {topic}/{partition} cannot be read: at most 65536 of a topic are"
+            );
+        }
+        format!(
+            "topic {topic} cannot be read: the patterns have found more than 65536 topics, also those \
+             that are gone by now; a restart forgets these"
+        )
+    }
+
+    /// All topics that have a number.
+    pub(super) fn numbered(&self) -> Vec<Arc<str>> {
+        self.read().by_name.keys().cloned().collect()
     }
 
     /// What a checkpoint keeps of a split, so that its topic has the same number again; nothing where
@@ -205,5 +226,31 @@ mod tests {
         second.learn(["alarms", "fleet-at", "fleet-uk"].into_iter());
         assert_eq!(numbers(&second), [None, Some(1), Some(2)]);
         assert_eq!(second.id("fleet-at", 0), Some(SplitId(3 << 16)));
+    }
+
+    #[test]
+    fn a_number_is_used_again_where_there_is_no_next_one() {
+        let token = |number: u16| PositionToken {
+            position: 0,
+            text: format!("{TOKEN}{number}").into(),
+        };
+        let tokens = (0..=u16::MAX)
+            .filter(|number| *number != 7)
+            .map(|number| (format!("fleet-{number}/0"), token(number)));
+        let resume = Resume::default().with_tokens(tokens.collect());
+        let topics = topics(&["^fleet-.*"], &resume);
+        topics.learn(["fleet-new", "fleet-newer"].into_iter());
+        assert_eq!(topics.id("fleet-new", 0), Some(SplitId(7 << 16)));
+        assert_eq!(topics.id("fleet-newer", 0), None);
+        let bound = topics.bound("fleet-newer", 0);
+        assert!(
+            bound.starts_with("topic fleet-newer cannot be read: "),
+            "{bound}"
+        );
+        let bound = topics.bound("fleet-new", 65_536);
+        assert!(
+            bound.starts_with("partition fleet-new/65536 cannot be read: "),
+            "{bound}"
+        );
     }
 }

@@ -1,12 +1,11 @@
 //! Certificates for TLS on the loopback address, made anew for each test.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use super::files::write;
@@ -34,6 +33,14 @@ impl Certificates {
     /// # Errors
     /// A file cannot be written.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
+        Self::create_for(folder, &["localhost", "127.0.0.1"])
+    }
+
+    /// The same, where the server has these names and addresses.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn create_for(folder: &Path, names: &[&str]) -> Result<Self> {
         let mut authority = CertificateParams::default();
         authority
             .distinguished_name
@@ -47,18 +54,21 @@ impl Certificates {
             &authority.self_signed(&authority_key)?.pem(),
         )?;
         let issuer = Issuer::new(authority, authority_key);
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
 
         let (server, server_key) = issue(
             folder,
             "server",
             ExtendedKeyUsagePurpose::ServerAuth,
             &issuer,
+            &names,
         )?;
         let (client, client_key) = issue(
             folder,
             "client",
             ExtendedKeyUsagePurpose::ClientAuth,
             &issuer,
+            &names,
         )?;
         Ok(Self {
             ca,
@@ -71,6 +81,7 @@ impl Certificates {
                 "expired",
                 ExtendedKeyUsagePurpose::ClientAuth,
                 &issuer,
+                &names,
                 true,
             )?,
         })
@@ -82,8 +93,9 @@ fn issue(
     name: &str,
     purpose: ExtendedKeyUsagePurpose,
     issuer: &Issuer<'_, KeyPair>,
+    names: &[String],
 ) -> Result<(PathBuf, PathBuf)> {
-    issue_one(folder, name, purpose, issuer, false)
+    issue_one(folder, name, purpose, issuer, names, false)
 }
 
 fn issue_one(
@@ -91,12 +103,10 @@ fn issue_one(
     name: &str,
     purpose: ExtendedKeyUsagePurpose,
     issuer: &Issuer<'_, KeyPair>,
+    names: &[String],
     has_expired: bool,
 ) -> Result<(PathBuf, PathBuf)> {
-    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
-    parameters
-        .subject_alt_names
-        .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let mut parameters = CertificateParams::new(names)?;
     parameters.distinguished_name.push(DnType::CommonName, name);
     parameters.use_authority_key_identifier_extension = true;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::super::super::{SourceEvent, Stopped};
 use super::super::group::Notice;
@@ -18,11 +20,49 @@ use crate::model::SplitId;
 /// is how long the group waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The wait after a commit that has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Partitions that are to go.
 #[derive(Debug)]
 pub(super) struct Leaving {
     splits: BTreeSet<SplitId>,
     deadline: Instant,
+    /// Whether the group has taken a commit of ours since they were to go.
+    is_member: bool,
+    next_try: Instant,
+}
+
+/// What has come of a commit.
+#[derive(Debug, PartialEq, Eq)]
+enum Commit {
+    Done,
+    /// Another try may succeed.
+    Failed,
+    /// The group does not count us among its members any more.
+    ThrownOut,
+}
+
+impl Commit {
+    fn of(result: &KafkaResult<()>) -> Self {
+        let Err(error) = result else {
+            return Self::Done;
+        };
+        match error.rdkafka_error_code() {
+            Some(
+                Code::UnknownMemberId
+                | Code::IllegalGeneration
+                | Code::FencedInstanceId
+                | Code::FencedMemberEpoch
+                | Code::StaleMemberEpoch
+                | Code::Fenced
+                | Code::Fatal,
+            ) => Self::ThrownOut,
+            // The topic was deleted: nobody reads on from there.
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Self::Done,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl Reader {
@@ -44,41 +84,66 @@ impl Reader {
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
             splits: BTreeSet::new(),
             deadline: Instant::now() + PATIENCE,
+            is_member: false,
+            next_try: Instant::now(),
         });
         leaving.splits.extend(splits);
     }
 
     /// Lets the partitions go that are to, once a checkpoint has them.
     pub(super) fn let_leave(&mut self, now: Instant) -> Result<(), End> {
-        let (Some(leaving), Some(sharing)) = (&self.leaving, self.consumer.context().sharing())
-        else {
+        let group = self.consumer.context();
+        let (Some(leaving), Some(sharing)) = (&mut self.leaving, group.sharing()) else {
             return Ok(());
         };
+        if now < leaving.next_try {
+            return Ok(());
+        }
         let checkpointed = &sharing.checkpointed;
-        let is_saved = |split: &SplitId| {
+        let is_late = now >= leaving.deadline;
+        let is_saved = leaving.splits.iter().all(|split| {
             self.owned.get(split).is_none_or(|owned| {
                 let position = checkpointed.position(&owned.split.name);
                 owned.handed.is_none() || position >= owned.handed
             })
+        });
+        // Where the group has thrown us out, others have read on from our last commit: no checkpoint may
+        // be made then of what we have read since.
+        let commit = match (leaving.is_member, is_saved) {
+            _ if self.consumer.assignment_lost() => Commit::ThrownOut,
+            (false, _) => Commit::of(&group.commit_again(&self.consumer)),
+            (true, true) => Commit::of(&group.commit(&self.consumer, CommitMode::Sync)),
+            (true, false) => Commit::Done,
         };
-        if !leaving.splits.iter().all(is_saved) {
-            if now < leaving.deadline {
+        let message = match commit {
+            Commit::Done if is_saved => return Ok(self.release_leaving()?),
+            Commit::Done if !is_late => {
+                leaving.is_member = true;
                 checkpointed.ask();
                 return Ok(());
             }
-            checkpointed.forbid();
-            let message = format!(
+            Commit::Failed if !is_late => {
+                leaving.next_try = now + RETRY;
+                return Ok(());
+            }
+            Commit::ThrownOut => {
+                checkpointed.forbid();
+                let splits = leaving.splits.iter();
+                let names = splits.filter_map(|split| self.source.topics.name(*split));
+                let names: Vec<_> = names.collect();
+                return Err(self.lost(&names.join(", ")));
+            }
+            Commit::Done => format!(
                 "no checkpoint within {PATIENCE:?} has the partitions that go to other instances; \
                  going on from the last one"
-            );
-            return Err(End::Failed(self.error(message)));
-        }
-        // Where that fails, it is tried again.
-        let group = self.consumer.context();
-        if group.commit(&self.consumer, CommitMode::Sync) || now >= leaving.deadline {
-            self.release_leaving()?;
-        }
-        Ok(())
+            ),
+            Commit::Failed => format!(
+                "the positions of partitions that go to other instances could not be committed within \
+                 {PATIENCE:?}; going on from the last checkpoint"
+            ),
+        };
+        checkpointed.forbid();
+        Err(End::Failed(self.error(message)))
     }
 
     fn release_leaving(&mut self) -> Result<(), Stopped> {
@@ -123,5 +188,29 @@ impl Reader {
         if let Some(sharing) = self.consumer.context().sharing() {
             sharing.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::KafkaError;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_of_a_member_that_was_thrown_out_is_not_tried_again() {
+        for (code, expected) in [
+            (Code::UnknownMemberId, Commit::ThrownOut),
+            (Code::IllegalGeneration, Commit::ThrownOut),
+            (Code::FencedInstanceId, Commit::ThrownOut),
+            (Code::UnknownTopicOrPartition, Commit::Done),
+            (Code::RebalanceInProgress, Commit::Failed),
+            (Code::CoordinatorLoadInProgress, Commit::Failed),
+            (Code::OperationTimedOut, Commit::Failed),
+        ] {
+            let result = Err(KafkaError::ConsumerCommit(code));
+            assert_eq!(Commit::of(&result), expected, "{code:?}");
+        }
+        assert_eq!(Commit::of(&Ok(())), Commit::Done);
     }
 }

@@ -1,9 +1,11 @@
 //! A broker that wants to know who connects: with passwords, tokens and certificates.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use super::{Kafka, address, format_storage, launch, properties};
@@ -15,6 +17,10 @@ use crate::support::ports::on_free_ports;
 pub(crate) const USER: &str = "fleet";
 pub(crate) const PLAIN_PASSWORD: &str = "plain secret";
 pub(crate) const SCRAM_PASSWORD: &str = "scram-secret";
+
+/// The numbers of requests that change rights.
+const CREATE_ACLS: i16 = 30;
+const DELETE_ACLS: i16 = 31;
 
 /// A broker with a listener for each way; topics are made through the plain one.
 #[derive(Debug)]
@@ -66,6 +72,51 @@ impl SecuredKafka {
         self.kafka.restart()
     }
 
+    /// Takes the right to read a topic from [`USER`].
+    ///
+    /// # Errors
+    /// The broker refuses or does not answer.
+    pub(crate) fn forbid(&self, topic: &str) -> Result<()> {
+        self.change_acl(CREATE_ACLS, topic)
+    }
+
+    /// Gives back what [`Self::forbid`] took.
+    ///
+    /// # Errors
+    /// The broker refuses or does not answer.
+    pub(crate) fn allow(&self, topic: &str) -> Result<()> {
+        self.change_acl(DELETE_ACLS, topic)
+    }
+
+    /// Asks in Kafka's own protocol, which no client of ours has the words for: both requests say in
+    /// version 1 the same of one entry.
+    fn change_acl(&self, api: i16, topic: &str) -> Result<()> {
+        let mut request = Vec::new();
+        let text = |request: &mut Vec<u8>, text: &str| {
+            request.extend(i16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+            request.extend(text.as_bytes());
+        };
+        request.extend([api.to_be_bytes(), 1_i16.to_be_bytes()].concat());
+        request.extend(7_i32.to_be_bytes());
+        text(&mut request, "weir");
+        request.extend(1_i32.to_be_bytes());
+        let [topics, literal, read, deny] = [2, 3, 3, 2];
+        request.push(topics);
+        text(&mut request, topic);
+        request.push(literal);
+        text(&mut request, &format!("User:{USER}"));
+        text(&mut request, "*");
+        request.extend([read, deny]);
+        let mut connection = TcpStream::connect(self.kafka.address())?;
+        connection.write_all(&i32::try_from(request.len())?.to_be_bytes())?;
+        connection.write_all(&request)?;
+        // Its length, the number of the request, the time of throttling, how many results, and the error.
+        let mut answer = [0; 18];
+        connection.read_exact(&mut answer)?;
+        ensure!(answer[12..] == [0, 0, 0, 1, 0, 0], "{answer:?}");
+        Ok(())
+    }
+
     /// The address where one of the SASL mechanisms is wanted, without TLS.
     pub(crate) fn sasl(&self) -> String {
         address(self.ports[0])
@@ -111,6 +162,12 @@ listener.name.sasl.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModu
 listener.name.both.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;
 # Takes tokens without a signature.
 listener.name.sasl.oauthbearer.sasl.jaas.config={modules}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";
+# Whoever is not forbidden something may do it.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
+# Whoever has a token has to show a good one every few seconds.
+listener.name.sasl.oauthbearer.connections.max.reauth.ms=3000
 ssl.keystore.type=PEM
 ssl.keystore.location={store}
 ssl.truststore.type=PEM

@@ -1,0 +1,132 @@
+//! What goes wrong, and what the source makes of it.
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+use crate::source::Checkpointed;
+
+/// An instance of that name, with the positions of its latest checkpoint.
+fn instance(cluster: &Cluster, name: &str, positions: &[(&str, u64)]) -> (Running, Checkpointed) {
+    let checkpointed = Checkpointed::default();
+    let positions = positions.iter();
+    checkpointed.set(positions.map(|(split, position)| ((*split).to_owned(), *position)));
+    let shared = checkpointed.clone();
+    let running = start_with(cluster, &["a"], |config, context| {
+        config.instance = Some(name.to_owned());
+        context.checkpointed = shared;
+    });
+    (running, checkpointed)
+}
+
+/// Commits an offset of `a/0` as another instance does.
+fn commit_as_another(cluster: &Cluster, offset: i64) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("group.id", "weir")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    let offset = Offset::Offset(offset);
+    list.add_partition_offset("a", 0, offset).unwrap();
+    let mut element = list.find_partition("a", 0).unwrap();
+    element.set_metadata(metadata::encode_instance("another"));
+    consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
+fn texts(from: u64, to: u64) -> Vec<String> {
+    (from..to).map(|number| number.to_string()).collect()
+}
+
+fn produce_texts(cluster: &Cluster, texts: &[String]) {
+    let messages = texts.iter().map(|text| ("a", 0, Some(text.as_str())));
+    produce(cluster, &messages.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_committed_is_asked_for_until_there_is_an_answer() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    let texts = texts(0, 100);
+    produce_texts(&cluster, &texts);
+    commit_as_another(&cluster, 50);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[refused; 3]);
+    // Our own position is older than what another instance has read since.
+    let (running, _) = instance(&cluster, "stale", &[("a/0", 20)]);
+    let heard = running.listen(50, 0);
+    let expected = texts[50..].iter().map(|text| format!("a V1 {text}"));
+    assert_eq!(heard.texts, [(A0, expected.collect())].into());
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_checkpoint_is_asked_for_also_while_the_pipeline_takes_nothing() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 2, 1).unwrap();
+    let text = "x".repeat(1_000);
+    let messages = vec![("a", 0, Some(text.as_str())); 7_500];
+    for part in messages.chunks(2_500) {
+        produce(&cluster, part);
+        let other: Vec<_> = part
+            .iter()
+            .map(|(topic, _, text)| (*topic, 1, *text))
+            .collect();
+        produce(&cluster, &other);
+    }
+    let (blocked, checkpointed) = instance(&cluster, "blocked", &[]);
+    // Much more than there is room for.
+    blocked.await_line("weir_source_records_total{split=\"a/1\",pipeline=\"test\"}");
+    let (second, _) = instance(&cluster, "second", &[]);
+    let deadline = std::time::Instant::now() + 2 * TIMEOUT;
+    while !checkpointed.take_wish() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no checkpoint is asked for"
+        );
+        thread::yield_now();
+    }
+    for running in [blocked, second] {
+        running.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_is_told_and_the_others_are_read() {
+    let cluster = Cluster::new(1).unwrap();
+    for topic in ["a", "b"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    produce(&cluster, &[("a", 0, Some("1")), ("b", 0, Some("1"))]);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.topic_error("a", refused).unwrap();
+    let running = start_with(&cluster, &["a", "b"], |config, context| {
+        context.commit_every = crate::model::Duration::from_millis(200);
+        let refresh = "topic.metadata.refresh.interval.ms";
+        let properties = &mut config.properties;
+        properties.insert(refresh.to_owned(), Secret::new("200"));
+    });
+    let heard = running.listen(1, 0);
+    assert_eq!(heard.texts, [(B0, vec!["b V1 1".to_owned()])].into());
+    running.await_line("weir_kafka_errors_total{error=\"authorization\",pipeline=\"test\"} 1\n");
+    let allowed = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    cluster.topic_error("a", allowed).unwrap();
+    let heard = running.listen(1, 0);
+    assert_eq!(heard.texts, [(A0, vec!["a V1 1".to_owned()])].into());
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_refused_group_ends_the_source() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::JoinGroup, &[refused; 10]);
+    let running = start(&cluster, &["a"]);
+    let error = running.thread.join().unwrap().unwrap_err();
+    assert!(error.source_name.starts_with("kafka 127.0.0.1:"), "{error}");
+    assert!(
+        error.message.contains("Group authorization failed"),
+        "{error}"
+    );
+}
