@@ -25,7 +25,7 @@ use weir::model::{Interner, RecordBatch, Split, SplitId};
 use weir::telemetry::Registry;
 
 use measured::Measured;
-use payloads::{Event, Format, NOW_MS};
+use payloads::{Event, Format, NOW_MS, Open};
 
 /// How many events each format has, over and over again.
 const EVENTS: usize = 100_000;
@@ -208,7 +208,7 @@ fn batches_of(records: impl Iterator<Item = (String, Vec<u8>)>) -> Vec<RecordBat
 }
 
 /// The records of what clients have sent.
-fn opened(bodies: &RecordBatch, open: fn(&[u8]) -> Result<Vec<Vec<u8>>>) -> Result<RecordBatch> {
+fn opened(bodies: &RecordBatch, open: Open) -> Result<RecordBatch> {
     let mut batch = RecordBatch::new(split(), NOW_MS);
     for body in bodies.records() {
         for record in open(body.bytes)? {

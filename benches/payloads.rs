@@ -44,6 +44,17 @@ pub(crate) struct Event {
     pub(crate) measurement: f64,
 }
 
+/// Writes events as records.
+pub(crate) type Write = fn(&[Event]) -> Result<Vec<Vec<u8>>>;
+/// Puts something around a record.
+pub(crate) type Wrap = fn(&[u8]) -> Result<Vec<u8>>;
+/// Writes what comes before all records, with topics.
+pub(crate) type First = fn(&[Event]) -> Vec<(String, Vec<u8>)>;
+/// Makes records of what a client sends.
+pub(crate) type Open = fn(&[u8]) -> Result<Vec<Vec<u8>>>;
+/// The sum of a record's numbers, by a library.
+pub(crate) type Bare = fn(&[u8]) -> Result<f64>;
+
 /// A format: how events are written in it, what is read of it, and what parses it beside us.
 #[derive(Debug)]
 pub(crate) struct Format {
@@ -57,18 +68,18 @@ pub(crate) struct Format {
     /// The topic of a record.
     pub(crate) topic: fn(&[Event], usize) -> String,
     /// The records of events.
-    pub(crate) write: fn(&[Event]) -> Result<Vec<Vec<u8>>>,
+    pub(crate) write: Write,
     /// What is put around each of them.
-    pub(crate) wrap: Option<fn(&[u8]) -> Result<Vec<u8>>>,
+    pub(crate) wrap: Option<Wrap>,
     /// What comes before all of them, with topics: of this, no time is taken.
-    pub(crate) first: Option<fn(&[Event]) -> Vec<(String, Vec<u8>)>>,
+    pub(crate) first: Option<First>,
     /// Makes records of what a client sends.
-    pub(crate) open: Option<fn(&[u8]) -> Result<Vec<Vec<u8>>>>,
+    pub(crate) open: Option<Open>,
     /// Whether schemas are known by their numbers.
     pub(crate) schemas: bool,
     pub(crate) library: &'static str,
     /// The sum of a record's numbers, by a library.
-    pub(crate) bare: fn(&[u8]) -> Result<f64>,
+    pub(crate) bare: Bare,
 }
 
 impl Event {
@@ -114,9 +125,9 @@ impl Event {
 pub(crate) fn each(
     name: &'static str,
     decode: fn() -> Value,
-    write: fn(&[Event]) -> Result<Vec<Vec<u8>>>,
+    write: Write,
     library: &'static str,
-    bare: fn(&[u8]) -> Result<f64>,
+    bare: Bare,
 ) -> Format {
     Format {
         name,

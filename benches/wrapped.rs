@@ -15,7 +15,7 @@ use weir::decode::{AvroSchema, SchemaQuestion, SchemaSource};
 
 use crate::bare::{self, avro_schema};
 use crate::payloads::{
-    EVENT, Event, Format, KINDS, NOW_MS, each, write_avro, write_json, write_protobuf,
+    Bare, EVENT, Event, Format, KINDS, NOW_MS, Wrap, each, write_avro, write_json, write_protobuf,
 };
 use crate::write_request::{Label, Point, TimeSeries, WriteRequest};
 
@@ -149,12 +149,7 @@ pub(crate) fn formats() -> Vec<Format> {
 }
 
 /// JSON with something around it.
-fn wrapped(
-    name: &'static str,
-    unwrap: fn() -> Value,
-    wrap: fn(&[u8]) -> Result<Vec<u8>>,
-    bare: fn(&[u8]) -> Result<f64>,
-) -> Format {
+fn wrapped(name: &'static str, unwrap: fn() -> Value, wrap: Wrap, bare: Bare) -> Format {
     Format {
         unwrap,
         wrap: Some(wrap),

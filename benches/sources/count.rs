@@ -38,7 +38,7 @@ pub(crate) fn cars(records: u64) -> Result<impl Iterator<Item = Vec<u8>>> {
     }))
 }
 
-/// Counts what comes, from the first record on.
+/// Counts what comes. The clock runs from the first record on, unless it has been started before.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     counted: Counted,
@@ -46,6 +46,14 @@ pub(crate) struct Count {
 }
 
 impl Count {
+    /// Starts the clock.
+    pub(crate) fn begin() -> Self {
+        Self {
+            counted: Counted::default(),
+            began: Some(Instant::now()),
+        }
+    }
+
     pub(crate) fn add(&mut self, records: u64, bytes: usize) {
         self.began.get_or_insert_with(Instant::now);
         self.counted.records += records;
@@ -90,12 +98,12 @@ impl SourceOutput for Counter {
 }
 
 /// Reads so many records with a source, which is a `source` of a pipeline file; with a log where there is a
-/// folder for it. `begin` is called once it is built.
+/// folder for it. Once it is built, `begin` makes what counts.
 pub(crate) fn read_all(
     config: Value,
     log: Option<&Path>,
     records: u64,
-    begin: impl FnOnce(),
+    begin: impl FnOnce() -> Count,
 ) -> Result<Measured> {
     let config: Config = serde_json::from_value(config)?;
     let (safe, stop) = (SafePositions::default(), StopSignal::default());
@@ -121,13 +129,12 @@ pub(crate) fn read_all(
     };
     let source = source::build(&config, context, &Registry::new("bench"))?;
     let mut counter = Counter {
-        count: Count::default(),
+        count: begin(),
         records,
         measured: None,
         stop: stop.clone(),
         safe,
     };
-    begin();
     source.run(&mut counter, &stop)?;
     counter.measured.context("the source has ended early")
 }

@@ -39,7 +39,7 @@ impl Contest for Lines {
 
     fn bare(&mut self) -> Result<Measured> {
         let mut reader = BufReader::with_capacity(1 << 20, File::open(self.file.path())?);
-        let mut count = Count::default();
+        let mut count = Count::begin();
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
             count.add(1, line.len() - 1);
@@ -50,6 +50,6 @@ impl Contest for Lines {
 
     fn source(&mut self) -> Result<Measured> {
         let config = json!({ "file": { "path": self.file.path() } });
-        read_all(config, None, self.records, || ())
+        read_all(config, None, self.records, Count::begin)
     }
 }

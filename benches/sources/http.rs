@@ -113,32 +113,49 @@ pub(crate) fn set_up_remote_write(records: u64) -> Result<Box<dyn Contest>> {
 }
 
 impl Push {
-    /// Starts clients that send all bodies. They end when the server does.
+    /// Starts clients that send all bodies. At the end the server goes before the last of them has its answer.
     fn send(&self, address: SocketAddr) {
         for client in 0..CLIENTS {
             let (kind, bodies) = (self.kind, Arc::clone(&self.bodies));
             thread::spawn(move || {
-                let mut connection = BufReader::new(TcpStream::connect(address)?);
-                for body in bodies.iter().skip(client).step_by(CLIENTS) {
-                    request(&mut connection, kind, body)?;
+                let bodies = bodies.iter().skip(client).step_by(CLIENTS);
+                if let Err(error) = send(address, kind, bodies) {
+                    eprintln!("a client has ended: {error:#}");
                 }
-                Ok::<_, anyhow::Error>(())
             });
         }
     }
 }
 
-/// Sends a body and takes the answer.
-fn request(connection: &mut BufReader<TcpStream>, kind: Kind, body: &[u8]) -> Result<()> {
+fn send<'a>(
+    address: SocketAddr,
+    kind: Kind,
+    bodies: impl Iterator<Item = &'a Vec<u8>>,
+) -> Result<()> {
+    let mut connection = BufReader::new(TcpStream::connect(address)?);
+    for body in bodies {
+        if !request(&mut connection, kind, body)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Sends a body and takes the answer; gives nothing where the server is gone.
+fn request(connection: &mut BufReader<TcpStream>, kind: Kind, body: &[u8]) -> Result<bool> {
     let Kind { path, headers, .. } = kind;
     let length = body.len();
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: bench\r\n{headers}Content-Length: {length}\r\n\r\n");
     let mut message = head.into_bytes();
     message.extend_from_slice(body);
-    connection.get_mut().write_all(&message)?;
+    if connection.get_mut().write_all(&message).is_err() {
+        return Ok(false);
+    }
     let mut line = String::new();
-    connection.read_line(&mut line)?;
+    if !matches!(connection.read_line(&mut line), Ok(1..)) {
+        return Ok(false);
+    }
     let status = line.clone();
     let mut length = 0;
     while line != "\r\n" {
@@ -153,7 +170,7 @@ fn request(connection: &mut BufReader<TcpStream>, kind: Kind, body: &[u8]) -> Re
     if !status.starts_with("HTTP/1.1 20") {
         bail!("{status}: {}", String::from_utf8_lossy(&answer));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A server that counts.
@@ -197,7 +214,7 @@ impl Contest for Push {
         let server = Server {
             kind: self.kind,
             records: self.records,
-            count: Arc::default(),
+            count: Arc::new(Mutex::new(Count::begin())),
             all: Arc::default(),
         };
         runtime.block_on(async {
@@ -226,6 +243,9 @@ impl Contest for Push {
             _ => "http",
         };
         let config = json!({ name: { "listen": address.to_string() } });
-        read_all(config, None, self.records, || self.send(address))
+        read_all(config, None, self.records, || {
+            self.send(address);
+            Count::begin()
+        })
     }
 }

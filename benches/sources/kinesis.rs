@@ -45,6 +45,7 @@ pub(crate) fn set_up(records: u64) -> Result<Box<dyn Contest>> {
 
 impl Stream {
     async fn read(&self, client: &Client) -> Result<Measured> {
+        let mut count = Count::begin();
         let shards = client.list_shards().stream_name(STREAM).send().await?;
         let mut iterators = Vec::new();
         for shard in shards.shards() {
@@ -57,7 +58,6 @@ impl Stream {
                 .await?;
             iterators.push(iterator.shard_iterator);
         }
-        let mut count = Count::default();
         while count.records() < self.records {
             for iterator in &mut iterators {
                 let place = iterator.take().context("the shard has ended")?;
@@ -99,6 +99,6 @@ impl Contest for Stream {
             "sigv4": { "access_key": "test", "secret_key": "test" }, "start": "trim_horizon",
             "poll_every": "200ms",
         } });
-        read_all(config, None, self.records, || ())
+        read_all(config, None, self.records, Count::begin)
     }
 }

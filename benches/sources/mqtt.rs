@@ -107,8 +107,8 @@ impl Sessions {
 
     /// Takes what waits in a session that is not measured.
     fn drain(&self, session: &str) -> Result<Measured> {
+        let mut count = Count::begin();
         let (client, mut connection) = self.connect(session);
-        let mut count = Count::default();
         while count.records() < self.records {
             if let Event::Incoming(Packet::Publish(message)) = next(&mut connection)? {
                 count.add(1, message.payload.len());
@@ -139,6 +139,6 @@ impl Contest for Sessions {
 
     fn source(&mut self) -> Result<Measured> {
         let log = tempfile::tempdir_in(&self.folder).context("a folder for the log")?;
-        read_all(self.config(), Some(log.path()), self.records, || ())
+        read_all(self.config(), Some(log.path()), self.records, Count::begin)
     }
 }

@@ -1,5 +1,6 @@
 //! Requests over real connections, with a pipeline that takes what the test asks for.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration as StdDuration;
