@@ -7,6 +7,7 @@
 mod metric;
 mod state;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,10 +29,55 @@ const NAMESPACE: &str = "spBv1.0";
 /// The metric by which a death says which birth it belongs to.
 const BIRTH_DEATH: &str = "bdSeq";
 
+/// What an event is made of, by the paths of fields.
+const PARTS: [(&str, Part); 16] = [
+    ("name", Part::Name),
+    ("value", Part::Value),
+    ("number", Part::Number),
+    ("boolean", Part::Boolean),
+    ("text", Part::Text),
+    ("timestamp", Part::Timestamp),
+    ("seq", Part::Seq),
+    ("alias", Part::Alias),
+    ("is_historical", Part::IsHistorical),
+    ("is_transient", Part::IsTransient),
+    ("is_null", Part::IsNull),
+    ("datatype", Part::Datatype),
+    ("message", Part::Message),
+    ("group", Part::Group),
+    ("node", Part::Node),
+    ("device", Part::Device),
+];
+
+/// A part of an event.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Name,
+    Value,
+    /// The value, where it is of this kind.
+    Number,
+    Boolean,
+    Text,
+    Timestamp,
+    Seq,
+    Alias,
+    IsHistorical,
+    IsTransient,
+    IsNull,
+    Datatype,
+    Message,
+    Group,
+    Node,
+    Device,
+}
+
 /// Reads messages.
 #[derive(Debug)]
 pub(super) struct SparkplugReader {
-    plan: ObjectPlan,
+    /// The parts that are wanted.
+    parts: Vec<(Part, EntryPlan)>,
+    /// The properties that are wanted.
+    properties: Option<ObjectPlan>,
     /// What the births of each split have said.
     states: BTreeMap<SplitId, Arc<SparkplugState>>,
     /// The split of the batch at hand.
@@ -100,8 +146,15 @@ impl Names {
 
 impl SparkplugReader {
     pub(super) fn new(wanted: &[Wanted]) -> Self {
+        let plan = ObjectPlan::of(wanted);
+        let parts = PARTS.iter().filter_map(|(key, part)| {
+            let entry = plan.entry(key, &mut 0)?;
+            Some((*part, entry.clone()))
+        });
+        let properties = plan.entry("properties", &mut 0);
         Self {
-            plan: ObjectPlan::of(wanted),
+            parts: parts.collect(),
+            properties: properties.and_then(|entry| entry.object.clone()),
             states: BTreeMap::new(),
             split: SplitId(0),
             gaps: None,
@@ -250,51 +303,52 @@ impl SparkplugReader {
         topic: &Topic<'_>,
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
-        let timestamp = metric.timestamp.or(head.timestamp);
-        let text = |text| Scalar::Text(std::borrow::Cow::Borrowed(text));
-        let seq = head.seq.and_then(|seq| i64::try_from(seq).ok());
-        let alias = metric.alias.and_then(|alias| i64::try_from(alias).ok());
-        let device = Some(topic.device).filter(|device| !device.is_empty());
         let value = metric.value(datatype)?;
-        let of_kind = |is_of_kind: fn(&Scalar<'_>) -> bool| match is_of_kind(&value) {
-            true => Some(value.clone()),
-            false => Some(Scalar::Null),
+        let text = |text| Scalar::Text(Cow::Borrowed(text));
+        let only = |is_kind: bool| match is_kind {
+            true => value.clone(),
+            false => Scalar::Null,
         };
-        let number = of_kind(|value| matches!(value, Scalar::Integer(_) | Scalar::Number(_)));
-        let boolean = of_kind(|value| matches!(value, Scalar::Boolean(_)));
-        let string = of_kind(|value| matches!(value, Scalar::Text(_)));
-        for (key, value) in [
-            ("name", Some(text(name))),
-            ("value", Some(value)),
-            ("number", number),
-            ("boolean", boolean),
-            ("text", string),
-            (
-                "timestamp",
-                timestamp.map(|ms| Scalar::Time { raw: ms, ms }),
-            ),
-            ("seq", seq.map(Scalar::Integer)),
-            ("alias", alias.map(Scalar::Integer)),
-            ("is_historical", Some(Scalar::Boolean(metric.is_historical))),
-            ("is_transient", Some(Scalar::Boolean(metric.is_transient))),
-            ("is_null", Some(Scalar::Boolean(metric.is_null))),
-            ("datatype", datatype.and_then(type_name).map(text)),
-            ("message", Some(text(topic.name))),
-            ("group", Some(text(topic.group))),
-            ("node", Some(text(topic.node))),
-            ("device", device.map(text)),
-        ] {
-            if let (Some(entry), Some(value)) = (self.plan.entry(key, &mut 0), value) {
-                entry.hand_over(&value, events);
+        for (part, entry) in &self.parts {
+            let found = match part {
+                Part::Name => Some(text(name)),
+                Part::Value => Some(value.clone()),
+                Part::Number => {
+                    let is_number = matches!(value, Scalar::Integer(_) | Scalar::Number(_));
+                    Some(only(is_number))
+                }
+                Part::Boolean => Some(only(matches!(value, Scalar::Boolean(_)))),
+                Part::Text => Some(only(matches!(value, Scalar::Text(_)))),
+                Part::Timestamp => {
+                    let timestamp = metric.timestamp.or(head.timestamp);
+                    timestamp.map(|ms| Scalar::Time { raw: ms, ms })
+                }
+                Part::Seq => whole(head.seq),
+                Part::Alias => whole(metric.alias),
+                Part::IsHistorical => Some(Scalar::Boolean(metric.is_historical)),
+                Part::IsTransient => Some(Scalar::Boolean(metric.is_transient)),
+                Part::IsNull => Some(Scalar::Boolean(metric.is_null)),
+                Part::Datatype => datatype.and_then(type_name).map(text),
+                Part::Message => Some(text(topic.name)),
+                Part::Group => Some(text(topic.group)),
+                Part::Node => Some(text(topic.node)),
+                Part::Device if topic.device.is_empty() => None,
+                Part::Device => Some(text(topic.device)),
+            };
+            if let Some(found) = found {
+                entry.hand_over(&found, events);
             }
         }
-        let properties = self.plan.entry("properties", &mut 0);
-        let wanted = properties.and_then(|EntryPlan { object, .. }| object.as_ref());
-        if let (Some(wanted), Some(properties)) = (wanted, metric.properties) {
+        if let (Some(wanted), Some(properties)) = (&self.properties, metric.properties) {
             hand_over_properties(properties, wanted, events as &mut dyn Leaves, 0)?;
         }
         events.end()
     }
+}
+
+fn whole(number: Option<u64>) -> Option<Scalar<'static>> {
+    let number = i64::try_from(number?).ok()?;
+    Some(Scalar::Integer(number))
 }
 
 impl<'t> Topic<'t> {

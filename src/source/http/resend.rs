@@ -135,7 +135,9 @@ impl HttpResend {
             }
             let is_busy = matches!(
                 status,
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+                StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::INSUFFICIENT_STORAGE
             );
             if !is_busy || attempt == ATTEMPTS {
                 let text = response.text().await.unwrap_or_default();
