@@ -137,7 +137,7 @@ fn each_event_of_a_record_is_judged_on_its_own() -> Result<()> {
         told,
         [
             "0 records would be sent again, with 0 events",
-            "2 are of records of which other events were counted; --partial sends them whole",
+            "2 are of records of which events were counted already; --partial sends them whole",
             "1 were decoded and dropped for their time, and would be again; --reason sends them",
             "1 still give no event:",
             "REASON        RECORDS  FIRST  DETAIL OF THE FIRST",
