@@ -238,14 +238,25 @@ impl Contest for Push {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = free.local_addr().context("an address")?;
         drop(free);
-        let name = match self.kind.path {
-            "/api/v1/write" => "remote_write",
-            _ => "http",
-        };
+        let is_records = self.kind.path == RECORDS.path;
+        let name = if is_records { "http" } else { "remote_write" };
+        // A record of Remote-Write has many samples.
+        let mut made = self.records;
+        if !is_records {
+            let bodies = self.bodies.iter();
+            let records = bodies.map(|body| {
+                let type_name = "application/x-protobuf";
+                let made = weir::source::remote_write_records(type_name, body, usize::MAX);
+                Ok(made.map_err(anyhow::Error::msg)?.len() as u64)
+            });
+            made = records.sum::<Result<_>>()?;
+        }
         let config = json!({ name: { "listen": address.to_string() } });
-        read_all(config, None, self.records, || {
+        let (mut counted, took) = read_all(config, None, made, || {
             self.send(address);
             Count::begin()
-        })
+        })?;
+        counted.records = self.records;
+        Ok((counted, took))
     }
 }

@@ -4,7 +4,7 @@ mod assigned;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::OAuthToken;
@@ -94,6 +94,7 @@ pub(super) struct Group {
     /// How far the partitions were read that are not ours any more.
     left: Mutex<BTreeMap<SplitId, u64>>,
     notices: Mutex<VecDeque<Notice>>,
+    has_notices: AtomicBool,
 }
 
 impl Group {
@@ -122,12 +123,21 @@ impl Group {
             starts: Mutex::new(Starts::new(resume)),
             left: Mutex::default(),
             notices: Mutex::default(),
+            has_notices: AtomicBool::new(false),
         }
     }
 
     /// The oldest notice.
     pub(super) fn next_notice(&self) -> Option<Notice> {
-        lock(&self.notices).pop_front()
+        // Asked for behind each record.
+        if !self.has_notices.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut notices = lock(&self.notices);
+        let notice = notices.pop_front();
+        self.has_notices
+            .store(!notices.is_empty(), Ordering::Release);
+        notice
     }
 
     /// Notes that a record was read.
@@ -257,7 +267,9 @@ impl Group {
     }
 
     fn notice(&self, notice: Notice) {
-        lock(&self.notices).push_back(notice);
+        let mut notices = lock(&self.notices);
+        notices.push_back(notice);
+        self.has_notices.store(true, Ordering::Release);
     }
 
     fn revoked(&self, list: &TopicPartitionList) {

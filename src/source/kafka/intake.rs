@@ -123,13 +123,34 @@ pub(super) struct Intake<'a> {
     pub(super) owned: &'a mut BTreeMap<SplitId, Owned>,
     pub(super) gather: &'a mut Gather,
     pub(super) idle: &'a mut IdleTracker,
+    pub(super) last: &'a mut Option<LastPartition>,
+}
+
+/// A partition with its split. Records come in runs of one.
+pub(super) struct LastPartition {
+    topic: String,
+    partition: i32,
+    split: SplitId,
 }
 
 impl Intake<'_> {
     /// Adds a message to its batch; gives the batches that are full.
     pub(super) fn gather(self, message: &BorrowedMessage<'_>, now: Instant) -> Gathered {
-        let Some(split) = self.source.topics.id(message.topic(), message.partition()) else {
-            return Gathered::default();
+        let (topic, partition) = (message.topic(), message.partition());
+        let known = self.last.as_ref();
+        let split = match known.filter(|last| last.partition == partition && last.topic == topic) {
+            Some(last) => last.split,
+            None => {
+                let Some(split) = self.source.topics.id(topic, partition) else {
+                    return Gathered::default();
+                };
+                *self.last = Some(LastPartition {
+                    topic: topic.to_owned(),
+                    partition,
+                    split,
+                });
+                split
+            }
         };
         let Some(owned) = self.owned.get_mut(&split).filter(|owned| !owned.leaves) else {
             return Gathered::default();

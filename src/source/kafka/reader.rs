@@ -2,6 +2,7 @@
 
 mod leaving;
 mod pausing;
+mod time;
 mod unavailable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +21,12 @@ use super::KafkaSource;
 use super::connection::Connection;
 use super::gather::Gather;
 use super::group::{Group, Notice};
-use super::intake::{Gathered, Intake, Owned};
+use super::intake::{Gathered, Intake, LastPartition, Owned};
 use super::start::Back;
 use super::status::Status;
 use super::vanished::Vanished;
 use leaving::Leaving;
+use time::Time;
 use unavailable::Unavailable;
 
 /// How often due batches, idle partitions and the stop signal are looked for.
@@ -55,6 +57,9 @@ pub(super) struct Reader {
     ahead: BTreeSet<SplitId>,
     /// The generation of the alignment that `ahead` is of; none where it has to be looked at again.
     aligned: Option<u64>,
+    time: Time,
+    /// The partition that the last record was of.
+    last: Option<LastPartition>,
     /// Whether something was handed over since room was last looked for.
     pushed: bool,
     /// When the ends of paused partitions are asked for.
@@ -101,6 +106,8 @@ impl Reader {
             paused: false,
             ahead: BTreeSet::new(),
             aligned: None,
+            time: Time::default(),
+            last: None,
             pushed: false,
             next_look: Instant::now(),
             unavailable: Unavailable::new(),
@@ -140,12 +147,12 @@ impl Reader {
     }
 
     fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
-        let mut next_tick = Instant::now();
+        let mut next_tick = self.time.now();
         self.next_commit = next_tick + self.source.context.commit_every.to_std();
         while !stop.is_stopped() {
             self.poll(TICK)?;
             self.align();
-            let now = Instant::now();
+            let now = self.time.now();
             if now >= next_tick {
                 next_tick = now + TICK;
                 self.tick(now)?;
@@ -184,11 +191,19 @@ impl Reader {
 
     /// Polls once.
     fn poll(&mut self, patience: Duration) -> Result<(), End> {
-        let began = Instant::now();
+        let mut polled = self.consumer.poll(Duration::ZERO);
+        let mut nothing_came = false;
+        if polled.is_none() {
+            let began = self.time.look();
+            if !patience.is_zero() {
+                polled = self.consumer.poll(patience);
+                nothing_came = self.time.look().duration_since(began) >= patience;
+            }
+        }
         // The message borrows the consumer, so its bytes are gathered before anything else.
-        let gathered = match self.consumer.poll(patience) {
+        let gathered = match polled {
             Some(Ok(message)) => {
-                let now = Instant::now();
+                let now = self.time.of_record();
                 self.connection = self.connection.seen(&self.source, &mut self.idle, now);
                 let intake = Intake {
                     source: &self.source,
@@ -196,14 +211,14 @@ impl Reader {
                     owned: &mut self.owned,
                     gather: &mut self.gather,
                     idle: &mut self.idle,
+                    last: &mut self.last,
                 };
                 intake.gather(&message, now)
             }
             // Errors are told to the context with more words than here.
             Some(Err(_)) => Gathered::default(),
             None => {
-                // The time was waited out, and nothing has come.
-                if !patience.is_zero() && began.elapsed() >= patience {
+                if nothing_came {
                     self.owned.values_mut().for_each(Owned::polled_all);
                 }
                 Gathered::default()
@@ -269,6 +284,7 @@ impl Reader {
         if self.paused {
             self.resume();
         }
+        self.time.look();
         if start.elapsed() >= LONG_WAIT {
             self.idle.blocked(Instant::now());
         }
