@@ -41,6 +41,7 @@ pub(in crate::source) struct Appender {
     /// When the records since the last sync were received: all at the same time, so that they can be
     /// read as one batch.
     received_ms: Option<TimestampMs>,
+    #[cfg(any(feature = "mqtt", test))]
     scratch: Vec<u8>,
     next_housekeeping: Instant,
     is_full: bool,
@@ -139,6 +140,7 @@ impl Appender {
             progress: Arc::new(progress),
             metrics: opening.metrics,
             received_ms: None,
+            #[cfg(any(feature = "mqtt", test))]
             scratch: Vec::new(),
             next_housekeeping: Instant::now(),
             is_full: false,
