@@ -30,7 +30,7 @@ chaos: ## kill weir and its servers 200 times (CHAOS_KILLS, CHAOS_SEED); nothing
 	@CHAOS_KILLS=$${CHAOS_KILLS:-200} $(CARGO) test --release --test chaos -- \
 		--nocapture every_sample every_acknowledged
 
-bench: ## events/s beside a hand-written loop and by format, memory, checkpoints and restarts, requests made a second
+bench: ## events/s beside a hand-written loop, by format and by source, memory, checkpoints and restarts, requests made a second
 	@scripts/setup.sh build
 	@$(CARGO) build --release --workspace --bins
 	@$(CARGO) bench --profile release --bench limit
