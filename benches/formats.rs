@@ -11,6 +11,8 @@
 mod bare;
 mod measured;
 mod payloads;
+#[path = "../tests/it/support/sparkplug.rs"]
+mod sparkplug;
 mod wrapped;
 #[path = "../tests/it/support/write_request.rs"]
 mod write_request;

@@ -17,6 +17,7 @@ use crate::bare::{self, avro_schema};
 use crate::payloads::{
     Bare, EVENT, Event, Format, KINDS, NOW_MS, Wrap, each, write_avro, write_json, write_protobuf,
 };
+use crate::sparkplug::{self, Metric, Payload};
 use crate::write_request::{Label, Point, TimeSeries, WriteRequest};
 
 /// How many readings an edge node sends at once.
@@ -52,7 +53,7 @@ pub(crate) fn formats() -> Vec<Format> {
                 || json!("sparkplug_b"),
                 write_sparkplug,
                 "prost",
-                |record| Ok(Payload::decode(record)?.sum()),
+                |record| Ok(sum_of_metrics(&Payload::decode(record)?)),
             )
         },
         Format {
@@ -169,36 +170,12 @@ fn gzip(json: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// A payload of Sparkplug B, as far as it is used here.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Payload {
-    #[prost(uint64, optional, tag = "1")]
-    timestamp: Option<u64>,
-    #[prost(message, repeated, tag = "2")]
-    metrics: Vec<Metric>,
-    #[prost(uint64, optional, tag = "3")]
-    seq: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Metric {
-    #[prost(string, optional, tag = "1")]
-    name: Option<String>,
-    #[prost(uint64, optional, tag = "2")]
-    alias: Option<u64>,
-    #[prost(uint64, optional, tag = "3")]
-    timestamp: Option<u64>,
-    #[prost(uint32, optional, tag = "4")]
-    datatype: Option<u32>,
-    #[prost(double, optional, tag = "13")]
-    double_value: Option<f64>,
-}
-
-impl Payload {
-    fn sum(&self) -> f64 {
-        let values = self.metrics.iter().filter_map(|metric| metric.double_value);
-        values.sum()
-    }
+fn sum_of_metrics(payload: &Payload) -> f64 {
+    let doubles = payload.metrics.iter().map(|metric| match metric.value {
+        Some(sparkplug::Value::Double(value)) => value,
+        _ => 0.0,
+    });
+    doubles.sum()
 }
 
 /// The type of a double in Sparkplug B.
@@ -212,9 +189,8 @@ fn births(events: &[Event]) -> Vec<(String, Vec<u8>)> {
     let metrics = KINDS.iter().zip(1..).map(|(kind, alias)| Metric {
         name: Some((*kind).to_owned()),
         alias: Some(alias),
-        timestamp: None,
         datatype: Some(DOUBLE),
-        double_value: None,
+        ..Metric::default()
     });
     let birth = Payload {
         timestamp: Some(NOW_MS as u64 - 2_000_000),
@@ -234,11 +210,11 @@ fn write_sparkplug(events: &[Event]) -> Result<Vec<Vec<u8>>> {
         let metrics = events.iter().map(|event| {
             let alias = KINDS.iter().position(|kind| *kind == event.kind);
             Metric {
-                name: None,
                 alias: alias.map(|index| index as u64 + 1),
                 timestamp: Some(event.timestamp as u64),
                 datatype: Some(DOUBLE),
-                double_value: Some(event.measurement),
+                value: Some(sparkplug::Value::Double(event.measurement)),
+                ..Metric::default()
             }
         });
         let payload = Payload {

@@ -25,8 +25,8 @@ const FORMATS: [&str; 11] = [
 ];
 
 const EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {
-    "a": "number", "b": {"from": "l.b", "type": "text"}, "l": "number", "value": "boolean",
-    "n": {"type": "text", "required": true}, "t": "number", "v": "number",
+    "a": "number", "b": {"from": "l.b", "type": "text"}, "l": "number", "value": "number",
+    "n": "text", "t": "number", "v": "boolean",
     "kind": {"from": "_measurement", "type": "text"}, "rpm": {"from": "data.rpm", "type": "number"}}}"#;
 
 thread_local! {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::SessionTokenMode;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use reqwest::Url;
 
 use super::signature::{Scope, SignatureError, presign, unsignable};
@@ -41,24 +43,7 @@ pub fn msk_token(
     )?;
     // Of no part in the signature.
     url.query_pairs_mut().append_pair("User-Agent", USER_AGENT);
-    Ok(base64url(url.as_str().as_bytes()))
-}
-
-/// RFC 4648, section 5, without padding.
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        // Of n bytes, n + 1 digits say something.
-        for place in 0..=chunk.len() {
-            let sextet = (bits >> (18 - 6 * place)) & 63;
-            let digit = ALPHABET.get(sextet as usize).copied().unwrap_or(b'-');
-            text.push(char::from(digit));
-        }
-    }
-    text
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(url.as_str()))
 }
 
 #[cfg(test)]

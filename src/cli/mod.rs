@@ -1,8 +1,7 @@
 //! The command line.
-#![expect(
-    clippy::print_stdout,
-    reason = "what a command was asked for goes to standard output"
-)]
+
+#[macro_use]
+mod output;
 
 mod arguments;
 mod dead_letters;
@@ -47,6 +46,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Rejected(command) => rejected::rejected(&command),
     };
     match result {
+        Ok(_) if output::has_failed() => ExitCode::from(FAILED),
         Ok(code) => code,
         Err(error) => {
             report(&error);

@@ -124,6 +124,13 @@ impl AvroReader {
         }
     }
 
+    /// The batch of a split that was begun is not decoded to its end: the rest comes later.
+    pub(super) fn leave(&mut self, split: SplitId) {
+        if let Framing::Numbered(numbered) = &mut self.framing {
+            numbered.leave(split);
+        }
+    }
+
     /// A split is somebody else's.
     pub(super) fn forget(&mut self, split: SplitId) {
         if let Framing::Numbered(numbered) = &mut self.framing {

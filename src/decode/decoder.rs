@@ -28,6 +28,14 @@ use crate::model::{
 use crate::telemetry::LogLimit;
 use wrapped::Wrapped;
 
+/// How often it is logged that something was dropped for the same reason.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// How many rows are enough: no further record is decoded into a batch that has them. A few bytes of a record may be
+/// 10000 events, so that the records of one batch could be rows without end. Sources give 256 KiB of records at once:
+/// those of one event each are not divided, unless they are of less than 16 bytes.
+const ENOUGH_ROWS: usize = 16_384;
+
 /// Decodes a pipeline's records; one per worker.
 #[derive(Debug)]
 pub struct Decoder {
@@ -41,7 +49,8 @@ pub struct Decoder {
     plain: Option<Plain>,
     target: Target,
     metrics: DecodeMetrics,
-    log: LogLimit,
+    /// Of each reason, so that a frequent one does not hide the others.
+    logs: [LogLimit; Reason::ALL.len()],
     /// What of the last batch gave no event, where somebody asks for it.
     rejected: Option<Vec<Rejected>>,
 }
@@ -124,7 +133,7 @@ impl Decoder {
                 is_enveloped: true,
             },
             metrics,
-            log: LogLimit::every(Duration::from_secs(10)),
+            logs: std::array::from_fn(|_| LogLimit::every(LOG_EVERY)),
             rejected: None,
         };
         decoder.find_entries();
@@ -274,14 +283,38 @@ impl Decoder {
         schema
     }
 
-    /// Decodes a batch. What gives no event is counted and logged at a bounded rate.
-    /// `now_ms` is the time against which events of the future are judged.
+    /// Decodes all records of a batch, however many rows they are.
     pub fn decode(
         &mut self,
         records: &RecordBatch,
         now_ms: TimestampMs,
         interner: &mut Interner,
     ) -> Batch {
+        self.decode_until(usize::MAX, records, 0, now_ms, interner)
+            .0
+    }
+
+    /// Decodes records of a batch from one of them on, until there are enough rows: 16384, and the last record may give
+    /// some more. Gives which record is next. What gives no event is counted and logged at a bounded rate. `now_ms` is
+    /// the time against which events of the future are judged.
+    pub fn decode_from(
+        &mut self,
+        first: usize,
+        records: &RecordBatch,
+        now_ms: TimestampMs,
+        interner: &mut Interner,
+    ) -> (Batch, usize) {
+        self.decode_until(ENOUGH_ROWS, records, first, now_ms, interner)
+    }
+
+    fn decode_until(
+        &mut self,
+        enough: usize,
+        records: &RecordBatch,
+        first: usize,
+        now_ms: TimestampMs,
+        interner: &mut Interner,
+    ) -> (Batch, usize) {
         if let Some(rejected) = &mut self.rejected {
             rejected.clear();
         }
@@ -291,57 +324,73 @@ impl Decoder {
             Reader::Avro(reader) => reader.begin(split),
             _ => {}
         }
-        let mut batch = Batch::new(records.split().id);
-        batch.times.reserve(records.len());
-        batch.positions.reserve(records.len());
-        let room = |field: &FieldDecoder| Cells::with_capacity(field.data_type, records.len());
+        let mut batch = Batch::new(split);
+        let left = records.len().saturating_sub(first).min(enough);
+        batch.times.reserve(left);
+        batch.positions.reserve(left);
+        let room = |field: &FieldDecoder| Cells::with_capacity(field.data_type, left);
         let columns: Vec<_> = self.target.fields.iter().map(room).collect();
         let mut rows = Rows { batch, columns };
-        match self.unwrapper.take() {
+        let mut next = first;
+        let is_enough = |rows: &Rows| rows.batch.rows() >= enough;
+        let batch = match self.unwrapper.take() {
             None => {
-                self.decode_bare(records, now_ms, &mut rows, interner);
+                // Where the whole buffer is UTF-8, so is every record that begins and ends between two
+                // characters; looking at it once is faster than at each record.
+                let valid = match self.reader.is_text() {
+                    true => std::str::from_utf8(records.buffer()).ok(),
+                    false => None,
+                };
+                while next < records.len() && !is_enough(&rows) {
+                    self.decode_bare(records, next, valid, now_ms, &mut rows, interner);
+                    next += 1;
+                }
                 self.finish(records, rows, records.buffer(), interner)
             }
             Some(mut wrapped) => {
-                self.decode_wrapped(&mut wrapped, records, now_ms, &mut rows, interner);
+                while next < records.len() && !is_enough(&rows) {
+                    self.decode_wrapped(&mut wrapped, records, next, now_ms, &mut rows, interner);
+                    next += 1;
+                }
                 let batch = self.finish(records, rows, &wrapped.texts, interner);
                 wrapped.shrink();
                 self.unwrapper = Some(wrapped);
                 batch
             }
+        };
+        if let Reader::Avro(reader) = &mut self.reader
+            && next < records.len()
+        {
+            reader.leave(split);
         }
+        (batch, next)
     }
 
-    /// Decodes records with nothing around them.
+    /// Decodes a record with nothing around it; `valid` is the buffer, where the whole of it is UTF-8.
+    #[inline]
     fn decode_bare(
         &mut self,
         records: &RecordBatch,
+        index: usize,
+        valid: Option<&str>,
         now_ms: TimestampMs,
         rows: &mut Rows,
         interner: &mut Interner,
     ) {
-        // Where the whole buffer is UTF-8, so is every record that begins and ends between two
-        // characters; looking at it once is faster than at each record.
-        let valid = match self.reader.is_text() {
-            true => std::str::from_utf8(records.buffer()).ok(),
-            false => None,
+        let (Some(record), Some(range)) = (records.get(index), records.range(index)) else {
+            return;
         };
-        for index in 0..records.len() {
-            let (Some(record), Some(range)) = (records.get(index), records.range(index)) else {
-                continue;
-            };
-            let text = valid.and_then(|valid| valid.get(range.start as usize..range.end as usize));
-            let payload = Payload {
-                bytes: record.bytes,
-                text,
-                start: range.start,
-            };
-            let buffer = records.buffer();
-            let given = self.read(&record, &payload, now_ms, rows, buffer, interner);
-            if !given.refused.is_empty() {
-                for refused in given.refused {
-                    self.reject(records, index, refused);
-                }
+        let text = valid.and_then(|valid| valid.get(range.start as usize..range.end as usize));
+        let payload = Payload {
+            bytes: record.bytes,
+            text,
+            start: range.start,
+        };
+        let buffer = records.buffer();
+        let given = self.read(&record, &payload, now_ms, rows, buffer, interner);
+        if !given.refused.is_empty() {
+            for refused in given.refused {
+                self.reject(records, index, refused);
             }
         }
     }
@@ -426,8 +475,13 @@ impl Decoder {
         }
     }
 
+    /// Whether what was dropped for a reason is logged now; if so, how much was not since the last one.
+    fn may_log(&mut self, reason: Reason) -> Option<u64> {
+        self.logs.get_mut(reason as usize)?.admit()
+    }
+
     fn log_rejected(&mut self, records: &RecordBatch, index: usize, reason: Reason, detail: &str) {
-        let Some(held_back) = self.log.admit() else {
+        let Some(held_back) = self.may_log(reason) else {
             return;
         };
         let bytes = records

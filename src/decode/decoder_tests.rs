@@ -150,3 +150,18 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn each_reason_is_logged_also_where_another_one_is_frequent() {
+    let mut fixture = Fixture::new();
+    // A decoder logs what it drops.
+    fixture.decode(&[b"{", b"{", b"[]"]);
+    let mut held_back = |reason| fixture.decoder.may_log(reason);
+    assert_eq!(held_back(Reason::MalformedJson), None);
+    assert_eq!(held_back(Reason::NotAnObject), None);
+    for reason in Reason::ALL {
+        let is_first = held_back(reason).is_some();
+        let is_known = matches!(reason, Reason::MalformedJson | Reason::NotAnObject);
+        assert_eq!(is_first, !is_known, "{reason:?}");
+    }
+}

@@ -59,20 +59,27 @@ pub(super) trait Items: Leaves {
     fn end_item(&mut self, is_object: bool) -> bool;
 }
 
-/// The values that all events of a record share.
+/// The values that all events of a record share, by their leaves. Only the last one of a leaf is kept: a key
+/// that stands in the record many times would otherwise be handed over so often for each item.
 #[derive(Debug, Default)]
-pub(super) struct Shared(Vec<(usize, Scalar<'static>)>);
+pub(super) struct Shared(Vec<Option<Scalar<'static>>>);
 
 impl Leaves for Shared {
     fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
-        self.0.push((leaf, value.to_owned_scalar()));
+        if leaf >= self.0.len() {
+            self.0.resize(leaf + 1, None);
+        }
+        if let Some(known) = self.0.get_mut(leaf) {
+            *known = Some(value.to_owned_scalar());
+        }
     }
 }
 
 /// Makes an event of each item.
 pub(super) struct Exploded<'e, 'r> {
     pub(super) events: &'e mut Events<'r>,
-    shared: Shared,
+    /// What all of them share, by leaves.
+    shared: Vec<(usize, Scalar<'static>)>,
     /// Whether an item itself is a value, so that it need not be an object.
     is_value: bool,
     failed: Option<Refusal>,
@@ -80,12 +87,10 @@ pub(super) struct Exploded<'e, 'r> {
 
 impl<'e, 'r> Exploded<'e, 'r> {
     pub(super) fn new(plan: &Explode, shared: Shared, events: &'e mut Events<'r>) -> Self {
-        let shared = shared.0.into_iter();
-        let shared = Shared(
-            shared
-                .map(|(leaf, value)| (leaf, events.prepare(leaf, value)))
-                .collect(),
-        );
+        let shared = shared.0.into_iter().zip(0..);
+        let shared = shared
+            .filter_map(|(value, leaf)| Some((leaf, events.prepare(leaf, value?))))
+            .collect();
         Self {
             events,
             shared,
@@ -109,7 +114,7 @@ impl Leaves for Exploded<'_, '_> {
 impl Items for Exploded<'_, '_> {
     fn end_item(&mut self, is_object: bool) -> bool {
         let ended = if is_object || self.is_value {
-            for (leaf, value) in &self.shared.0 {
+            for (leaf, value) in &self.shared {
                 self.events.take(*leaf, value);
             }
             self.events.end()

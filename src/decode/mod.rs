@@ -44,7 +44,7 @@ pub use metrics::{DecodeMetrics, Reason};
 pub use path::{InvalidPath, Path};
 pub use protobuf::MessageType;
 pub use purpose::Purpose;
-pub use registry::{RegistryConfig, RegistryTls, SchemaRegistry};
+pub use registry::{RegistryConfig, SchemaRegistry};
 pub use sparkplug::{Births, SparkplugState};
 pub use time::{EARLIEST_MS, LATEST_MS};
 pub use unwrap::{MAX_UNWRAP_STEPS, UnwrapStep};

@@ -25,7 +25,7 @@ use crate::model::{Backoff, BackoffLimits};
 use crate::telemetry::{LogLimit, Registry};
 use client::{Client, Failure};
 
-pub use config::{RegistryConfig, RegistryTls};
+pub use config::RegistryConfig;
 
 /// How many requests are under way at once.
 const MAX_IN_FLIGHT: usize = 8;

@@ -46,10 +46,17 @@ impl RemoteWriteReader {
     }
 
     fn series(&self, series: &[u8], events: &mut Events<'_>) -> Result<(), Refusal> {
-        let mut labels = Vec::new();
+        // Those that are wanted, by the entries of the plan; the last one of a name holds. A series may have many
+        // labels and many samples, so names are looked up once.
+        let mut labels = vec![None; self.plan.len()];
+        let mut expected = 0;
         for field in Fields::of(series) {
             if let (1, Content::Bytes(label)) = field.map_err(malformed)? {
-                labels.push(text_pair(label)?);
+                let (name, text) = text_pair(label)?;
+                let index = self.plan.index(name.as_bytes(), &mut expected);
+                if let Some(label) = index.and_then(|index| labels.get_mut(index)) {
+                    *label = Some(text);
+                }
             }
         }
         // Usually behind the labels; a writer may do as it likes.
@@ -63,7 +70,7 @@ impl RemoteWriteReader {
 
     fn point(
         &self,
-        labels: &[(&str, &str)],
+        labels: &[Option<&str>],
         point: &[u8],
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
@@ -76,15 +83,16 @@ impl RemoteWriteReader {
                 _ => {}
             }
         }
-        let mut expected = 0;
+        for ((_, entry), label) in self.plan.entries().zip(labels) {
+            if let Some(text) = label {
+                entry.hand_over(&Scalar::Text(Cow::Borrowed(text)), events);
+            }
+        }
         let mut hand_over = |name: &str, value: &Scalar<'_>| {
-            if let Some(entry) = self.plan.entry(name, &mut expected) {
+            if let Some(entry) = self.plan.entry(name, &mut 0) {
                 entry.hand_over(value, events);
             }
         };
-        for (name, text) in labels {
-            hand_over(name, &Scalar::Text(Cow::Borrowed(text)));
-        }
         hand_over(VALUE, &Scalar::Number(value));
         hand_over(TIMESTAMP, &Scalar::Integer(timestamp));
         events.end()

@@ -96,10 +96,10 @@ impl SenmlReader {
 #[derive(Debug, Default)]
 struct Base {
     name: String,
-    time: f64,
+    time: Option<f64>,
     unit: Option<String>,
-    value: f64,
-    sum: f64,
+    value: Option<f64>,
+    sum: Option<f64>,
 }
 
 /// Makes an event of each record.
@@ -185,7 +185,7 @@ impl Records<'_, '_, '_> {
         ];
         for (label, found, base) in bases {
             if let Some(found) = found {
-                *base = number(&found).ok_or_else(|| no_base(label, "number"))?;
+                *base = Some(number(&found).ok_or_else(|| no_base(label, "number"))?);
             }
         }
         let has_value = [&v, &vs, &vb, &vd, &s].iter().any(|value| value.is_some());
@@ -194,7 +194,7 @@ impl Records<'_, '_, '_> {
             return Ok(());
         }
         let own = t.as_ref().map_or(Some(0.0), number);
-        let time = match own.map(|time| time + self.base.time) {
+        let time = match own.map(|time| time + self.base.time.unwrap_or_default()) {
             None => t,
             Some(time) if time.is_nan() => None,
             Some(time) if time >= RELATIVE_BELOW => Some(Scalar::Number(time)),
@@ -213,6 +213,9 @@ impl Records<'_, '_, '_> {
         };
         let unit = u.or_else(|| self.base.unit.clone().map(|unit| Scalar::Text(unit.into())));
         let v = plus(v, self.base.value);
+        // A sum that is missing is 0 where there is a base (RFC 8428, 4.5.4). A value that is missing is not: it
+        // may be one of another type.
+        let s = s.or(self.base.sum.map(|_| Scalar::Integer(0)));
         let s = plus(s, self.base.sum);
         for (label, value) in [
             ("n", Some(name)),
@@ -258,9 +261,9 @@ fn number(scalar: &Scalar<'_>) -> Option<f64> {
 }
 
 /// A value and its base.
-fn plus(value: Option<Scalar<'static>>, base: f64) -> Option<Scalar<'static>> {
-    match value.as_ref().and_then(number) {
-        Some(number) if base != 0.0 => Some(Scalar::Number(number + base)),
+fn plus(value: Option<Scalar<'static>>, base: Option<f64>) -> Option<Scalar<'static>> {
+    match (value.as_ref().and_then(number), base) {
+        (Some(number), Some(base)) if base != 0.0 => Some(Scalar::Number(number + base)),
         _ => value,
     }
 }

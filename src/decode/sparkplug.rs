@@ -1,8 +1,9 @@
 //! Sparkplug B (<https://sparkplug.eclipse.org/specification/version/3.0/>): each metric of a message of
 //! births or data is an event.
 //!
-//! A birth says the names of metrics and numbers for them, and data may say the numbers alone. So what
-//! births have said is kept, and goes into checkpoints: see [`SparkplugState`].
+//! A birth says the names and types of metrics and may say numbers for them. Data leaves out the types, and says
+//! the numbers alone where there are any. So what births have said is kept, and goes into checkpoints: see
+//! [`SparkplugState`].
 
 mod metric;
 mod state;
@@ -19,7 +20,7 @@ use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
 use crate::model::SplitId;
 use crate::model::protobuf::{Content, Fields, Malformed};
 use metric::{Metric, hand_over_properties, type_name};
-use state::Named;
+use state::{Named, Names};
 
 pub use state::{Births, SparkplugState};
 
@@ -117,30 +118,36 @@ struct Head {
 
 /// What a birth says of the data behind it.
 #[derive(Debug, Default)]
-struct Names {
-    aliases: BTreeMap<u64, Named>,
+struct Birth {
+    names: Names,
     /// What the death that belongs to it will say.
     birth_death: Option<u64>,
 }
 
-impl Names {
-    fn of_birth(bytes: &[u8]) -> Result<Self, Refusal> {
-        let mut names = Self::default();
+impl Birth {
+    fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut birth = Self::default();
         for metric in Metric::all(bytes) {
             let metric = metric?;
             let name = metric.name.unwrap_or_default();
             if name == BIRTH_DEATH {
-                names.birth_death = metric.number();
+                birth.birth_death = metric.number();
             }
-            if let Some(alias) = metric.alias {
-                let named = Named {
-                    name: name.into(),
-                    datatype: metric.datatype.unwrap_or_default(),
-                };
-                names.aliases.insert(alias, named);
+            match (metric.alias, metric.datatype) {
+                (Some(alias), datatype) => {
+                    let named = Named {
+                        name: name.into(),
+                        datatype: datatype.unwrap_or_default(),
+                    };
+                    birth.names.aliases.insert(alias, named);
+                }
+                (None, Some(datatype)) => {
+                    birth.names.types.insert(name.into(), datatype);
+                }
+                (None, None) => {}
             }
         }
-        Ok(names)
+        Ok(birth)
     }
 }
 
@@ -242,11 +249,12 @@ impl SparkplugReader {
         key: &str,
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
-        let names = Names::of_birth(bytes).inspect_err(|_| self.birth_refused(topic, key))?;
+        let Birth { names, birth_death } =
+            Birth::read(bytes).inspect_err(|_| self.birth_refused(topic, key))?;
         let state = self.change();
         let taken = match topic.kind {
-            Kind::NodeBirth => state.node_birth(key, head.seq, names.birth_death, names.aliases),
-            _ => state.device_birth(key, topic.device, names.aliases),
+            Kind::NodeBirth => state.node_birth(key, head.seq, birth_death, names),
+            _ => state.device_birth(key, topic.device, names),
         };
         taken.map_err(|message| (Reason::TooManyNames, message))?;
         // The names hold, also where an event of the birth is refused.
@@ -266,14 +274,14 @@ impl SparkplugReader {
         key: &str,
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
-        let aliases = self
+        let names = self
             .states
             .get(&self.split)
-            .and_then(|state| state.aliases(key, topic.device));
+            .and_then(|state| state.names(key, topic.device));
         for metric in Metric::all(bytes) {
             let metric = metric?;
             let alias = metric.alias;
-            let named = alias.and_then(|alias| aliases.as_ref()?.get(&alias));
+            let named = alias.and_then(|alias| names.as_ref()?.aliases.get(&alias));
             // A name that data says itself holds.
             let own = metric.name.filter(|name| !name.is_empty());
             let Some(name) = own.or_else(|| named.map(|named| &*named.name)) else {
@@ -288,7 +296,11 @@ impl SparkplugReader {
                 events.refuse(Reason::UnknownAlias, detail)?;
                 continue;
             };
-            let datatype = metric.datatype.or(named.map(|named| named.datatype));
+            let of_name = || names.as_ref()?.types.get(own?).copied();
+            let datatype = metric
+                .datatype
+                .or(named.map(|named| named.datatype))
+                .or_else(of_name);
             self.event(&metric, name, datatype, head, topic, events)?;
         }
         Ok(())

@@ -68,6 +68,20 @@ pub enum LogError {
         /// The position of the record that would be appended next.
         next: u64,
     },
+    /// Its records are not for who opens it.
+    #[error(
+        "{} has the records of {found}, and would be read as {owner}: let the source that has written \
+         them come to their end and delete the folder, or use another one",
+        folder.display()
+    )]
+    OfAnother {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose records there are.
+        found: String,
+        /// Who opens it.
+        owner: String,
+    },
     /// Somebody else writes this log.
     #[error(transparent)]
     Locked(#[from] LockError),

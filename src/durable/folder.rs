@@ -1,7 +1,7 @@
 //! The files in the folder of a log.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::LogError;
@@ -115,7 +115,8 @@ fn named(header: Header, first: u64) -> Result<Header, HeaderError> {
     Err(HeaderError::Corrupt { offset: 12, reason })
 }
 
-/// Reads the last segment, cuts off what is torn, and syncs the rest.
+/// Reads the last segment, cuts off what is torn, writes the rest again and syncs it: where a sync has failed
+/// before, the system takes for written what it could not write, and would report success for nothing.
 pub(super) fn open_last(
     folder: &Path,
     first: u64,
@@ -126,15 +127,16 @@ pub(super) fn open_last(
     let contents = contents
         .and_then(|contents| named(contents.header, first).map(|_| contents))
         .map_err(|error| LogError::header(&path, error))?;
-    let torn = bytes.len() - contents.end;
-    let cut = || -> io::Result<()> {
-        let file = File::options().write(true).open(&path)?;
-        if torn > 0 {
+    let (whole, torn) = bytes.split_at_checked(contents.end).unwrap_or_default();
+    let mend = || -> io::Result<()> {
+        let mut file = File::options().write(true).open(&path)?;
+        if !torn.is_empty() {
             file.set_len(contents.end as u64)?;
         }
+        file.write_all(whole)?;
         file.sync_all()
     };
-    cut().map_err(LogError::io(&path, "cut off the torn end of"))?;
+    mend().map_err(LogError::io(&path, "write again"))?;
     let segment = Segment {
         first,
         end: contents.next,
@@ -144,7 +146,7 @@ pub(super) fn open_last(
     };
     let recovered = Recovered {
         records: contents.torn,
-        bytes: torn as u64,
+        bytes: torn.len() as u64,
         damaged: contents.damaged,
     };
     Ok((segment, contents.header, recovered))

@@ -14,6 +14,7 @@ use super::folder::{
 };
 use super::live::{Ends, Live};
 use super::lock::FolderLock;
+use super::owner;
 use super::reader::LogReader;
 use super::segment::{HEADER_BYTES, Header, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, write_record};
 
@@ -155,6 +156,15 @@ impl Log {
             _lock: lock,
         };
         Ok((log, recovered))
+    }
+
+    /// Says who writes and reads these records, now and later: positions are kept by that name, and another
+    /// one would begin with records that were read before. Without records, anybody may have the log.
+    ///
+    /// # Errors
+    /// [`LogError::OfAnother`], or the system refuses.
+    pub fn claim(&self, owner: &str) -> Result<(), LogError> {
+        owner::claim(&self.folder, owner, self.records() > 0)
     }
 
     /// Appends a record and gives its position. It survives the end of the process from now on, and

@@ -10,6 +10,7 @@ mod folder;
 mod live;
 mod lock;
 mod log;
+mod owner;
 mod reader;
 mod segment;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How a section of a pipeline file says who we are to Kafka's brokers, and how connections are protected.
+//! How a section of a pipeline file says who we are to Kafka's brokers, and with what protection.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,22 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, TimestampMs};
-
-/// Certificates as PEM files.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// Certificate authorities to trust instead of the system's.
-    #[serde(default)]
-    pub ca_file: Option<String>,
-    /// Our certificate, with its chain, where the broker asks for one.
-    #[serde(default)]
-    pub cert_file: Option<String>,
-    /// The key of our certificate.
-    #[serde(default)]
-    pub key_file: Option<String>,
-}
+use super::{Secret, TimestampMs, TlsConfig};
 
 /// Who we are to the brokers (SASL).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

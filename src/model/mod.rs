@@ -27,7 +27,7 @@ pub use backoff::{Backoff, BackoffLimits, parse_retry_after};
 pub use batch::{Batch, Column, DataType, Field, Schema, Trilean};
 pub use broker::{
     BrokerSecurity, BrokerToken, BrokerTokens, Found, SaslConfig, SaslMechanism, SignerConfig,
-    TlsConfig, TokenConfig,
+    TokenConfig,
 };
 pub use codec::{Corrupt, Decoder, Encoder, SymbolReader, SymbolWriter};
 pub use duration::Duration;
@@ -39,5 +39,5 @@ pub use secret::Secret;
 pub use similar::suggest;
 pub use symbol::{Interner, Symbol, TextPlace, Texts};
 pub use time::{Clock, TimestampMs};
-pub use tls::{install_tls, read_certificates, read_private_key};
+pub use tls::{TlsConfig, install_tls, read_certificates, read_private_key};
 pub use topic::{InvalidTopic, TopicTemplate};

@@ -5,6 +5,23 @@ use std::io::ErrorKind;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Certificates as PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate authorities to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+    /// Our certificate, with its chain, where the other side asks for one.
+    #[serde(default)]
+    pub cert_file: Option<String>,
+    /// The key of our certificate.
+    #[serde(default)]
+    pub key_file: Option<String>,
+}
 
 /// Chooses the process's cryptography for TLS, unless that was done before.
 pub fn install_tls() {

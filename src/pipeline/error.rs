@@ -43,6 +43,9 @@ pub enum PipelineError {
     /// was written.
     #[error("stopping took too long: events that were read and not written are lost")]
     GivenUp,
+    /// What was read since the last checkpoint is read by other instances.
+    #[error("splits were lost to other instances")]
+    Lost,
     /// A thread ended by a panic, which is a bug of weir.
     #[error("the {0} has failed unexpectedly; please report this")]
     Panicked(String),

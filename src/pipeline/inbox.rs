@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 use prometheus::IntGauge;
 
 use super::ending::Ending;
@@ -15,6 +16,9 @@ use crate::window::Watermarks;
 /// How many batches wait for a worker at most. A source cuts a batch at 256 KiB, so this is a
 /// megabyte, or a few milliseconds of work.
 const WAITING_BATCHES: usize = 4;
+
+/// How often a source whose worker takes nothing looks whether anything is taken any more.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -115,7 +119,7 @@ pub(super) fn inboxes(
 }
 
 impl Router {
-    /// From now on nothing is taken.
+    /// From now on nothing is taken, also of what a worker has no room for at this moment.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
     }
@@ -135,8 +139,8 @@ impl Router {
             return;
         }
         for (sender, _) in &self.workers {
-            if sender.send(Input::End(ending)).is_err() {
-                tracing::debug!("a worker has ended already");
+            if self.hand(sender, Input::End(ending)).is_err() {
+                tracing::debug!("a worker has ended already, or takes nothing any more");
             }
         }
     }
@@ -161,6 +165,19 @@ impl Router {
     fn let_go(&mut self) {
         if std::mem::replace(&mut self.holds, false) {
             lock(&self.watermarks).release();
+        }
+    }
+
+    /// Gives something to a worker, once it has room for it.
+    fn hand(&self, worker: &Sender<Input>, mut input: Input) -> Result<(), source::Stopped> {
+        loop {
+            match worker.send_timeout(input, LOOK_EVERY) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) if !self.stopped.load(Ordering::Acquire) => {
+                    input = back;
+                }
+                Err(_) => return Err(source::Stopped),
+            }
         }
     }
 
@@ -193,9 +210,7 @@ impl SourceOutput for Router {
             return Err(source::Stopped);
         };
         bytes.add(byte_len(&event));
-        sender
-            .send(Input::Source(event))
-            .map_err(|_| source::Stopped)
+        self.hand(sender, Input::Source(event))
     }
 
     fn end(&mut self) {
@@ -258,6 +273,28 @@ mod tests {
         let records = RecordBatch::new(split(0, "a"), 0);
         router.send(SourceEvent::Records(records)).unwrap();
         assert_eq!(watermark(), 6_000, "that of b");
+    }
+
+    #[test]
+    fn a_source_that_waits_for_room_is_set_free_where_nothing_is_taken_any_more() {
+        let watermarks = Arc::new(std::sync::Mutex::new(Watermarks::new(0)));
+        let gauge = IntGauge::new("bytes", "Bytes.").unwrap();
+        let (mut router, _inboxes) = inboxes(vec![gauge], watermarks, Arc::default());
+        let stopper = router.clone();
+        let source = std::thread::spawn(move || {
+            let mut sent = 0;
+            while router.send(SourceEvent::Idle(SplitId(0))).is_ok() {
+                sent += 1;
+            }
+            router.close(Ending::Interrupted);
+            sent
+        });
+        let (worker, _) = stopper.workers.first().unwrap();
+        while !worker.is_full() {
+            std::thread::yield_now();
+        }
+        stopper.stop();
+        assert_eq!(source.join().unwrap(), WAITING_BATCHES);
     }
 
     #[test]

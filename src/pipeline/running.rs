@@ -114,6 +114,8 @@ pub struct Running {
     has_checkpoint: HasCheckpoint,
     /// Set where the state is somebody else's.
     fenced: StopSignal,
+    /// Says whether what was read counts somewhere else.
+    checkpointed: Checkpointed,
     safe: SafePositions,
     refreshers: Vec<RefresherThread>,
     /// The services that are asked for keys.
@@ -182,7 +184,8 @@ impl Running {
         let (kept, durable) = (KeptPositions::default(), KeptPositions::default());
         let positions = || restored.iter().flat_map(Restored::positions);
         positions().for_each(|(split, position)| durable.set(&split, position));
-        let checkpointed = Checkpointed::default();
+        let checkpointed = state.as_ref().map(OpenState::checkpointed);
+        let checkpointed = checkpointed.unwrap_or_default();
         checkpointed.set(positions());
         let tokens = match &state {
             None => PositionTokens::default(),
@@ -278,7 +281,7 @@ impl Running {
                     dead_letters: dead_letters.as_ref().map(DeadLetters::handle),
                     kept,
                     durable,
-                    checkpointed,
+                    checkpointed: checkpointed.clone(),
                     clock: options.clock.clone(),
                     metrics: CheckpointMetrics::new(&registry),
                     input: router.input_end(),
@@ -321,6 +324,7 @@ impl Running {
             _lock: lock,
             has_checkpoint,
             fenced,
+            checkpointed,
             safe,
             refreshers,
             services: references.services(),
@@ -359,9 +363,10 @@ impl Running {
         self.has_checkpoint.clone()
     }
 
-    /// Whether all threads but the writer's have ended.
+    /// Whether all threads but the writer's have ended, or nothing that they still make counts.
     pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(|(thread, _)| thread.is_finished())
+        self.checkpointed.is_forbidden()
+            || self.threads.iter().all(|(thread, _)| thread.is_finished())
     }
 
     /// How far it is.
@@ -391,8 +396,8 @@ impl Running {
             if deadline.is_none() && self.stop.is_stopped() {
                 deadline = Some(Instant::now() + drain);
             }
-            if self.fenced.is_stopped() {
-                // Nothing more is sent beside the weir that has it now.
+            if self.fenced.is_stopped() || self.checkpointed.is_forbidden() {
+                // Nothing more is sent beside the weir that has the state now, or what was read.
                 deadline = Some(Instant::now());
             }
             // The last checkpoint follows the end of the input, but does not wait for it for ever: a
@@ -480,7 +485,8 @@ impl Running {
         // A source that commits offsets does so now; it is waited for as long as that may take.
         let source_ended = || self.threads.iter().all(|(thread, _)| thread.is_finished());
         let patience = Instant::now() + COMMIT_PATIENCE;
-        while workers == 0 && !source_ended() && Instant::now() < patience {
+        let is_lost = self.checkpointed.is_forbidden();
+        while (workers == 0 || is_lost) && !source_ended() && Instant::now() < patience {
             thread::sleep(Duration::from_millis(10));
         }
         while let Ok(outcome) = self.outcomes.try_recv() {
@@ -492,6 +498,9 @@ impl Running {
             error.get_or_insert(PipelineError::Writer);
         } else if workers > 0 && !worker_failed && !self.replayable {
             error.get_or_insert(PipelineError::GivenUp);
+        } else if is_lost && !self.stop.is_stopped() {
+            // The source usually says more.
+            error.get_or_insert(PipelineError::Lost);
         }
         self.services.iter().for_each(|service| service.close());
         self.schemas.iter().for_each(SchemaRegistry::close);

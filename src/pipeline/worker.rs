@@ -145,6 +145,8 @@ pub(super) enum Event {
     Room,
     /// Answers that batches wait for have come.
     Answers,
+    /// Records that were taken are not all decoded.
+    Rest,
     /// Something of the source.
     Input(Input),
     /// Time has passed.
@@ -184,7 +186,9 @@ impl Worker {
         let nothing = crossbeam_channel::never();
         let no_room = crossbeam_channel::never();
         let wants_input = self.wants_input();
-        let input = if wants_input {
+        let goes_on = self.pending.goes_on() && self.has_room();
+        let patience = if goes_on { Duration::ZERO } else { patience };
+        let input = if wants_input && !goes_on {
             &self.inbox.receiver
         } else {
             &nothing
@@ -202,7 +206,7 @@ impl Worker {
             recv(self.answers) -> _ => Event::Answers,
             // The senders live as long as the pipeline; without them there is no input.
             recv(input) -> input => Event::Input(input.unwrap_or(Input::End(Ending::Interrupted))),
-            default(patience) => Event::Tick,
+            default(patience) => if goes_on { Event::Rest } else { Event::Tick },
         }
     }
 
@@ -223,7 +227,7 @@ impl Worker {
                 }
             }
             Event::Room => self.write_out()?,
-            Event::Answers => self.go_on(),
+            Event::Answers | Event::Rest => self.go_on(),
             Event::Input(input) => self.receive_input(input),
             Event::Tick => self.advance(),
         }

@@ -108,6 +108,17 @@ impl<T> Producer<T> {
         self.0.changed.notify_all();
     }
 
+    /// Ends the queue with nothing in it: what waits is not to be taken.
+    #[cfg(feature = "kafka")]
+    pub(super) fn discard(&self) {
+        let mut state = self.0.lock();
+        state.items.clear();
+        state.held = 0;
+        state.finished = true;
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
     /// Whether the consumer has gone.
     pub(super) fn is_abandoned(&self) -> bool {
         self.0.lock().abandoned
@@ -227,6 +238,18 @@ mod tests {
         drop(producer);
         assert_eq!(consumer.take(9, 1_000), [4]);
         assert!(consumer.take(9, 1_000).is_empty());
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn what_is_discarded_is_not_handed_over() {
+        let (producer, consumer) = queue(1_000);
+        for number in 0..3 {
+            producer.push(number, 10).unwrap();
+        }
+        assert_eq!(consumer.take(1, 1), [0]);
+        producer.discard();
+        assert!(consumer.take(1, 1).is_empty());
     }
 
     #[test]

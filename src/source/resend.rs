@@ -44,8 +44,39 @@ pub struct HttpWay<'a> {
 pub struct Resent {
     /// Their numbers among those that were to be sent, of those that were acknowledged.
     pub acknowledged: Vec<usize>,
-    /// Why not all of them were.
+    /// The numbers of those that are refused for what they are, and would be again, and why.
+    pub refused: Vec<(usize, String)>,
+    /// Why others were not sent.
     pub error: Option<String>,
+}
+
+/// Why a record was not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// It is refused for what it is: others may be taken.
+    Refused(String),
+    /// The way is closed for all.
+    Failed(String),
+}
+
+impl From<String> for Unsent {
+    fn from(message: String) -> Self {
+        Self::Failed(message)
+    }
+}
+
+impl Resent {
+    /// Takes note of what has become of a record; says whether to go on with the next.
+    pub(super) fn note(&mut self, number: usize, sent: Result<(), Unsent>) -> bool {
+        match sent {
+            Ok(()) => self.acknowledged.push(number),
+            Err(Unsent::Refused(message)) => self.refused.push((number, message)),
+            Err(Unsent::Failed(message)) => {
+                self.error.get_or_insert(message);
+            }
+        }
+        self.error.is_none()
+    }
 }
 
 /// The way back to a source.
@@ -91,7 +122,7 @@ impl Resender {
         Err(SourceError::new(config.kind(), message))
     }
 
-    /// Sends records in their order, and waits until all are acknowledged or one is not.
+    /// Sends records in their order, and waits until all are acknowledged or refused, or the way is closed.
     pub fn send(&mut self, records: &[ResentRecord]) -> Resent {
         match &mut self.0 {
             #[cfg(feature = "kafka")]

@@ -156,6 +156,26 @@ impl Checkpoints {
         })
     }
 
+    /// Removes the checkpoint with this number and those behind it: nobody is to go on from them. Their
+    /// numbers are not used again by this process. Gives those that there were.
+    ///
+    /// # Errors
+    /// The store cannot be written: the older ones of them may still be there.
+    pub fn withdraw(&mut self, number: u64) -> Result<Vec<u64>, StateError> {
+        let numbers = self.known.range(number..).rev();
+        let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
+        for number in &numbers {
+            self.store.delete(&self.name(*number))?;
+            self.tried = self.tried.max(*number);
+            let known = self.known.remove(number);
+            if let Some(manifest) = known.as_ref().and_then(Known::manifest) {
+                let blobs = manifest.blobs.iter();
+                self.loose.extend(blobs.map(|blob| blob.name.clone()));
+            }
+        }
+        Ok(numbers)
+    }
+
     /// The numbers of all checkpoints that can be used as far as is known, oldest first.
     pub fn numbers(&self) -> Vec<u64> {
         let whole = self

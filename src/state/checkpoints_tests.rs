@@ -46,6 +46,25 @@ pub(super) fn commit_acknowledged(checkpoints: &mut Checkpoints, acknowledged_ms
 }
 
 #[test]
+fn what_is_withdrawn_is_not_gone_on_from_and_its_number_not_used_again() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mut checkpoints = open(&store, 1);
+    for bytes in [b"one", b"two", b"tri", b"for"] {
+        commit(&mut checkpoints, &[("part", bytes)]).unwrap();
+    }
+    let mut checkpoints = open(&store, 2);
+    assert!(checkpoints.withdraw(9).unwrap().is_empty());
+    assert_eq!(checkpoints.withdraw(3).unwrap(), [4, 3]);
+    assert_eq!(checkpoints.latest().unwrap().unwrap().number, 2);
+    assert_eq!(checkpoints.next_number(), 5);
+    commit(&mut checkpoints, &[("part", b"new")]).unwrap();
+    assert_eq!(checkpoints.numbers(), [2, 5], "three were kept before");
+    // Nothing is left of them.
+    let names = store.list("cars/").unwrap();
+    assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
 fn what_is_acknowledged_is_that_of_the_oldest_which_is_kept() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let savepoints = Savepoints::new(Arc::clone(&store), identity(1));

@@ -50,6 +50,9 @@ impl RocksStore {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn open_scratch(folder: &Path) -> Result<Self, StoreError> {
+        // Refuses where somebody holds it, before any of its files is gone.
+        let held = DB::destroy(&options(), folder);
+        held.map_err(|error| Self::new(folder, Access::Scratch).failure("", &error))?;
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let location = format!("rocksdb {}", folder.display());
@@ -75,13 +78,17 @@ impl RocksStore {
         Self::open_as(folder, Access::ReadOnly)
     }
 
-    fn open_as(folder: &Path, access: Access) -> Result<Self, StoreError> {
-        let store = Self {
+    fn new(folder: &Path, access: Access) -> Self {
+        Self {
             folder: folder.to_owned(),
             access,
             database: RwLock::new(None),
             creating: Mutex::new(()),
-        };
+        }
+    }
+
+    fn open_as(folder: &Path, access: Access) -> Result<Self, StoreError> {
+        let store = Self::new(folder, access);
         store.with("", |_| Ok(()))?;
         Ok(store)
     }

@@ -235,6 +235,8 @@ mod with_rocksdb {
         assert_eq!(store.list("").unwrap(), ["99"]);
         let error = open_scratch(&place).unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Locked, "{error}");
+        assert_eq!(store.list("").unwrap(), ["99"], "nothing of it is gone");
+        assert!(place.join("CURRENT").exists());
         drop(store);
         let store = open_scratch(&place).unwrap();
         assert_eq!(store.list("").unwrap(), Vec::<String>::new());

@@ -308,3 +308,24 @@ fn the_code_map_names_every_module() -> io::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn every_fuzz_target_has_seeds_a_dictionary_and_a_program() -> io::Result<()> {
+    let manifest = read("fuzz/Cargo.toml")?;
+    let mut targets = 0;
+    for (path, _) in sources()? {
+        let target = path.strip_prefix("fuzz/fuzz_targets/");
+        let Some(target) = target.and_then(|name| name.strip_suffix(".rs")) else {
+            continue;
+        };
+        targets += 1;
+        let dictionary = read(&format!("fuzz/dictionaries/{target}.dict"))?;
+        assert!(!dictionary.is_empty(), "{target} has an empty dictionary");
+        let mut seeds = fs::read_dir(repository().join("fuzz/seeds").join(target))?;
+        assert!(seeds.next().is_some(), "{target} has no seeds");
+        let named = format!("path = \"{}\"", path.replacen("fuzz/", "", 1));
+        assert!(manifest.contains(&named), "{target} is not in the manifest");
+    }
+    assert!(targets > 0, "there are no fuzz targets");
+    Ok(())
+}

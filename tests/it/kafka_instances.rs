@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::reference::fleet::START_MS;
@@ -22,8 +23,6 @@ const TOPIC: &str = "instances";
 /// The width of the windows, ms.
 const WINDOW_MS: i64 = 5_000;
 
-/// A checkpoint is made when a partition moves or an instance stops, and at no other time: what a
-/// crash takes away is known.
 const PIPELINE: &str = "
 pipeline: fleet
 event: { time: { from: t }, fields: { number: number } }
@@ -33,8 +32,12 @@ metrics:
   events: { window: { tumbling: 5s }, by: [instance], value: count(*) }
   numbers: { window: { tumbling: 5s }, by: [instance], value: sum(number) }
 write: { file: { path: samples.ndjson } }
-state: { dir: state, checkpoint: { every: 1h } }
+state: { dir: state, checkpoint: { every: EVERY } }
 ";
+
+/// A checkpoint is made when a partition moves or an instance stops, and at no other time: what a
+/// crash takes away is known.
+const NEVER: &str = "1h";
 
 /// An instance with its folder.
 struct Instance {
@@ -43,13 +46,14 @@ struct Instance {
 }
 
 impl Instance {
-    fn new(kafka: &Kafka, name: &'static str) -> Result<Self> {
+    /// One that makes a checkpoint so often.
+    fn new(kafka: &Kafka, name: &'static str, every: &str) -> Result<Self> {
         let folder = temporary_folder()?;
         let text = format!(
             "{}source: {{ kafka: {{ brokers: '{}', topics: [{TOPIC}], group: {TOPIC}, \
              instance: {name}, properties: {{ session.timeout.ms: '6000', \
              heartbeat.interval.ms: '500' }} }} }}\n",
-            PIPELINE.replace("NAME", name),
+            PIPELINE.replace("NAME", name).replace("EVERY", every),
             kafka.address()
         );
         write(folder.path(), "pipeline.yaml", &text)?;
@@ -156,7 +160,7 @@ fn every_event_counts_once_while_instances_come_go_and_crash() -> Result<()> {
         kafka: &kafka,
         number: 0,
     };
-    let [a, b, c] = ["a", "b", "c"].map(|name| Instance::new(&kafka, name));
+    let [a, b, c] = ["a", "b", "c"].map(|name| Instance::new(&kafka, name, NEVER));
     let (a, b, c) = (a?, b?, c?);
 
     let mut first = a.start()?;
@@ -182,7 +186,17 @@ fn every_event_counts_once_while_instances_come_go_and_crash() -> Result<()> {
     sent.send_until(&mut third, 1.0)?;
     sent.send_until_owned(&mut [&mut first, &mut second, &mut third])?;
 
-    // What ends the last windows comes until all three have closed theirs.
+    let services = vec![first, second, third];
+    every_event_counts_once(&sent, services, &[&a, &b, &c])
+}
+
+/// Closes all windows: what the instances have written is what was sent.
+fn every_event_counts_once(
+    sent: &Sent<'_>,
+    mut services: Vec<Service>,
+    everybody: &[&Instance],
+) -> Result<()> {
+    // What ends the last windows comes until all have closed theirs.
     let expected = sent.expected();
     let last = expected
         .keys()
@@ -195,23 +209,66 @@ fn every_event_counts_once_while_instances_come_go_and_crash() -> Result<()> {
     };
     let mut late = last + 120_000;
     let mut failure = Ok(());
-    let everybody = [&a, &b, &c];
+    let first = services.first_mut().context("an instance")?;
     first.await_condition("the last windows", || {
         for partition in 0..PARTITIONS {
             let event = format!(r#"{{"t":{late},"number":0}}"#);
-            let sent = kafka.produce(TOPIC, i32::try_from(partition).unwrap_or(0), &[event]);
+            let partition = i32::try_from(partition).unwrap_or(0);
+            let sent = sent.kafka.produce(TOPIC, partition, &[event]);
             if failure.is_ok() {
                 failure = sent;
             }
         }
         late += WINDOW_MS;
-        total(&found(&everybody, last)) >= total(&expected)
+        total(&found(everybody, last)) >= total(&expected)
     })?;
     failure?;
-    for service in [first, second, third] {
+    for service in services {
         assert_eq!(service.metric("weir_late_events_total", &[])?, 0.0);
         service.stop()?;
     }
-    assert_eq!(found(&everybody, last), expected);
+    assert_eq!(found(everybody, last), expected);
+    Ok(())
+}
+
+#[test]
+fn what_an_instance_that_was_taken_for_dead_has_read_counts_once() -> Result<()> {
+    let kafka = Kafka::start()?;
+    kafka.create_topic(TOPIC, i32::try_from(PARTITIONS)?)?;
+    let mut sent = Sent {
+        kafka: &kafka,
+        number: 0,
+    };
+    let (a, b) = (
+        Instance::new(&kafka, "a", "3s")?,
+        Instance::new(&kafka, "b", "3s")?,
+    );
+    let mut first = a.start()?;
+    sent.send_some(20)?;
+    first.await_metric("weir_events_total", &[], 120.0)?;
+    let mut second = b.start()?;
+    sent.send_until(&mut second, 1.0)?;
+    sent.send_until_owned(&mut [&mut first, &mut second])?;
+
+    // It stands still with events that are in no checkpoint, until the group has given them to the other.
+    let read = first.metric("weir_source_records_total", &[])?;
+    sent.send_until(&mut first, read + 5.0)?;
+    signal(&first, "STOP")?;
+    sent.send_until_owned(&mut [&mut second])?;
+    sent.send_some(5)?;
+    // A checkpoint is due at once, and it does not know yet that it was thrown out.
+    signal(&first, "CONT")?;
+    first.await_metric("weir_restarts_total", &[("cause", "source")], 1.0)?;
+    sent.send_until_owned(&mut [&mut first, &mut second])?;
+    every_event_counts_once(&sent, vec![first, second], &[&a, &b])
+}
+
+/// Sends a signal to an instance.
+fn signal(service: &Service, name: &str) -> Result<()> {
+    let pid = service.pid().to_string();
+    let sent = Command::new("sh")
+        .args(["-c", r#"kill -s "$1" "$2""#, "kill", name, &pid])
+        .status()?;
+    ensure!(sent.success(), "{name} cannot be sent to {pid}");
     Ok(())
 }

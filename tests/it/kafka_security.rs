@@ -271,3 +271,36 @@ fn a_topic_that_may_not_be_read_any_more_is_told_and_the_others_are_read() -> Re
     await_record("allowed again")?;
     running.stop()
 }
+
+#[test]
+fn a_topic_that_may_be_seen_and_not_read_is_told_and_the_others_begin_at_their_end() -> Result<()> {
+    let secured = SecuredKafka::start()?;
+    for topic in ["events", "others"] {
+        secured.kafka.create_topic(topic, 1)?;
+        secured.kafka.produce(topic, 0, &["1"])?;
+    }
+    secured.show("events")?;
+    let more = json!({
+        "topics": ["events", "others"],
+        "start": "latest",
+        "sasl": { "mechanism": "plain", "username": USER, "password": PLAIN_PASSWORD },
+    });
+    let config = source(&secured.sasl(), "events", &more)?;
+    let running = RunningSource::start(&config, &[], None)?;
+    running.await_metric("weir_kafka_assigned_partitions{pipeline=\"test\"} 2\n")?;
+    secured.kafka.produce("others", 0, &["2"])?;
+    assert_eq!(running.take(1)?, [(1, "2".to_owned())]);
+    running.await_condition("a refusal", || {
+        let line = "weir_kafka_errors_total{error=\"authorization\",pipeline=\"test\"} ";
+        let metrics = running.metrics();
+        metrics.contains(line) && !metrics.contains(&format!("{line}0\n"))
+    })?;
+    secured.kafka.produce("events", 0, &["2"])?;
+    secured.show_all("events")?;
+    assert_eq!(
+        running.take(1)?,
+        [(1, "2".to_owned())],
+        "from where its end was"
+    );
+    running.stop()
+}

@@ -70,6 +70,8 @@ mod mqtt_storm;
 #[cfg(feature = "mqtt")]
 mod mqtt_transports;
 #[cfg(feature = "kafka")]
+mod replayed_refusals;
+#[cfg(feature = "kafka")]
 mod resume;
 #[cfg(feature = "mqtt")]
 mod sparkplug;

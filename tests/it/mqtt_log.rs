@@ -8,8 +8,11 @@ use anyhow::{Result, bail};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use weir::source::{Config, MqttConfig};
 
+use crate::reference::fleet::START_MS;
+use crate::reference::stateful::Stateful;
 use crate::support::files::temporary_folder;
 use crate::support::mosquitto::Mosquitto;
+use crate::support::small_disk::{can_mount, make_room, on_small_disk};
 use crate::support::source::{Positioned, RunningSource};
 
 const SPLIT: &str = "log/mqtt";
@@ -39,16 +42,21 @@ fn text(number: u64) -> String {
 
 /// Publishes messages with QoS 1 and waits until the broker has acknowledged them all.
 fn publish(mosquitto: &Mosquitto, from: u64, to: u64) -> Result<()> {
+    publish_all(mosquitto, (from..to).map(text).collect())
+}
+
+fn publish_all(mosquitto: &Mosquitto, payloads: Vec<String>) -> Result<()> {
+    let mut missing = payloads.len();
     let mut options = MqttOptions::new("car", "127.0.0.1", mosquitto.port());
     options.set_inflight(100);
+    options.set_max_packet_size(100_000, 100_000);
     let (client, mut connection) = Client::new(options, 10);
     let sender = thread::spawn(move || -> Result<Client> {
-        for number in from..to {
-            client.publish("fleet/car", QoS::AtLeastOnce, false, text(number))?;
+        for payload in payloads {
+            client.publish("fleet/car", QoS::AtLeastOnce, false, payload)?;
         }
         Ok(client)
     });
-    let mut missing = to - from;
     for event in connection.iter() {
         if matches!(event?, Event::Incoming(Packet::PubAck(_))) {
             missing -= 1;
@@ -130,4 +138,48 @@ fn every_message_is_read_once_by_its_position_however_often_the_pipeline_crashes
     let distinct: BTreeSet<_> = records.iter().map(|(_, text)| text).collect();
     assert_eq!(distinct.len() as u64, published);
     Ok(())
+}
+
+#[test]
+fn while_the_disk_is_full_the_broker_keeps_what_comes() -> Result<()> {
+    if !can_mount() {
+        println!("skipped: nothing can be mounted here");
+        return Ok(());
+    }
+    let mosquitto = Mosquitto::start()?;
+    let stateful = Stateful::new(&format!(
+        "pipeline: cars
+source: {{ mqtt: {{ url: '{}', topics: ['fleet/#'] }} }}
+event: {{ time: {{ from: t }}, fields: {{ speed: number }} }}
+time: {{ idle_after: 1h }}
+metrics:
+  speed: {{ window: {{ tumbling: 1h }}, value: sum(speed) }}
+write: {{ file: {{ path: samples.ndjson }} }}
+state: {{ dir: state, log: {{ fsync: 5ms }}, checkpoint: {{ every: 1h }} }}
+",
+        mosquitto.url()
+    ))?;
+    let weir = stateful.command(&["run", "cars.yaml"]);
+    let mut service = stateful.serve(&mut on_small_disk(&weir)?)?;
+    // Messages without content are received and dropped.
+    let mut failure = None;
+    service.repeat_until("weir_source_dropped_total", 1.0, || {
+        failure = publish_all(&mosquitto, vec![String::new()]).err();
+    })?;
+    failure.map_or(Ok(()), Err)?;
+    // 2.4 MB, for which there is no room.
+    let pad = "x".repeat(40_000);
+    let payload = |number| {
+        let time = START_MS + number;
+        format!(r#"{{"t":{time},"speed":{number},"pad":"{pad}"}}"#)
+    };
+    publish_all(&mosquitto, (0..60).map(payload).collect())?;
+    service.await_metric("weir_log_full_total", &[], 1.0)?;
+    let taken = service.metric("weir_log_appended_total", &[])?;
+    assert!((1.0..60.0).contains(&taken), "{taken}");
+    make_room(service.pid(), &stateful.path("state"))?;
+    service.await_metric("weir_source_records_total", &[], 60.0)?;
+    assert_eq!(service.metric("weir_log_appended_total", &[])?, 60.0);
+    assert_eq!(service.metric("weir_restarts_total", &[])?, 0.0);
+    service.stop()
 }

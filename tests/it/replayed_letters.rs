@@ -226,6 +226,43 @@ fn over_mqtt_they_come_back_to_their_topics() -> Result<()> {
     )
 }
 
+#[cfg(feature = "mqtt")]
+#[test]
+fn of_messages_those_of_topics_that_are_left_go_back_however_large() -> Result<()> {
+    let mosquitto = crate::support::mosquitto::Mosquitto::start()?;
+    // With 3.1.1 messages of up to four times `max_packet_bytes` are received.
+    let source = json!({ "mqtt": {
+        "url": mosquitto.url(), "topics": ["fleet/#"], "protocol": "3.1.1",
+        "max_packet_bytes": 2_000,
+    } });
+    let folder = files::temporary_folder()?;
+    let text = pipeline(&source, &json!({ "file": "letters.ndjson" }));
+    write(folder.path(), "cars.yaml", &text.replace("from: car, ", ""))?;
+    let letter = |number: u64, topic: &str, bytes| {
+        let record = record(&"V".repeat(bytes), 0, 1);
+        let letter = json!({
+            "pipeline": "cars", "source": "mqtt", "split": "log/mqtt", "position": number,
+            "reason": "missing_field", "dropped_at_ms": START_MS, "topic": topic, "record": record,
+        });
+        format!("{letter}\n")
+    };
+    let letters = [
+        letter(1, "vans/1", 1),
+        letter(2, "fleet/1", 5_000),
+        letter(3, "fleet/2", 1),
+    ];
+    write(folder.path(), "letters.ndjson", &letters.concat())?;
+    let (code, told) = replay(folder.path(), &[])?;
+    ensure!(
+        told.starts_with("2 records are sent again, to mqtt\n1 still give no event:\n"),
+        "{told}"
+    );
+    let why = "the pipeline takes nothing from topic 'vans/1'";
+    ensure!(told.contains(why), "{told}");
+    assert_eq!(code, Some(1), "not all that were to be sent are");
+    Ok(())
+}
+
 /// The pipeline and the list of the guide.
 fn guide() -> Result<(String, String)> {
     let guide = page("dead-letters.md")?;

@@ -12,40 +12,13 @@ use crate::reference::stateful::Stateful;
 use crate::support::files::repository;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::samples::{Sample, read_ndjson};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Payload {
-    #[prost(int64, optional, tag = "1")]
-    timestamp: Option<i64>,
-    #[prost(message, repeated, tag = "2")]
-    metrics: Vec<Metric>,
-    #[prost(uint64, optional, tag = "3")]
-    seq: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Metric {
-    #[prost(string, optional, tag = "1")]
-    name: Option<String>,
-    #[prost(uint64, optional, tag = "2")]
-    alias: Option<u64>,
-    #[prost(uint32, optional, tag = "4")]
-    datatype: Option<u32>,
-    #[prost(bool, optional, tag = "7")]
-    is_null: Option<bool>,
-    #[prost(uint64, optional, tag = "11")]
-    long: Option<u64>,
-    #[prost(double, optional, tag = "13")]
-    double: Option<f64>,
-    #[prost(bool, optional, tag = "14")]
-    boolean: Option<bool>,
-}
+use crate::support::sparkplug::{Metric, Payload, Value};
 
 type Publication = (String, Vec<u8>);
 
 fn message(kind: &str, place: &str, second: i64, seq: u64, metrics: Vec<Metric>) -> Publication {
     let payload = Payload {
-        timestamp: Some(START_MS + second * 1_000),
+        timestamp: u64::try_from(START_MS + second * 1_000).ok(),
         metrics,
         seq: Some(seq),
     };
@@ -69,7 +42,7 @@ fn named(name: &str, alias: u64, datatype: u32) -> Metric {
 fn double(alias: u64, value: f64) -> Metric {
     Metric {
         alias: Some(alias),
-        double: Some(value),
+        value: Some(Value::Double(value)),
         ..Metric::default()
     }
 }
@@ -78,7 +51,7 @@ fn births(truck: &str) -> Vec<Publication> {
     let birth_death = Metric {
         name: Some("bdSeq".to_owned()),
         datatype: Some(8),
-        long: Some(0),
+        value: Some(Value::Long(0)),
         ..Metric::default()
     };
     let fuel = named("Fuel/Level", 1, 10);
@@ -112,7 +85,7 @@ fn data(truck: &str, second: i64, seq: u64, rpm: f64, fuel: f64, left: f64) -> V
     let device = |name: &str| format!("{truck}/{name}");
     let door = Metric {
         alias: Some(5),
-        boolean: Some(true),
+        value: Some(Value::Boolean(true)),
         ..Metric::default()
     };
     vec![

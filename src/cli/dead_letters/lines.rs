@@ -1,15 +1,19 @@
 //! Records in a file, a line each, for `weir run --input`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::config::Pipeline;
 use crate::decode::UnwrapStep;
 use crate::source::ResentRecord;
-use crate::write::dead_letters::base64;
+
+/// How much is read at once of the end of a file.
+const LOOK_BYTES: u64 = 64 << 10;
 
 /// How a record becomes a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +54,25 @@ pub(super) struct LinesFile {
 }
 
 impl LinesFile {
-    /// Opens it.
+    /// Opens it, and cuts off a line without its end: a run that was killed, or had no room, has torn it. It
+    /// may look like a whole record, and is not noted as written.
     pub(super) fn open(path: &Path, form: Form) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
+        let open = || -> io::Result<(File, u64)> {
+            let mut options = OpenOptions::new();
+            let mut file = options.create(true).append(true).read(true).open(path)?;
+            let torn = torn_bytes(&mut file)?;
+            if torn > 0 {
+                file.set_len(file.metadata()?.len() - torn)?;
+            }
+            Ok((file, torn))
+        };
+        let (file, torn) = open().with_context(|| format!("cannot write {}", path.display()))?;
+        if torn > 0 {
+            let file = path.display();
+            tracing::warn!(%file, bytes = torn, "its last line had no end and was cut off");
+        }
         Ok(Self {
-            file: file.with_context(|| format!("cannot write {}", path.display()))?,
+            file,
             path: path.to_owned(),
             form,
             longest: 0,
@@ -68,13 +86,20 @@ impl LinesFile {
             let before = lines.len();
             match self.form {
                 Form::Text => lines.extend_from_slice(&record.bytes),
-                Form::Base64 => lines.extend_from_slice(base64(&record.bytes).as_bytes()),
+                Form::Base64 => {
+                    lines.extend_from_slice(BASE64_STANDARD.encode(&record.bytes).as_bytes())
+                }
             }
             self.longest = self.longest.max(lines.len() - before);
             lines.push(b'\n');
         }
         let mut written = || -> io::Result<()> {
-            self.file.write_all(&lines)?;
+            let before = self.file.metadata()?.len();
+            if let Err(error) = self.file.write_all(&lines) {
+                // They are written another time. That there is no room says more than that they stay.
+                drop(self.file.set_len(before));
+                return Err(error);
+            }
             self.file.sync_data()
         };
         written().with_context(|| format!("cannot write {}", self.path.display()))
@@ -95,9 +120,66 @@ impl LinesFile {
     }
 }
 
+/// How many bytes of a file are behind its last line end.
+fn torn_bytes(file: &mut File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    // A pipe or a device has no end to look at.
+    let length = if metadata.is_file() {
+        metadata.len()
+    } else {
+        0
+    };
+    let (mut end, mut block) = (length, Vec::new());
+    while end > 0 {
+        let begin = end.saturating_sub(LOOK_BYTES);
+        file.seek(SeekFrom::Start(begin))?;
+        block.clear();
+        file.take(end - begin).read_to_end(&mut block)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(length - (begin + at as u64 + 1));
+        }
+        end = begin;
+    }
+    Ok(length)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
     use super::*;
+
+    fn record(text: &str) -> ResentRecord {
+        ResentRecord {
+            id: String::new(),
+            topic: Vec::new(),
+            key: Vec::new(),
+            headers: BTreeMap::new(),
+            timestamp_ms: None,
+            bytes: text.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_torn_line_does_not_take_the_next_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mended.ndjson");
+        let long = "x".repeat(200_000);
+        for (before, kept) in [
+            ("", ""),
+            ("one\n", "one\n"),
+            ("one\ntw", "one\n"),
+            ("o", ""),
+            (&format!("one\n{long}"), "one\n"),
+            (&format!("{long}\n{long}\n"), &format!("{long}\n{long}\n")),
+        ] {
+            fs::write(&path, before).unwrap();
+            let mut lines = LinesFile::open(&path, Form::Text).unwrap();
+            lines.write(&[record("two")]).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{kept}two\n"));
+        }
+    }
 
     #[test]
     fn what_would_come_back_otherwise_is_not_written() {

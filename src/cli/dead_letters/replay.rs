@@ -25,6 +25,9 @@ use crate::write::dead_letters::{Replayed, StoredLetter};
 const AT_ONCE: usize = 100;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
+/// The reason of those that the way to the source does not take.
+const REFUSED: &str = "refused";
+
 /// Where records go.
 enum Target {
     Source(Resender),
@@ -64,9 +67,9 @@ struct Replay {
     replayed: Replayed,
     /// Of this run.
     seen: HashSet<String, FixedState>,
-    /// What has come together, and whose letters these are.
+    /// What has come together, and the numbers and ids of the letters.
     chunk: Vec<ResentRecord>,
-    ids: Vec<String>,
+    letters: Vec<(u64, String)>,
     counts: Counts,
     bar: ProgressBar,
 }
@@ -123,7 +126,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
         replayed,
         seen: HashSet::default(),
         chunk: Vec::new(),
-        ids: Vec::new(),
+        letters: Vec::new(),
         counts: Counts::default(),
         bar: match io::stderr().is_terminal() {
             true => ProgressBar::new_spinner(),
@@ -155,7 +158,10 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
         bail!("stopped; the rest can be sent with the same command");
     }
     let is_wrong = !replay.counts.wrong.is_empty() || replay.counts.broken_lines > 0;
-    Ok(ExitCode::from(u8::from(arguments.dry_run && is_wrong)))
+    let is_refused = replay.counts.wrong.contains_key(REFUSED);
+    Ok(ExitCode::from(u8::from(
+        is_refused || (arguments.dry_run && is_wrong),
+    )))
 }
 
 fn marks_in(path: &Path) -> String {
@@ -225,12 +231,7 @@ impl Replay {
             Some(Verdict::Events(events)) => events,
             Some(Verdict::Stopped) => return Ok(ControlFlow::Break(())),
             Some(Verdict::Wrong(wrong)) => {
-                let wrongs = self.counts.wrong.entry(wrong.reason).or_insert(Wrongs {
-                    letters: 0,
-                    number,
-                    detail: wrong.detail,
-                });
-                wrongs.letters += 1;
+                self.counts.wrong(wrong.reason, number, wrong.detail);
                 return Ok(NEXT);
             }
         };
@@ -250,7 +251,7 @@ impl Replay {
             timestamp_ms: letter.timestamp_ms,
             bytes: letter.record.clone(),
         });
-        self.ids.push(id);
+        self.letters.push((number, id));
         let bytes: usize = self.chunk.iter().map(|record| record.bytes.len()).sum();
         if self.chunk.len() >= AT_ONCE || bytes >= BYTES_AT_ONCE {
             self.flush()?;
@@ -261,7 +262,7 @@ impl Replay {
     /// Sends what has come together, and notes it.
     fn flush(&mut self) -> Result<()> {
         let chunk = std::mem::take(&mut self.chunk);
-        let ids = std::mem::take(&mut self.ids);
+        let letters = std::mem::take(&mut self.letters);
         let mut failure = None;
         let sent: Vec<String> = match &mut self.target {
             Target::Nowhere => {
@@ -270,15 +271,19 @@ impl Replay {
             }
             Target::File(lines) => {
                 lines.write(&chunk)?;
-                ids
+                letters.into_iter().map(|(_, id)| id).collect()
             }
             Target::Source(resender) => {
                 let resent = resender.send(&chunk);
                 failure = resent.error;
+                for (index, why) in resent.refused {
+                    if let Some((number, _)) = letters.get(index) {
+                        self.counts.wrong(REFUSED, *number, why);
+                    }
+                }
                 let acknowledged = resent.acknowledged.into_iter();
-                acknowledged
-                    .filter_map(|number| ids.get(number).cloned())
-                    .collect()
+                let ids = acknowledged.filter_map(|index| letters.get(index));
+                ids.map(|(_, id)| id.clone()).collect()
             }
         };
         self.counts.sent += sent.len() as u64;
@@ -305,6 +310,15 @@ fn topic_of(letter: &StoredLetter) -> Vec<u8> {
 }
 
 impl Counts {
+    fn wrong(&mut self, reason: &'static str, number: u64, detail: String) {
+        let wrongs = self.wrong.entry(reason).or_insert(Wrongs {
+            letters: 0,
+            number,
+            detail,
+        });
+        wrongs.letters += 1;
+    }
+
     fn told(&self, arguments: &ReplayArguments, found: &Found) -> String {
         let sent = HumanCount(self.sent);
         let events = HumanCount(self.events);

@@ -64,7 +64,7 @@ pub(super) struct Numbered {
     /// What the next batch of a split needs, which is not decoded yet.
     next: BTreeMap<SplitId, Needs>,
     /// What the batch at hand needs.
-    at_hand: HashMap<u32, Known, FixedState>,
+    at_hand: Needs,
 }
 
 /// By what a batch is known again: the name of its split, the positions of its first and last record, and how
@@ -72,7 +72,7 @@ pub(super) struct Numbered {
 type Identity = (Arc<str>, u64, u64, usize);
 
 /// What a batch needs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Needs {
     batch: Identity,
     schemas: HashMap<u32, Known, FixedState>,
@@ -94,7 +94,7 @@ impl Numbered {
             source: None,
             compiled: Recent::new(REMEMBERED),
             next: BTreeMap::new(),
-            at_hand: HashMap::default(),
+            at_hand: Needs::default(),
         }
     }
 
@@ -160,8 +160,12 @@ impl Numbered {
 
     /// The batch of a split is decoded from here on.
     pub(super) fn begin(&mut self, split: SplitId) {
-        let needs = self.next.remove(&split);
-        self.at_hand = needs.map(|needs| needs.schemas).unwrap_or_default();
+        self.at_hand = self.next.remove(&split).unwrap_or_default();
+    }
+
+    /// The rest of the batch at hand is decoded later. Its records need not be shown again.
+    pub(super) fn leave(&mut self, split: SplitId) {
+        self.next.insert(split, std::mem::take(&mut self.at_hand));
     }
 
     /// A split is somebody else's.
@@ -175,7 +179,7 @@ impl Numbered {
     /// It names no schema, or there is none of this number.
     pub(super) fn compiled(&self, record: &[u8]) -> Result<(&Compiled, usize), Refusal> {
         let (id, begin) = number(record)?;
-        match self.at_hand.get(&id) {
+        match self.at_hand.schemas.get(&id) {
             Some(Known::Schema(compiled)) => Ok((compiled, begin)),
             Some(Known::None(reason)) => Err((Reason::UnknownSchema, format!("{id}: {reason}"))),
             Some(Known::Asked(_)) | None => Err((Reason::UnknownSchema, id.to_string())),

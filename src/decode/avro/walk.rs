@@ -272,6 +272,15 @@ fn decimal(bytes: &[u8], scale: u32) -> f64 {
         Some(0x80..) => u8::MAX,
         _ => 0,
     };
+    // Bytes that only repeat the sign say nothing.
+    let mut bytes = bytes;
+    while let Some((first, rest)) = bytes.split_first()
+        && let Some(next) = rest.first()
+        && *first == sign
+        && (next ^ sign) < 0x80
+    {
+        bytes = rest;
+    }
     if let Some(padding) = 16_usize.checked_sub(bytes.len()) {
         let mut whole = [sign; 16];
         if let Some(place) = whole.get_mut(padding..) {
@@ -284,11 +293,13 @@ fn decimal(bytes: &[u8], scale: u32) -> f64 {
         // The nearest number, which a division would not give.
         return format!("{whole}e-{scale}").parse().unwrap_or(f64::NAN);
     }
-    let magnitude = bytes
-        .iter()
-        .fold(0.0, |number, byte| number * 256.0 + f64::from(byte ^ sign));
-    let magnitude = magnitude / 10_f64.powi(i32::try_from(scale).unwrap_or(i32::MAX));
-    if sign == 0 { magnitude } else { -magnitude }
+    // What is behind the first 16 bytes is far below what a number can tell apart.
+    let Some((first, rest)) = bytes.split_first_chunk() else {
+        return f64::NAN;
+    };
+    let power = |base: f64, exponent| base.powi(i32::try_from(exponent).unwrap_or(i32::MAX));
+    i128::from_be_bytes(*first) as f64 * power(256.0, rest.len() as u64)
+        / power(10.0, u64::from(scale))
 }
 
 /// As in RFC 9562: `6ba7b810-9dad-11d1-80b4-00c04fd430c8`.
@@ -320,6 +331,14 @@ mod tests {
         assert!((wide / 1.461_501_637_330_903 - 1.0).abs() < 1e-12, "{wide}");
         let minus = decimal(&[&[0xfe], [0xff; 20].as_slice()].concat(), 48);
         assert!((minus + wide).abs() < 1e-12, "{minus}");
+        for (last, expected) in [(0x9c, -1.0), (0xff, -0.01), (0x80, -1.28)] {
+            let padded = [[0xff; 19].as_slice(), &[last]].concat();
+            assert_eq!(decimal(&padded, 2), expected);
+        }
+        assert_eq!(decimal(&[[0; 30].as_slice(), &[0x80]].concat(), 2), 1.28);
+        assert_eq!(decimal(&[0xff; 20], 0), -1.0);
+        let lowest = [&[0xff], [0x80].as_slice(), &[0; 15]].concat();
+        assert_eq!(decimal(&lowest, 0), i128::MIN as f64);
     }
 
     #[test]

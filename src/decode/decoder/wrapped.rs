@@ -53,33 +53,31 @@ impl Wrapped {
 }
 
 impl Decoder {
-    /// Decodes what is in records. A message that is broken is refused, and the others of its record are kept.
+    /// Decodes what is in a record. A message that is broken is refused, and the others are kept.
     pub(super) fn decode_wrapped(
         &mut self,
         wrapped: &mut Wrapped,
         records: &RecordBatch,
+        index: usize,
         now_ms: TimestampMs,
         rows: &mut Rows,
         interner: &mut Interner,
     ) {
-        for index in 0..records.len() {
-            let Some(record) = records.get(index) else {
-                continue;
-            };
-            if wrapped.texts.len() > SETTLED_BYTES {
-                for cells in &mut rows.columns {
-                    cells.settle(&wrapped.texts, interner);
-                }
-                wrapped.texts.clear();
+        let Some(record) = records.get(index) else {
+            return;
+        };
+        if wrapped.texts.len() > SETTLED_BYTES {
+            for cells in &mut rows.columns {
+                cells.settle(&wrapped.texts, interner);
             }
-            if let Err((reason, detail)) = wrapped.unwrapper.unwrap(record.bytes) {
-                self.reject(records, index, (reason, detail, 1));
-                continue;
-            }
-            let refused = self.read_messages(wrapped, &record, now_ms, rows, interner);
-            for refused in refused {
-                self.reject(records, index, refused);
-            }
+            wrapped.texts.clear();
+        }
+        if let Err((reason, detail)) = wrapped.unwrapper.unwrap(record.bytes) {
+            return self.reject(records, index, (reason, detail, 1));
+        }
+        let refused = self.read_messages(wrapped, &record, now_ms, rows, interner);
+        for refused in refused {
+            self.reject(records, index, refused);
         }
     }
 

@@ -3,7 +3,7 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::plan::{Action, EnumNames, Item, MapEntry, MapKey, Output, Places, Plan, Source};
-use super::value::{ScalarType, Value};
+use super::value::{ScalarType, Value, unsigned};
 use super::wire::Wire;
 use crate::decode::plan::place;
 use crate::decode::purpose::ValueKind;
@@ -473,14 +473,8 @@ fn map_key(field: &FieldDescriptor, text: &str) -> Result<MapKey, String> {
             ScalarType::Int64 | ScalarType::Sint64 | ScalarType::Sfixed64 => {
                 integer(scalar, text.parse().ok())
             }
-            // By their bits, for not all of them are numbers that a value tells apart.
-            ScalarType::Uint64 => {
-                let value = text.parse().ok().map(u64::cast_signed);
-                integer(ScalarType::Int64, value)
-            }
-            ScalarType::Fixed64 => {
-                let value = text.parse().ok().map(u64::cast_signed);
-                integer(ScalarType::Sfixed64, value)
+            ScalarType::Uint64 | ScalarType::Fixed64 => {
+                text.parse().ok().map(|value| (scalar, unsigned(value)))
             }
             ScalarType::Uint32 | ScalarType::Fixed32 => {
                 integer(scalar, text.parse::<u32>().ok().map(i64::from))

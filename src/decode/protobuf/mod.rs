@@ -179,6 +179,10 @@ fn hand_over(
 ) -> Result<(), Refusal> {
     match value {
         Value::Integer(number) => events.take_integer(leaf, number),
+        Value::Unsigned(number) if events.wants_text(leaf) => {
+            events.take(leaf, &Scalar::Text(number.to_string().into()));
+        }
+        Value::Unsigned(number) => events.take_number(leaf, number as f64),
         Value::Number(number) => events.take_number(leaf, number),
         Value::Boolean(value) => events.take(leaf, &Scalar::Boolean(value)),
         Value::Text(place) => events.take_utf8(leaf, place.of_record(payload.bytes))?,

@@ -9,6 +9,8 @@ use super::wire::{Cursor, Wire};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value {
     Integer(i64),
+    /// A whole number that is no `i64`.
+    Unsigned(u64),
     Number(f64),
     Boolean(bool),
     /// A text at a place of the record, which is UTF-8 if the record is right.
@@ -154,10 +156,10 @@ impl ScalarType {
     }
 }
 
-/// What is no `i64` is a number with a fraction of 53 bits.
-fn unsigned(number: u64) -> Value {
+/// A whole number from 0 on.
+pub(super) fn unsigned(number: u64) -> Value {
     match i64::try_from(number) {
         Ok(number) => Value::Integer(number),
-        Err(_) => Value::Number(number as f64),
+        Err(_) => Value::Unsigned(number),
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Duration, Secret};
+use crate::model::{Duration, Secret, TlsConfig};
 
 /// A registry of schemas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,28 +28,13 @@ pub struct RegistryConfig {
     pub token_file: Option<String>,
     /// TLS.
     #[serde(default)]
-    pub tls: Option<RegistryTls>,
+    pub tls: Option<TlsConfig>,
     /// How long an answer may take.
     #[serde(default = "timeout")]
     pub timeout: Duration,
     /// For how long it is believed that a schema does not exist.
     #[serde(default = "missing_ttl")]
     pub missing_ttl: Duration,
-}
-
-/// Certificates for the registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RegistryTls {
-    /// Certificate authorities to trust instead of the system's, as PEM.
-    #[serde(default)]
-    pub ca_file: Option<String>,
-    /// Our certificate with its chain, as PEM.
-    #[serde(default)]
-    pub cert_file: Option<String>,
-    /// The key of our certificate, as PEM.
-    #[serde(default)]
-    pub key_file: Option<String>,
 }
 
 fn timeout() -> Duration {

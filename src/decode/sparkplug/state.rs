@@ -24,8 +24,14 @@ const MAX_BYTES: usize = 512 << 20;
 /// What a node, a device or a metric takes beyond its name, bytes.
 const OVERHEAD: usize = 64;
 
-/// The metrics of a node or device by their aliases.
-pub(super) type Aliases = BTreeMap<u64, Named>;
+/// What a birth has said of the metrics of a node or device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// Those that have aliases, by these.
+    pub(super) aliases: BTreeMap<u64, Named>,
+    /// The types of the others, by their names.
+    pub(super) types: BTreeMap<Box<str>, u32>,
+}
 
 /// What a birth has said of a metric.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +61,7 @@ struct Group {
 }
 
 /// An edge node that was born, or of which a device was.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
     /// `group/node`.
     name: Box<str>,
@@ -63,30 +69,50 @@ struct Node {
     birth_death: Option<u64>,
     /// By devices; that of the node itself is empty.
     scopes: BTreeMap<Arc<str>, Scope>,
+    /// How much memory it takes, with its devices.
+    bytes: usize,
 }
 
 /// What the birth of a node or device has said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scope {
-    aliases: Arc<Aliases>,
+    names: Arc<Names>,
     /// How much memory they take.
     bytes: usize,
 }
 
 impl Scope {
-    fn new(device: &str, aliases: Aliases) -> Self {
-        let names = aliases.values().map(|named| OVERHEAD + named.name.len());
+    fn new(device: &str, names: Names) -> Self {
+        let aliases = names.aliases.values().map(|named| &named.name);
+        let all = aliases.chain(names.types.keys());
         Self {
-            bytes: OVERHEAD + device.len() + names.sum::<usize>(),
-            aliases: Arc::new(aliases),
+            bytes: OVERHEAD + device.len() + all.map(|name| OVERHEAD + name.len()).sum::<usize>(),
+            names: Arc::new(names),
         }
     }
 }
 
 impl Node {
-    fn bytes(&self) -> usize {
-        let scopes = self.scopes.values().map(|scope| scope.bytes);
-        OVERHEAD + self.name.len() + scopes.sum::<usize>()
+    /// One of which nothing is known yet.
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            birth_death: None,
+            scopes: BTreeMap::new(),
+            bytes: OVERHEAD + name.len(),
+        }
+    }
+
+    /// A device was born, or has died.
+    fn set(&mut self, device: &str, scope: Option<Scope>) {
+        let before = match scope {
+            Some(scope) => {
+                self.bytes += scope.bytes;
+                self.scopes.insert(device.into(), scope)
+            }
+            None => self.scopes.remove(device),
+        };
+        self.bytes -= before.map_or(0, |before| before.bytes);
     }
 }
 
@@ -128,57 +154,44 @@ impl SparkplugState {
         group.nodes.get(group.place(node).ok()?)
     }
 
-    /// Puts a node in the place of what was known of it; one of which nothing is known goes.
-    fn put(&mut self, node: Node) {
-        let Some(group) = self.groups.get_mut(Self::group_of(&node.name)) else {
+    /// Changes what is known of a node, in its place: it may have many devices. One of which nothing is known
+    /// any more goes.
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
+        let Some(group) = self.groups.get_mut(Self::group_of(name)) else {
             return;
         };
-        let place = group.place(&node.name);
-        if place.is_err() && node.scopes.is_empty() {
-            return;
-        }
         let group = Arc::make_mut(group);
         group.piece = new_piece();
+        let known = group.place(name);
         let nodes = Arc::make_mut(&mut group.nodes);
-        match place {
-            Ok(place) if node.scopes.is_empty() => {
-                self.bytes -= nodes.remove(place).bytes();
-                group.sequences.remove(place);
-            }
-            Ok(place) => {
-                if let Some(known) = nodes.get_mut(place) {
-                    self.bytes = self.bytes - known.bytes() + node.bytes();
-                    *known = Arc::new(node);
-                }
-            }
-            Err(place) => {
-                self.bytes += node.bytes();
-                nodes.insert(place, Arc::new(node));
-                group.sequences.insert(place, None);
-            }
+        let (Ok(place) | Err(place)) = known;
+        if known.is_err() {
+            let node = Node::new(name);
+            self.bytes += node.bytes;
+            nodes.insert(place, Arc::new(node));
+            group.sequences.insert(place, None);
+        }
+        let Some(node) = nodes.get_mut(place).map(Arc::make_mut) else {
+            return;
+        };
+        self.bytes -= node.bytes;
+        change(node);
+        if node.scopes.is_empty() {
+            nodes.remove(place);
+            group.sequences.remove(place);
+        } else {
+            self.bytes += node.bytes;
         }
     }
 
     fn forget(&mut self, node: &str) {
-        self.put(Node {
-            name: node.into(),
-            ..Node::default()
-        });
-    }
-
-    /// What is known of a node, to be changed and put back.
-    fn known(&self, node: &str) -> Node {
-        match self.node(node) {
-            Some(node) => (**node).clone(),
-            None => Node {
-                name: node.into(),
-                ..Node::default()
-            },
+        if self.node(node).is_some() {
+            self.change(node, |known| *known = Node::new(node));
         }
     }
 
-    pub(super) fn aliases(&self, node: &str, device: &str) -> Option<Arc<Aliases>> {
-        Some(self.node(node)?.scopes.get(device)?.aliases.clone())
+    pub(super) fn names(&self, node: &str, device: &str) -> Option<Arc<Names>> {
+        Some(self.node(node)?.scopes.get(device)?.names.clone())
     }
 
     /// A node was born: of its devices nothing is known any more.
@@ -187,16 +200,15 @@ impl SparkplugState {
         node: &str,
         seq: Option<u64>,
         birth_death: Option<u64>,
-        aliases: Aliases,
+        names: Names,
     ) -> Result<(), String> {
         self.forget(node);
-        let born = Node {
-            name: node.into(),
-            birth_death,
-            scopes: BTreeMap::from([("".into(), Scope::new("", aliases))]),
-        };
-        self.check_room(born.bytes())?;
-        self.put(born);
+        let scope = Scope::new("", names);
+        self.check_room(Node::new(node).bytes + scope.bytes)?;
+        self.change(node, |born| {
+            born.birth_death = birth_death;
+            born.set("", Some(scope));
+        });
         self.set_sequence(node, seq);
         Ok(())
     }
@@ -206,17 +218,19 @@ impl SparkplugState {
         &mut self,
         node: &str,
         device: &str,
-        aliases: Aliases,
+        names: Names,
     ) -> Result<(), String> {
-        let before = self.node(node).map_or(0, |node| node.bytes());
-        let mut node = self.known(node);
-        node.scopes
-            .insert(device.into(), Scope::new(device, aliases));
-        let has_room = self.check_room(node.bytes().saturating_sub(before));
-        if has_room.is_err() {
-            node.scopes.remove(device);
+        let scope = Scope::new(device, names);
+        let (before, more) = match self.node(node) {
+            Some(known) => (known.scopes.get(device).map_or(0, |scope| scope.bytes), 0),
+            None => (0, Node::new(node).bytes),
+        };
+        let has_room = self.check_room((scope.bytes + more).saturating_sub(before));
+        match has_room {
+            Ok(()) => self.change(node, |known| known.set(device, Some(scope))),
+            // What the birth before has said holds no more.
+            Err(_) => self.device_death(node, device),
         }
-        self.put(node);
         has_room
     }
 
@@ -229,10 +243,14 @@ impl SparkplugState {
     }
 
     /// A node has died, with all of its devices. A death that belongs to an earlier birth is late: the node
-    /// lives.
+    /// lives. One that belongs to a later birth says that this one was missed.
     pub(super) fn node_death(&mut self, node: &str, birth_death: Option<u64>) {
         let known = self.node(node).and_then(|node| node.birth_death);
-        if known.is_none() || birth_death.is_none() || known == birth_death {
+        // Numbers go from 0 to 255 and begin again, so the nearer way round counts.
+        let ago = known
+            .zip(birth_death)
+            .map(|(known, death)| known.wrapping_sub(death) % 256);
+        if !ago.is_some_and(|ago| (1..128).contains(&ago)) {
             self.forget(node);
         }
     }
@@ -242,9 +260,7 @@ impl SparkplugState {
     pub(super) fn device_death(&mut self, node: &str, device: &str) {
         let has_device = |node: &Arc<Node>| node.scopes.contains_key(device);
         if self.node(node).is_some_and(has_device) {
-            let mut node = self.known(node);
-            node.scopes.remove(device);
-            self.put(node);
+            self.change(node, |known| known.set(device, None));
         }
     }
 
@@ -274,20 +290,22 @@ fn new_piece() -> u64 {
 mod tests {
     use super::*;
 
-    pub(super) fn named(names: &[(u64, &str)]) -> Aliases {
-        let names = names.iter();
-        names
-            .map(|(alias, name)| {
-                let name = (*name).into();
-                (*alias, Named { name, datatype: 9 })
-            })
-            .collect()
+    pub(super) fn named(names: &[(u64, &str)]) -> Names {
+        let aliases = names.iter().map(|(alias, name)| {
+            let name = (*name).into();
+            (*alias, Named { name, datatype: 9 })
+        });
+        Names {
+            aliases: aliases.collect(),
+            types: BTreeMap::new(),
+        }
     }
 
     pub(super) fn some_state() -> SparkplugState {
         let mut state = SparkplugState::default();
-        let aliases = named(&[(1, "rpm"), (2, "temp")]);
-        state.node_birth("g/n", Some(0), Some(7), aliases).unwrap();
+        let mut names = named(&[(1, "rpm"), (2, "temp")]);
+        names.types.insert("oil".into(), 3);
+        state.node_birth("g/n", Some(0), Some(7), names).unwrap();
         state
             .device_birth("g/n", "d", named(&[(1, "rpm")]))
             .unwrap();
@@ -331,6 +349,25 @@ mod tests {
     }
 
     #[test]
+    fn births_and_deaths_of_devices_change_their_node_in_its_place() {
+        let mut state = some_state();
+        let place = Arc::as_ptr(state.node("g/n").unwrap());
+        for number in 0..100 {
+            let device = format!("d{}", number % 60);
+            state
+                .device_birth("g/n", &device, named(&[(number, "rpm")]))
+                .unwrap();
+            state.device_death("g/n", &format!("d{}", number % 7));
+        }
+        let node = state.node("g/n").unwrap();
+        assert_eq!(Arc::as_ptr(node), place);
+        let scopes: usize = node.scopes.values().map(|scope| scope.bytes).sum();
+        assert_eq!(node.bytes, OVERHEAD + "g/n".len() + scopes);
+        let nodes = ["g/n", "g/m"].map(|name| state.node(name).unwrap().bytes);
+        assert_eq!(state.bytes, nodes.iter().sum::<usize>());
+    }
+
+    #[test]
     fn births_take_only_so_much_memory_and_nothing_is_kept_of_what_has_died() {
         let mut state = some_state();
         let bytes = state.bytes;
@@ -352,7 +389,7 @@ mod tests {
         let full = Err("what births have said takes more than 512 MiB".to_owned());
         assert_eq!(state.device_birth("g/n", "d", named(&[(1, &long)])), full);
         assert_eq!(
-            state.aliases("g/n", "d"),
+            state.names("g/n", "d"),
             None,
             "the names before hold no more"
         );
@@ -360,15 +397,15 @@ mod tests {
             state.node_birth("g/n", None, None, named(&[(1, &long)])),
             full
         );
-        assert_eq!(state.aliases("g/n", ""), None);
+        assert_eq!(state.names("g/n", ""), None);
     }
 
     #[test]
     fn the_last_birth_counts_and_deaths_clear() {
         let mut state = some_state();
         let name = |state: &SparkplugState, node: &str, device: &str| {
-            let aliases = state.aliases(node, device)?;
-            Some(aliases.get(&1)?.name.to_string())
+            let names = state.names(node, device)?;
+            Some(names.aliases.get(&1)?.name.to_string())
         };
         assert_eq!(name(&state, "g/n", "d").as_deref(), Some("rpm"));
         state.device_death("g/n", "d");
@@ -384,6 +421,22 @@ mod tests {
         assert_eq!(name(&state, "g/n", "d"), None, "it is to be born again");
         state.node_death("g/n", Some(8));
         state.node_death("g/m", None);
+        for (born, died, lives) in [
+            (3, 3, false),
+            (3, 2, true),
+            (3, 4, false),
+            (0, 255, true),
+            (255, 0, false),
+            (5, 133, false),
+            (5, 134, true),
+        ] {
+            state
+                .node_birth("g/n", Some(0), Some(born), named(&[(1, "rpm")]))
+                .unwrap();
+            state.node_death("g/n", Some(died));
+            assert_eq!(name(&state, "g/n", "").is_some(), lives, "{born} {died}");
+            state.node_death("g/n", Some(born));
+        }
         assert_eq!(state, SparkplugState::default());
         assert_eq!(state.bytes, 0);
     }

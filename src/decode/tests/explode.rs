@@ -94,6 +94,25 @@ fn a_broken_record_gives_no_event() {
 }
 
 #[test]
+fn of_a_shared_key_that_stands_there_often_only_the_last_value_is_handed_over() {
+    let event = r#"{"time": {"from": "t"}, "fields": {"a": "number", "n": {"from": "l.n", "type": "number"}}}"#;
+    let record = json!({"l": [{"n": 1}, {"n": 2}, {"n": 3}], "t": NOW}).to_string();
+    let often = |last: &str| {
+        let all = [r#""a":"x""#, r#""a":true"#, last].join(",");
+        record.replacen('{', &format!("{{{all},"), 1)
+    };
+    let decode = |record: &str| {
+        let mut fixture = Fixture::new(r#"{"format": "json", "explode": "l"}"#, event);
+        let decoded = fixture.decode(&[record.as_bytes()]);
+        (decoded.cells(), fixture.metrics.wrong_type("a").get())
+    };
+    let right = ["7 1", "7 2", "7 3"].map(str::to_owned).to_vec();
+    assert_eq!(decode(&often(r#""a":7"#)), (right, 0));
+    let wrong = ["- 1", "- 2", "- 3"].map(str::to_owned).to_vec();
+    assert_eq!(decode(&often(r#""a":"y""#)), (wrong, 3), "once an event");
+}
+
+#[test]
 fn the_record_itself_may_be_the_array() {
     let mut fixture = Fixture::new(
         r#"{"format": "json", "explode": "."}"#,

@@ -9,6 +9,7 @@ mod explode;
 mod hostile;
 mod influx;
 mod number;
+mod pieces;
 mod places;
 mod protobuf;
 mod protobuf_oracle;

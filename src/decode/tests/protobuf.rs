@@ -72,7 +72,7 @@ fn cells(fields: &[(&str, &str)], record: &[u8]) -> String {
 
 #[test]
 fn every_type_is_read_and_what_is_absent_is_its_default() {
-    let cases: [(&str, &str, Vec<u8>, &str, &str); 24] = [
+    let cases: [(&str, &str, Vec<u8>, &str, &str); 26] = [
         (
             "double",
             "number",
@@ -104,6 +104,14 @@ fn every_type_is_read_and_what_is_absent_is_its_default() {
         ),
         ("uint32", "number", int(5, 0xffff_ffff), "4294967295", "0"),
         ("uint64", "number", int(6, -1), "18446744073709552000", "0"),
+        ("uint64", "text", int(6, -1), "18446744073709551615", "0"),
+        (
+            "fixed64",
+            "text",
+            fixed64(10, (1_u64 << 63).to_le_bytes()),
+            "9223372036854775808",
+            "0",
+        ),
         ("sint32", "number", int(7, 5), "-3", "0"),
         ("sint64", "number", int(8, -1), "-9223372036854776000", "0"),
         (

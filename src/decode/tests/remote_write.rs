@@ -63,6 +63,27 @@ fn every_sample_is_an_event() {
 }
 
 #[test]
+fn of_a_label_that_stands_there_often_only_the_last_is_handed_over() {
+    let event = r#"{"time": {"from": "timestamp"}, "fields": {"value": "number", "speed": "number", "instance": "text"}}"#;
+    let mut fixture = Fixture::new(r#""remote_write""#, event);
+    let labels = [
+        ("speed", "fast"),
+        ("instance", "a"),
+        ("none", ""),
+        ("instance", "b"),
+        ("speed", "slow"),
+    ];
+    let record = request(&[
+        (&labels, &[(1.0, NOW), (2.0, NOW), (3.0, NOW)]),
+        (&[("none", "")], &[(4.0, NOW)]),
+    ]);
+    let decoded = fixture.decode(&[&record]);
+    assert_eq!(decoded.cells(), ["1 - b", "2 - b", "3 - b", "4 - -"]);
+    let wrong = fixture.metrics.wrong_type("speed").get();
+    assert_eq!(wrong, 3, "once a sample");
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_alone_and_what_is_broken_as_a_whole() {
     let mut fixture = Fixture::new(r#""remote_write""#, EVENT);
     let record = request(&[

@@ -41,6 +41,26 @@ fn base_values_are_added_to_the_records_behind() {
 }
 
 #[test]
+fn a_missing_sum_is_nought_where_there_is_a_base_and_a_missing_value_is_missing() {
+    let decoded = fixture().decode(&[
+        br#"[{"bn":"e:","bt":1730621749,"bs":100,"n":"a","v":1},{"n":"b","bv":20},{"n":"c","s":5},{"n":"d","vs":"x"},
+            {"n":"e","bs":0,"v":2}]"#,
+        br#"[{"bt":1730621749,"n":"a","v":1}]"#,
+    ]);
+    assert_eq!(decoded.refused, [""; 0]);
+    assert_eq!(
+        decoded.cells(),
+        [
+            "e:a - 1 - - 100",
+            "e:c - - - - 105",
+            "e:d - - x - 100",
+            "e:e - 22 - - 0",
+            "a - 1 - - -",
+        ]
+    );
+}
+
+#[test]
 fn a_relative_time_is_of_the_transport() {
     let decoded = fixture().decode(&[br#"[{"n":"a","v":1},{"n":"b","v":1,"t":-2}]"#]);
     let times: Vec<_> = decoded.rows.iter().map(|(time, _, _)| NOW - time).collect();

@@ -1,4 +1,7 @@
-//! Sparkplug B. Messages are encoded by prost from a transcript of Tahu's `sparkplug_b.proto`.
+//! Sparkplug B, in messages that prost encodes.
+
+#[path = "../../../tests/it/support/sparkplug.rs"]
+mod messages;
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -6,74 +9,7 @@ use prost::Message as _;
 use super::{Fixture, NOW};
 use crate::decode::SparkplugState;
 use crate::model::SplitId;
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Payload {
-    #[prost(uint64, optional, tag = "1")]
-    timestamp: Option<u64>,
-    #[prost(message, repeated, tag = "2")]
-    metrics: Vec<Metric>,
-    #[prost(uint64, optional, tag = "3")]
-    seq: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Metric {
-    #[prost(string, optional, tag = "1")]
-    name: Option<String>,
-    #[prost(uint64, optional, tag = "2")]
-    alias: Option<u64>,
-    #[prost(uint64, optional, tag = "3")]
-    timestamp: Option<u64>,
-    #[prost(uint32, optional, tag = "4")]
-    datatype: Option<u32>,
-    #[prost(bool, optional, tag = "5")]
-    is_historical: Option<bool>,
-    #[prost(bool, optional, tag = "7")]
-    is_null: Option<bool>,
-    #[prost(message, optional, tag = "9")]
-    properties: Option<PropertySet>,
-    #[prost(oneof = "Value", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
-    value: Option<Value>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Value {
-    #[prost(uint32, tag = "10")]
-    Int(u32),
-    #[prost(uint64, tag = "11")]
-    Long(u64),
-    #[prost(float, tag = "12")]
-    Float(f32),
-    #[prost(double, tag = "13")]
-    Double(f64),
-    #[prost(bool, tag = "14")]
-    Boolean(bool),
-    #[prost(string, tag = "15")]
-    Text(String),
-    #[prost(bytes, tag = "16")]
-    Bytes(Vec<u8>),
-    #[prost(message, tag = "17")]
-    DataSet(Payload),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct PropertySet {
-    #[prost(string, repeated, tag = "1")]
-    keys: Vec<String>,
-    #[prost(message, repeated, tag = "2")]
-    values: Vec<PropertyValue>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct PropertyValue {
-    #[prost(uint32, optional, tag = "1")]
-    datatype: Option<u32>,
-    #[prost(string, optional, tag = "8")]
-    text: Option<String>,
-    #[prost(message, optional, tag = "9")]
-    nested: Option<PropertySet>,
-}
+use messages::{Metric, Payload, PropertySet, PropertyValue, Value};
 
 const EVENT: &str = r#"{"time": {"from": "timestamp"}, "fields": {
     "name": "text", "value": "number", "text": {"from": "value", "type": "text"}, "on": {"from": "value", "type": "boolean"},
@@ -154,6 +90,53 @@ fn every_metric_is_an_event_and_births_say_what_numbers_mean() {
     );
     assert_eq!(decoded.rows[1].0, NOW - 5);
     assert_eq!(fixture.metrics.sequence_gaps().get(), 0);
+}
+
+#[test]
+fn births_say_what_names_without_numbers_mean() {
+    let metric = |name: &str, datatype, value| Metric {
+        alias: None,
+        ..metric(name, 0, datatype, value)
+    };
+    let birth = |metrics| ("spBv1.0/g/NBIRTH/n", payload(0, metrics));
+    let data = vec![
+        metric("temp", 0, Value::Int(0xffff_fffb)),
+        metric("small", 0, Value::Int(0xff)),
+        metric("long", 0, Value::Long(-5_i64 as u64)),
+        metric("whole", 0, Value::Long(u64::MAX)),
+        // What data says itself holds.
+        metric("small", 5, Value::Int(0xff)),
+        metric("other", 0, Value::Int(0xff)),
+    ];
+    let data = ("spBv1.0/g/NDATA/n", payload(1, data));
+    let born = birth(vec![
+        metric("temp", 3, Value::Int(5)),
+        metric("small", 1, Value::Int(5)),
+        metric("long", 4, Value::Long(5)),
+        metric("whole", 8, Value::Long(5)),
+    ]);
+    let expected = [
+        "temp -5 -5 - Int32 n - 1",
+        "small -1 -1 - Int8 n - 1",
+        "long -5 -5 - Int64 n - 1",
+        "whole 18446744073709552000 - - UInt64 n - 1",
+        "small 255 255 - UInt8 n - 1",
+        "other 255 255 - - n - 1",
+    ];
+    let mut before = fixture(EVENT);
+    let decoded = before.decode_messages(&[born, data.clone()]);
+    assert_eq!(decoded.cells()[4..], expected);
+    // Also behind a restart, and until the next birth.
+    let state = read_again(&before.decoder.state(SplitId(0)).unwrap());
+    let mut after = fixture(EVENT);
+    let state = Some(std::sync::Arc::new(state));
+    after.decoder.set_state(SplitId(0), state);
+    assert_eq!(
+        after.decode_messages(std::slice::from_ref(&data)).cells(),
+        expected
+    );
+    let decoded = after.decode_messages(&[birth(vec![]), data]);
+    assert_eq!(decoded.cells()[0], "temp 4294967291 4294967291 - - n - 1");
 }
 
 #[test]

@@ -279,6 +279,31 @@ fn readers_keep_up_with_a_writer_in_another_thread() {
 }
 
 #[test]
+fn an_open_makes_durable_what_an_earlier_sync_may_have_failed_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = begin(folder.path());
+    fill(&mut log, 5);
+    drop(log);
+    // The system takes all of it for written, so that a sync alone would write nothing.
+    let segments = [0, 3].map(|first| segment_path(folder.path(), first));
+    let before = segments.each_ref().map(|path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        fs::read(path).unwrap()
+    });
+    let log = begin(folder.path());
+    let modified = |path: &std::path::PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+    // A segment that is complete was synced before the next one began.
+    assert_eq!(modified(&segments[0]), std::time::UNIX_EPOCH);
+    assert!(modified(&segments[1]) > std::time::UNIX_EPOCH);
+    assert_eq!(
+        before,
+        segments.each_ref().map(|path| fs::read(path).unwrap())
+    );
+    assert_eq!(read_all(&mut log.reader(0).unwrap()), range(0, 5));
+}
+
+#[test]
 fn a_sync_is_due_as_configured() {
     let every = Fsync::Every(Duration::from_hours(1));
     for (fsync, at_once) in [(Fsync::Always, true), (every, false), (Fsync::Never, true)] {

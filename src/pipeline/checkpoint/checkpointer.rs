@@ -279,6 +279,9 @@ impl Checkpointer {
         cause: Cause,
         now: Duration,
     ) -> Result<bool, StateError> {
+        // What the others do not know yet is one checkpoint at most, and the one before is there.
+        let is_held = self.parts.checkpointed.is_unconfirmed();
+        self.coordinator.hold(is_held);
         let event = match cause {
             Cause::Asked(Request::Stop) => return self.conclude(now).map(|()| true),
             Cause::Asked(request) => self.request(request),
@@ -445,6 +448,10 @@ impl Checkpointer {
         };
         if self.parts.checkpointed.is_forbidden() {
             self.failed(number, FORBIDDEN);
+            return Ok(());
+        }
+        if let Err(error) = self.parts.checkpointed.announce(number) {
+            self.failed(number, &error.to_string());
             return Ok(());
         }
         let positions = self.parts.saving.positions(&collected);

@@ -56,6 +56,8 @@ pub(crate) struct Coordinator {
     is_ending: bool,
     /// The last one has begun.
     is_last: bool,
+    /// Whether the next one waits, unless it is the last one.
+    is_held: bool,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,13 @@ impl Coordinator {
             is_requested: false,
             is_ending: false,
             is_last: false,
+            is_held: false,
         }
+    }
+
+    /// From now on, none but the last one begins, or all do again.
+    pub(crate) fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// Takes note of an event; gives what is to be done now. What comes of a checkpoint that was given
@@ -136,6 +144,9 @@ impl Coordinator {
             }
             return None;
         }
+        if self.is_held && !self.is_ending {
+            return None;
+        }
         if self.is_last || !(self.is_requested || self.is_ending || now >= self.due) {
             return None;
         }
@@ -161,6 +172,7 @@ impl Coordinator {
     pub(crate) fn patience(&self, now: Duration) -> Duration {
         match &self.underway {
             Some(underway) => (underway.began + self.schedule.timeout).saturating_sub(now),
+            None if self.is_held => Duration::MAX,
             None => self.due.saturating_sub(now),
         }
     }
@@ -251,6 +263,24 @@ mod tests {
         assert_eq!(coordinator.on(Event::Requested, at(1)), None);
         froze(&mut coordinator, 0, 1, 1);
         assert_eq!(coordinator.on(Event::Ended { number: 0 }, at(2)), begin(1));
+    }
+
+    #[test]
+    fn one_that_is_held_waits_and_the_last_one_does_not() {
+        let mut coordinator = Coordinator::new(SCHEDULE, 1, 0, at(0));
+        coordinator.hold(true);
+        assert_eq!(coordinator.on(Event::Requested, at(1)), None);
+        assert_eq!(coordinator.on(Event::Tick, at(30)), None);
+        assert_eq!(coordinator.patience(at(30)), Duration::MAX, "no spinning");
+        coordinator.hold(false);
+        assert_eq!(coordinator.on(Event::Tick, at(31)), begin(0));
+        froze(&mut coordinator, 0, 1, 32);
+        coordinator.hold(true);
+        assert_eq!(coordinator.on(Event::Ended { number: 0 }, at(33)), None);
+        assert_eq!(coordinator.on(Event::Tick, at(90)), None);
+        let (number, is_last) = (1, true);
+        let last = Some(Action::Begin { number, is_last });
+        assert_eq!(coordinator.on(Event::Last, at(91)), last);
     }
 
     #[test]

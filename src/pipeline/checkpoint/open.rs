@@ -15,14 +15,20 @@ use crate::durable::{FolderLock, write_atomically};
 use crate::model::TimestampMs;
 use crate::pipeline::options::{Options, Restore};
 use crate::pipeline::owner::keyed::KeyedState;
-use crate::source::LogSettings;
+use crate::source::{Checkpointed, LogSettings};
 use crate::state::{self, Checkpoints, Identity, S3Options, StateError, Store, StoreLocation};
 use crate::write;
+
+/// How many checkpoints are kept at least where others have to know of one before it is gone on from: the
+/// last one of a run follows one that they may not know, which follows one that they do.
+const KEEP_CONFIRMED: usize = 3;
 
 /// A pipeline's state, opened for a run. Nobody else has it meanwhile.
 #[derive(Debug)]
 pub(in crate::pipeline) struct OpenState {
     settings: StateSettings,
+    /// Whether others go on from where its checkpoints are.
+    is_shared: bool,
     pub(super) store: Arc<dyn Store>,
     pub(super) identity: Identity,
     pub(in crate::pipeline) checkpoints: Checkpoints,
@@ -86,8 +92,23 @@ impl OpenState {
             writer: format!("process {} on {}", process::id(), host_name()),
             epoch: fastrand::u64(..),
         };
-        let keep = usize::try_from(settings.checkpoint.keep).unwrap_or(usize::MAX);
+        let kafka = pipeline.source.kafka.as_ref();
+        let is_shared = kafka.is_some_and(|kafka| kafka.instance.is_some());
+        let mut keep = usize::try_from(settings.checkpoint.keep).unwrap_or(usize::MAX);
+        if is_shared {
+            keep = keep.max(KEEP_CONFIRMED);
+        }
         let mut checkpoints = Checkpoints::open(store.clone(), identity.clone())?.keep(keep);
+        if let Some(number) = Checkpointed::unconfirmed_in(folder).map_err(failed)? {
+            for number in checkpoints.withdraw(number)? {
+                tracing::warn!(
+                    pipeline = pipeline.name,
+                    checkpoint = number,
+                    "the group is not known to have the positions of a checkpoint; it is not gone on from"
+                );
+            }
+            Checkpointed::forget_unconfirmed_in(folder).map_err(failed)?;
+        }
         let savepoints = state::Savepoints::new(store.clone(), identity.clone());
         let checkpoint = match &options.restore {
             Restore::Latest => checkpoints.latest()?,
@@ -119,8 +140,17 @@ impl OpenState {
             restored,
             keyed: open_keyed(&settings)?,
             settings,
+            is_shared,
             lock,
         })
+    }
+
+    /// What the source is told of checkpoints.
+    pub(in crate::pipeline) fn checkpointed(&self) -> Checkpointed {
+        match self.is_shared {
+            true => Checkpointed::confirmed_in(&self.settings.dir),
+            false => Checkpointed::default(),
+        }
     }
 
     /// When checkpoints are taken.

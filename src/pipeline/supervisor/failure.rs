@@ -74,7 +74,7 @@ impl Failure {
 impl From<&PipelineError> for Failure {
     fn from(error: &PipelineError) -> Self {
         let (cause, is_permanent) = match error {
-            PipelineError::Source(_) => (Cause::Source, false),
+            PipelineError::Source(_) | PipelineError::Lost => (Cause::Source, false),
             PipelineError::Write(error) => (Cause::Writer, is_setting(error)),
             PipelineError::DeadLetters(_) | PipelineError::Writer => (Cause::Writer, false),
             PipelineError::Lookup { .. } => (Cause::Lookup, false),

@@ -23,6 +23,8 @@ pub(super) const START_MS: i64 = 1_730_621_750_000;
 /// What a bench is made with.
 pub(super) struct Setup {
     pub(super) metrics: &'static str,
+    /// How records are written.
+    pub(super) decode: &'static str,
     /// The `time` section.
     pub(super) time: &'static str,
     /// The `enrich` section's lookups.
@@ -41,6 +43,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             metrics: COUNT,
+            decode: "json",
             time: TIME,
             enrich: "[]".to_owned(),
             workers: 1,
@@ -98,7 +101,7 @@ impl Setup {
             false => ("drop", String::new()),
         };
         let time = format!("{}, late: {late}", self.time);
-        let text = pipeline_text(&time, &self.enrich, self.metrics, &write);
+        let text = pipeline_text(self.decode, &time, &self.enrich, self.metrics, &write);
         let pipeline = pipeline_of(&format!("{text}{dead_letters}\n"));
         let clock = Arc::new(AtomicI64::new(START_MS));
         let options = Options {
@@ -129,10 +132,10 @@ impl Setup {
 }
 
 /// A pipeline file over the events of [`event`].
-fn pipeline_text(time: &str, enrich: &str, metrics: &str, write: &str) -> String {
+fn pipeline_text(decode: &str, time: &str, enrich: &str, metrics: &str, write: &str) -> String {
     format!(
         "pipeline: test
-source: {{ kafka: {{ brokers: none, topics: [none], group: none }}, decode: json }}
+source: {{ kafka: {{ brokers: none, topics: [none], group: none }}, decode: {decode} }}
 event:
   time: {{ from: t, unit: ms }}
   fields: {{ vehicle: text, region: text, x: number }}
@@ -144,7 +147,7 @@ write: {{ {write} }}
     )
 }
 
-fn pipeline_of(text: &str) -> Pipeline {
+pub(super) fn pipeline_of(text: &str) -> Pipeline {
     let nothing = |_: &str| None;
     let overrides = Overrides::default();
     config::load_text("test.yaml", text, PathBuf::new(), &overrides, &nothing)
@@ -154,13 +157,19 @@ fn pipeline_of(text: &str) -> Pipeline {
 /// A pipeline with these lookups and metrics that is not to be run as a whole.
 pub(in crate::pipeline) fn pipeline(enrich: &str, metrics: &str) -> Pipeline {
     let write = "file: { path: none.ndjson }";
-    pipeline_of(&pipeline_text(TIME, enrich, metrics, write))
+    pipeline_of(&pipeline_text("json", TIME, enrich, metrics, write))
+}
+
+/// One whose records are written otherwise.
+pub(super) fn decoding_pipeline(decode: &str) -> Pipeline {
+    let write = "file: { path: none.ndjson }";
+    pipeline_of(&pipeline_text(decode, TIME, "[]", COUNT, write))
 }
 
 /// The same with a receiver, which is never asked.
 pub(in crate::pipeline) fn remote_pipeline(enrich: &str, metrics: &str) -> Pipeline {
     let write = "remote_write: { url: 'http://localhost:1/write' }";
-    pipeline_of(&pipeline_text(TIME, enrich, metrics, write))
+    pipeline_of(&pipeline_text("json", TIME, enrich, metrics, write))
 }
 
 impl Bench {

@@ -6,9 +6,12 @@ mod checkpoints;
 mod clocks;
 mod compaction;
 mod failures;
+#[cfg(feature = "kafka")]
+mod instances;
 mod keyed;
 mod parallel;
 mod partial;
+mod pieces;
 mod restore;
 mod service;
 mod setting;

@@ -61,10 +61,33 @@ pub(in crate::pipeline) struct Prepared {
     waiting: Option<Waiting>,
 }
 
+/// Records that are not decoded yet: a batch, or the rest of one.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Undecoded {
+    batch: Arc<RecordBatch>,
+    /// The place in it of the first of them.
+    first: usize,
+}
+
+impl From<RecordBatch> for Undecoded {
+    fn from(batch: RecordBatch) -> Self {
+        Self {
+            batch: Arc::new(batch),
+            first: 0,
+        }
+    }
+}
+
+impl Undecoded {
+    pub(in crate::pipeline) fn split(&self) -> SplitId {
+        self.batch.split().id
+    }
+}
+
 /// The records of a batch, which dead letters quote.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Undelivered {
-    pub(in crate::pipeline) records: RecordBatch,
+    pub(in crate::pipeline) records: Arc<RecordBatch>,
     /// Those that gave no event.
     pub(in crate::pipeline) rejected: Vec<Rejected>,
     /// Records before this position were processed in an earlier assignment of the split.
@@ -115,27 +138,34 @@ impl Preparation {
             .ask_for_schemas(Arc::new(schemas.clone()), wake);
     }
 
-    /// Whether a batch can be begun. Where not, it waits for schemas, and the worker is woken when some
+    /// Whether records can be decoded. Where not, they wait for schemas, and the worker is woken when some
     /// have come.
-    pub(in crate::pipeline) fn may_begin(&mut self, records: &RecordBatch) -> bool {
-        self.decoder.is_ready_for(records)
+    pub(in crate::pipeline) fn may_begin(&mut self, records: &Undecoded) -> bool {
+        self.decoder.is_ready_for(&records.batch)
     }
 
-    /// Decodes a batch. Events that a lookup drops have moved the watermark: they were seen.
+    /// Decodes records, and gives the rest where they are too many events for one batch. Events that a lookup
+    /// drops have moved the watermark: they were seen.
     pub(in crate::pipeline) fn begin(
         &mut self,
-        records: RecordBatch,
+        records: Undecoded,
         splits: &mut Splits,
         interner: &mut Interner,
-    ) -> Prepared {
-        let mut batch = self
-            .decoder
-            .decode(&records, records.received_ms(), interner);
+    ) -> (Prepared, Option<Undecoded>) {
+        let Undecoded {
+            batch: records,
+            first,
+        } = records;
+        let now_ms = records.received_ms();
+        let (mut batch, next) = self.decoder.decode_from(first, &records, now_ms, interner);
+        let rest = (next < records.len()).then(|| Undecoded {
+            batch: records.clone(),
+            first: next,
+        });
         let decoded = batch.rows();
-        let first = records.get(0).map(|record| record.position);
-        let last = records
-            .get(records.len().saturating_sub(1))
-            .map(|record| record.position);
+        let position = |index| records.get(index).map(|record| record.position);
+        let first = position(first);
+        let last = position(next.saturating_sub(1));
         let mut positions = first.zip(last);
         let processed_before = first.and_then(|first| splits.begin(batch.split, first));
         if let (Some((first, last)), Some(before)) = (positions, processed_before) {
@@ -155,7 +185,7 @@ impl Preparation {
             processed_before,
         });
         let split = batch.split;
-        Prepared {
+        let prepared = Prepared {
             watermark: splits.watermark(split),
             batch,
             decoded,
@@ -167,7 +197,8 @@ impl Preparation {
             undelivered,
             next: 0,
             waiting: None,
-        }
+        };
+        (prepared, rest)
     }
 
     /// Makes the columns that are missing. Gives whether all are there, and is to be called again

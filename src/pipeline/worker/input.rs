@@ -1,10 +1,10 @@
 //! What comes in: the records of splits, in their order, through all stages into windows.
 
 use super::Worker;
-use super::batch::{Prepared, Undelivered};
+use super::batch::{Prepared, Undecoded, Undelivered};
 use super::pending::Item;
 use super::stage::BatchProgress;
-use crate::model::{RecordBatch, SplitId, TimestampMs};
+use crate::model::{SplitId, TimestampMs};
 use crate::pipeline::ending::Ending;
 use crate::pipeline::exchange::Message;
 use crate::pipeline::inbox::Input;
@@ -115,17 +115,7 @@ impl Worker {
 
     fn take(&mut self, event: SourceEvent) {
         match event {
-            SourceEvent::Records(records) if !self.preparation.may_begin(&records) => {
-                self.park_records(records);
-            }
-            SourceEvent::Records(records) => {
-                let (mut prepared, is_ready) = self.prepare(records);
-                if is_ready {
-                    self.process(&mut prepared);
-                } else {
-                    self.park_batch(prepared, is_ready);
-                }
-            }
+            SourceEvent::Records(records) => self.take_records(records.into()),
             SourceEvent::Assigned(split) => {
                 tracing::debug!(worker = self.number, split = %split, "split assigned");
                 self.splits.assign(&split);
@@ -145,17 +135,36 @@ impl Worker {
         }
     }
 
+    fn take_records(&mut self, records: Undecoded) {
+        if !self.preparation.may_begin(&records) {
+            return self.park_records(records);
+        }
+        let (mut prepared, is_ready, rest) = self.prepare(records);
+        if is_ready {
+            self.process(&mut prepared);
+        } else {
+            self.park_batch(prepared, is_ready);
+        }
+        if let Some(rest) = rest {
+            self.park_records(rest);
+            // Not at once: it may be much, and others wait for barriers and partials.
+            self.pending.set_goes_on(is_ready);
+        }
+    }
+
     /// Puts something behind what waits of its split.
     fn park(&mut self, split: SplitId, event: SourceEvent) {
-        match event {
-            SourceEvent::Records(records)
-                if self.pending.may_begin(split) && self.preparation.may_begin(&records) =>
-            {
-                let (prepared, is_ready) = self.prepare(records);
-                self.park_batch(prepared, is_ready);
-            }
-            SourceEvent::Records(records) => self.pending.push(split, Item::Records(records)),
-            event => self.pending.push(split, Item::Event(event)),
+        let records: Undecoded = match event {
+            SourceEvent::Records(records) => records.into(),
+            event => return self.pending.push(split, Item::Event(event)),
+        };
+        if !self.pending.may_begin(split) || !self.preparation.may_begin(&records) {
+            return self.pending.push(split, Item::Records(records));
+        }
+        let (prepared, is_ready, rest) = self.prepare(records);
+        self.park_batch(prepared, is_ready);
+        if let Some(rest) = rest {
+            self.pending.push(split, Item::Records(rest));
         }
     }
 
@@ -168,17 +177,20 @@ impl Worker {
         self.pending.push(split, Item::Batch { prepared, is_ready });
     }
 
-    /// The same of records that cannot be decoded yet.
-    fn park_records(&mut self, records: RecordBatch) {
-        let split = records.split().id;
+    /// The same of records that are not decoded yet.
+    fn park_records(&mut self, records: Undecoded) {
+        let split = records.split();
         self.watermarks(|watermarks| watermarks.wake(split));
         self.pending.push(split, Item::Records(records));
     }
 
-    /// Answers have come: goes on with all that waited for them, split by split.
+    /// Answers have come, or there is a rest: goes on with all that waited, split by split. No more than one batch
+    /// of each is decoded.
     pub(super) fn go_on(&mut self) {
+        self.pending.set_goes_on(false);
         for split in self.pending.splits() {
             let mut lane = self.pending.take(split);
+            let mut has_decoded = false;
             for item in &mut lane {
                 // Also behind one that still waits, because it may have more to ask.
                 if let Item::Batch { prepared, is_ready } = item
@@ -193,15 +205,24 @@ impl Worker {
                         mut prepared,
                         is_ready,
                     } if is_ready => self.process(&mut prepared),
-                    Item::Records(records) if self.preparation.may_begin(&records) => {
-                        let (prepared, is_ready) = self.prepare(records);
+                    Item::Records(records)
+                        if !has_decoded && self.preparation.may_begin(&records) =>
+                    {
+                        has_decoded = true;
+                        let (prepared, is_ready, rest) = self.prepare(records);
                         let prepared = Box::new(prepared);
+                        if let Some(rest) = rest {
+                            lane.push_front(Item::Records(rest));
+                        }
                         lane.push_front(Item::Batch { prepared, is_ready });
                     }
                     // Records behind it say that the silence is over already.
                     Item::Event(SourceEvent::Idle(_)) if lane.iter().any(Item::is_batch) => {}
                     Item::Event(event) => self.take(event),
                     Item::Batch { .. } | Item::Records(_) => {
+                        if has_decoded && matches!(item, Item::Records(_)) {
+                            self.pending.set_goes_on(true);
+                        }
                         lane.push_front(item);
                         self.watermarks(|watermarks| watermarks.wake(split));
                         break;
@@ -216,12 +237,12 @@ impl Worker {
         }
     }
 
-    /// A batch of records with its columns, and whether all of them are there.
-    fn prepare(&mut self, records: RecordBatch) -> (Prepared, bool) {
+    /// A batch of records with its columns, whether all of them are there, and the records that are left.
+    fn prepare(&mut self, records: Undecoded) -> (Prepared, bool, Option<Undecoded>) {
         let (splits, interner) = (&mut self.splits, &mut self.interner);
-        let mut prepared = self.preparation.begin(records, splits, interner);
+        let (mut prepared, rest) = self.preparation.begin(records, splits, interner);
         let is_ready = self.preparation.go_on(&mut prepared, interner);
-        (prepared, is_ready)
+        (prepared, is_ready, rest)
     }
 
     fn process(&mut self, prepared: &mut Prepared) {

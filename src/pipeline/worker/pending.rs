@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{HoldsSymbols, LiveSymbols, RecordBatch, Renumbering, SplitId};
+use crate::model::{HoldsSymbols, LiveSymbols, Renumbering, SplitId};
 use crate::source::SourceEvent;
 
-use super::batch::Prepared;
+use super::batch::{Prepared, Undecoded};
 
-/// How many batches wait on a worker before it takes no more input. A batch is 256 KiB of records at
-/// most, so this is a few megabytes.
+/// How many batches wait on a worker before it takes no more input. A batch is 256 KiB of records or some
+/// 26000 rows at most, so this is some megabytes.
 const MAX_BATCHES: usize = 8;
 
 /// Something about a split that waits.
@@ -24,8 +24,9 @@ pub(in crate::pipeline) enum Item {
         /// Whether all its columns are there.
         is_ready: bool,
     },
-    /// Records behind an event, or whose schemas are not known; nothing was done with them yet.
-    Records(RecordBatch),
+    /// Records behind an event, or whose schemas are not known, or the rest of a batch; nothing was done with them
+    /// yet.
+    Records(Undecoded),
     /// Anything else that the source said.
     Event(SourceEvent),
 }
@@ -41,6 +42,8 @@ impl Item {
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Pending {
     lanes: BTreeMap<SplitId, VecDeque<Item>>,
+    /// Whether something goes on without answers.
+    goes_on: bool,
 }
 
 impl Pending {
@@ -86,9 +89,20 @@ impl Pending {
         }
     }
 
+    /// Says whether something waits for nothing but its turn.
+    pub(in crate::pipeline) fn set_goes_on(&mut self, goes_on: bool) {
+        self.goes_on = goes_on;
+    }
+
+    /// Whether something waits for nothing but its turn.
+    pub(in crate::pipeline) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     /// Lets go of everything, which will be read again.
     pub(in crate::pipeline) fn drop_all(&mut self) {
         self.lanes.clear();
+        self.goes_on = false;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::{Secret, install_tls};
 use crate::telemetry::with_causes;
 
 use super::super::SourceError;
-use super::super::resend::{HttpWay, Resent, ResentRecord};
+use super::super::resend::{HttpWay, Resent, ResentRecord, Unsent};
 use super::Protocol;
 use super::config::HttpConfig;
 use super::remote_write::CONTENT_TYPE_V1;
@@ -95,23 +95,21 @@ impl HttpResend {
         })
     }
 
-    /// Sends records in their order, until one is not taken.
+    /// Sends records in their order, until none is taken any more.
     pub(in crate::source) fn send(&mut self, records: &[ResentRecord]) -> Resent {
         let mut resent = Resent::default();
         for (number, record) in records.iter().enumerate() {
-            match self.runtime.block_on(self.post(record)) {
-                Ok(()) => resent.acknowledged.push(number),
-                Err(message) => {
-                    resent.error =
-                        Some(format!("{} {}: {message}", self.protocol.name(), self.url));
-                    break;
-                }
+            let sent = self.runtime.block_on(self.post(record));
+            if !resent.note(number, sent) {
+                break;
             }
         }
+        let to = |message| format!("{} {}: {message}", self.protocol.name(), self.url);
+        resent.error = resent.error.map(to);
         resent
     }
 
-    async fn post(&self, record: &ResentRecord) -> Result<(), String> {
+    async fn post(&self, record: &ResentRecord) -> Result<(), Unsent> {
         let mut attempt = 1;
         loop {
             let request = self.client.post(self.url.clone());
@@ -141,7 +139,13 @@ impl HttpResend {
             );
             if !is_busy || attempt == ATTEMPTS {
                 let text = response.text().await.unwrap_or_default();
-                return Err(format!("it answers {status}: {}", text.trim_end()));
+                let message = format!("it answers {status}: {}", text.trim_end());
+                return Err(match status {
+                    StatusCode::BAD_REQUEST
+                    | StatusCode::PAYLOAD_TOO_LARGE
+                    | StatusCode::UNPROCESSABLE_ENTITY => Unsent::Refused(message),
+                    _ => Unsent::Failed(message),
+                });
             }
             attempt += 1;
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -242,6 +246,40 @@ mod tests {
         assert!(
             taken[0].starts_with("a@") && taken[1].starts_with("a-1@"),
             "{taken:?}"
+        );
+    }
+
+    #[test]
+    fn a_record_that_is_refused_holds_up_no_other() {
+        let keys = serde_json::json!({ "path": "/in" });
+        let running = start_as(Protocol::Records, keys, None, None);
+        let url = format!("http://{}/in", running.address);
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some(&url),
+            ..HttpWay::default()
+        };
+        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let mut large = record("b");
+        large.bytes = vec![b'x'; 1_001];
+        let resent = resend.send(&[record("a"), large, record("c")]);
+        assert_eq!((resent.acknowledged, resent.error), (vec![0, 2], None));
+        let (number, why) = &resent.refused[0];
+        assert_eq!(*number, 1);
+        assert!(why.starts_with("it answers 413 "), "{why}");
+        // What no request would change ends it.
+        let url = format!("http://{}/other", running.address);
+        let way = HttpWay {
+            url: Some(&url),
+            ..HttpWay::default()
+        };
+        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let resent = sent(&mut resend, &["a", "b"]);
+        assert_eq!((resent.acknowledged, resent.refused), (vec![], vec![]));
+        let error = resent.error.unwrap();
+        assert!(
+            error.starts_with(&format!("http {url}: it answers 404 ")),
+            "{error}"
         );
     }
 

@@ -80,7 +80,7 @@ impl Topic {
 
 /// Sets the offsets of those partitions of a new assignment that are in `untouched`, where neither
 /// the group nor the state has one, and commits them. What is new keeps none, and is read from its
-/// beginning.
+/// beginning. Gives the topics that we may see and not read: nothing is committed of those.
 ///
 /// # Errors
 /// The cluster does not say it, or does not take the commit: without it, a crash would begin later.
@@ -90,7 +90,7 @@ pub(super) fn begin(
     begun: Begun<'_>,
     assignment: &TopicPartitionList,
     untouched: &[(String, i32)],
-) -> KafkaResult<()> {
+) -> KafkaResult<Vec<String>> {
     let mut topics: BTreeMap<&str, Topic> = BTreeMap::new();
     let mut there = Vec::new();
     for (name, partition) in untouched {
@@ -112,24 +112,48 @@ pub(super) fn begin(
         }
     }
     if there.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let partitions: Vec<_> = there
         .iter()
         .map(|(name, number, _)| (*name, *number))
         .collect();
     let offsets = insist(|| look_up(consumer, beginning, &partitions))?;
-    let mut commit = TopicPartitionList::new();
+    let mut all = TopicPartitionList::new();
+    let mut by_topic = BTreeMap::<_, TopicPartitionList>::new();
     for ((name, partition, partitions), offset) in there.into_iter().zip(offsets) {
         if let Some(mut element) = assignment.find_partition(name, partition) {
             element.set_offset(offset)?;
         }
-        commit.add_partition_offset(name, partition, offset)?;
-        if let Some(mut element) = commit.find_partition(name, partition) {
-            element.set_metadata(metadata::encode_beginning(partitions));
+        let topic = by_topic.entry(name).or_default();
+        for list in [&mut all, topic] {
+            list.add_partition_offset(name, partition, offset)?;
+            if let Some(mut element) = list.find_partition(name, partition) {
+                element.set_metadata(metadata::encode_beginning(partitions));
+            }
         }
     }
-    insist(|| consumer.commit(&commit, CommitMode::Sync))
+    if may_commit(consumer, &all)? {
+        return Ok(Vec::new());
+    }
+    // Of several topics, librdkafka does not say which ones are refused.
+    let mut refused = Vec::new();
+    for (name, list) in by_topic {
+        if !may_commit(consumer, &list)? {
+            refused.push(name.to_owned());
+        }
+    }
+    Ok(refused)
+}
+
+/// Commits; whether we may read all of the topics.
+fn may_commit(consumer: &BaseConsumer<Group>, list: &TopicPartitionList) -> KafkaResult<bool> {
+    insist(|| match consumer.commit(list, CommitMode::Sync) {
+        Err(error) if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
+            Ok(false)
+        }
+        committed => committed.map(|()| true),
+    })
 }
 
 /// The offsets at which these partitions begin.

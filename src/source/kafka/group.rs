@@ -17,6 +17,7 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use crate::model::{Split, SplitId, TimestampMs};
 
 use super::super::{PositionTokens, Resume, Safe, SafePositions};
+use super::answers::position;
 use super::beginning::Beginning;
 use super::metadata;
 use super::offsets::Offsets;
@@ -95,6 +96,9 @@ pub(super) struct Group {
     left: Mutex<BTreeMap<SplitId, u64>>,
     notices: Mutex<VecDeque<Notice>>,
     has_notices: AtomicBool,
+    /// Whether each topic is committed by itself. Of several, librdkafka does not say which ones the
+    /// cluster has taken where it has refused one.
+    one_by_one: AtomicBool,
 }
 
 impl Group {
@@ -124,13 +128,18 @@ impl Group {
             left: Mutex::default(),
             notices: Mutex::default(),
             has_notices: AtomicBool::new(false),
+            one_by_one: AtomicBool::new(false),
         }
+    }
+
+    /// Whether there are notices. It is asked for behind each record.
+    pub(super) fn has_notices(&self) -> bool {
+        self.has_notices.load(Ordering::Acquire)
     }
 
     /// The oldest notice.
     pub(super) fn next_notice(&self) -> Option<Notice> {
-        // Asked for behind each record.
-        if !self.has_notices.load(Ordering::Acquire) {
+        if !self.has_notices() {
             return None;
         }
         let mut notices = lock(&self.notices);
@@ -150,9 +159,8 @@ impl Group {
         lock(&self.offsets).committed(split, offset);
     }
 
-    /// Commits what the pipeline has finished with and the cluster is not known to have. Nobody
-    /// tells when an asynchronous commit fails, as in the midst of a rebalance: it is repeated
-    /// until the statistics show it.
+    /// Commits what the pipeline has finished with and the cluster is not known to have. What has
+    /// failed, as in the midst of a rebalance, is due again.
     ///
     /// # Errors
     /// There was a failure already, which is logged.
@@ -161,15 +169,16 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         mode: CommitMode,
     ) -> KafkaResult<()> {
-        let due = self.due();
-        let mut list = TopicPartitionList::new();
-        for (split, safe) in due {
+        let mut lists = BTreeMap::<_, TopicPartitionList>::new();
+        for (split, safe) in self.due() {
             let Some((topic, partition)) = self.topics.partition(split) else {
                 continue;
             };
             let Ok(offset) = i64::try_from(safe.position) else {
                 continue;
             };
+            let one_by_one = self.one_by_one.load(Ordering::Acquire);
+            let list = lists.entry(one_by_one.then(|| topic.clone())).or_default();
             let added = list.add_partition_offset(&topic, partition, Offset::Offset(offset));
             if let Err(error) = added {
                 tracing::warn!(%error, %topic, partition, offset, "an offset cannot be committed");
@@ -181,12 +190,71 @@ impl Group {
                 });
             }
         }
-        if list.count() == 0 {
-            return Ok(());
+        let mut result = Ok(());
+        for list in lists.values() {
+            let committed = consumer.commit(list, mode).inspect_err(|error| {
+                tracing::warn!(%error, "offsets were not committed; they are read again");
+            });
+            match (committed, mode) {
+                (Ok(()), CommitMode::Sync) => self.has_taken(list),
+                (Ok(()), CommitMode::Async) => {}
+                (Err(error), _) if is_of_topic(error.rdkafka_error_code()) && result.is_err() => {}
+                (Err(error), _) => result = Err(error),
+            }
         }
-        consumer.commit(&list, mode).inspect_err(|error| {
-            tracing::warn!(%error, "offsets were not committed; they are read again");
-        })
+        result
+    }
+
+    /// The cluster has these offsets.
+    fn has_taken(&self, list: &TopicPartitionList) {
+        for (split, offset) in self.positions(list) {
+            self.committed(split, offset);
+        }
+    }
+
+    /// The cluster does not take these offsets because of their topics.
+    fn are_refused(&self, list: &TopicPartitionList) {
+        let elements = list.elements();
+        let topics: BTreeSet<_> = elements.iter().map(|element| element.topic()).collect();
+        if topics.len() > 1 {
+            self.one_by_one.store(true, Ordering::Release);
+            return;
+        }
+        for (split, offset) in self.positions(list) {
+            lock(&self.offsets).refused(split, offset);
+        }
+    }
+
+    /// The positions that a list has of partitions that we know.
+    fn positions(&self, list: &TopicPartitionList) -> Vec<(SplitId, u64)> {
+        let elements = list.elements();
+        let positions = elements.iter().filter_map(|element| {
+            let split = self.topics.id(element.topic(), element.partition())?;
+            Some((split, position(element.offset())?))
+        });
+        positions.collect()
+    }
+
+    /// Confirms the latest checkpoint, where the cluster has what it has.
+    pub(super) fn confirm(&self) {
+        let Some(sharing) = &self.sharing else {
+            return;
+        };
+        let checkpointed = &sharing.checkpointed;
+        if !checkpointed.is_unconfirmed() {
+            return;
+        }
+        // Before the positions, which may be those of a later one.
+        let generation = checkpointed.generation();
+        let offsets = lock(&self.offsets);
+        if !offsets.has_committed(&self.checkpointed(&offsets, sharing)) {
+            return;
+        }
+        drop(offsets);
+        if let Err(error) = checkpointed.confirm(generation) {
+            let message = format!("it cannot be noted that a checkpoint is committed: {error}");
+            self.notice(Notice::Trouble(Trouble::Other, message));
+        }
     }
 
     /// Commits all that was committed once more: a group that has thrown us out refuses it.
@@ -205,14 +273,27 @@ impl Group {
         let Some(sharing) = &self.sharing else {
             return offsets.due(&self.safe.all());
         };
+        if sharing.checkpointed.is_forbidden() {
+            return Vec::new();
+        }
+        let positions = self.checkpointed(&offsets, sharing);
+        offsets.due(&positions)
+    }
+
+    /// What the latest checkpoint has of our partitions.
+    fn checkpointed(&self, offsets: &Offsets, sharing: &Sharing) -> BTreeMap<SplitId, Safe> {
         let positions = offsets.splits().filter_map(|split| {
             let name = self.topics.name(split)?;
             let position = sharing.checkpointed.position(&name)?;
             let written = TimestampMs::MIN;
             Some((split, Safe { position, written }))
         });
-        let positions = positions.collect();
-        offsets.due(&positions)
+        positions.collect()
+    }
+
+    /// Something that waiting does not mend: reading ends.
+    pub(super) fn refuse(&self, reason: String) {
+        self.notice(Notice::Refused(reason));
     }
 
     /// What several instances agree upon.
@@ -281,7 +362,10 @@ impl Group {
                 lock(&self.starts).revoked(split, safe.position);
             }
             self.safe.remove(split);
-            lock(&self.offsets).revoked(split);
+            // Where others go on, this is the end: what was not committed by then is not confirmed.
+            if self.sharing.is_none() {
+                lock(&self.offsets).revoked(split);
+            }
             self.notice(Notice::Revoked(split));
         }
     }
@@ -396,12 +480,24 @@ impl ConsumerContext for Group {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let Err(error) = result else {
+            return self.has_taken(offsets);
+        };
         // Where a rebalance is under way, a commit may be refused for other reasons.
-        let code = result.err().and_then(|error| error.rdkafka_error_code());
-        if let Some(Code::UnknownMemberId | Code::FencedInstanceId) = code {
-            self.lost(offsets);
+        match error.rdkafka_error_code() {
+            Some(Code::UnknownMemberId | Code::FencedInstanceId) => self.lost(offsets),
+            code if is_of_topic(code) => self.are_refused(offsets),
+            _ => {}
         }
     }
+}
+
+/// Whether a commit has failed because of a topic, which nobody may read or which is gone.
+fn is_of_topic(code: Option<Code>) -> bool {
+    matches!(
+        code,
+        Some(Code::TopicAuthorizationFailed | Code::UnknownTopicOrPartition | Code::UnknownTopic)
+    )
 }
 
 /// The topic of which librdkafka says that it cannot be read.

@@ -12,6 +12,7 @@ use crate::model::{RecordBatch, Split, SplitId};
 use super::super::idle::IdleTracker;
 use super::super::metrics::{DropReason, SplitMetrics};
 use super::KafkaSource;
+use super::answers::insist;
 use super::gather::{Gather, Message};
 use super::group::Group;
 use super::start::{Back, went_back};
@@ -124,57 +125,73 @@ pub(super) struct Intake<'a> {
     pub(super) gather: &'a mut Gather,
     pub(super) idle: &'a mut IdleTracker,
     pub(super) last: &'a mut Option<LastPartition>,
+    pub(super) now: Instant,
 }
 
 /// A partition with its split. Records come in runs of one.
 pub(super) struct LastPartition {
+    is_only_topic: bool,
     topic: String,
     partition: i32,
     split: SplitId,
 }
 
 impl Intake<'_> {
-    /// Adds a message to its batch; gives the batches that are full.
-    pub(super) fn gather(self, message: &BorrowedMessage<'_>, now: Instant) -> Gathered {
-        let (topic, partition) = (message.topic(), message.partition());
-        let known = self.last.as_ref();
-        let split = match known.filter(|last| last.partition == partition && last.topic == topic) {
-            Some(last) => last.split,
-            None => {
-                let Some(split) = self.source.topics.id(topic, partition) else {
-                    return Gathered::default();
-                };
-                *self.last = Some(LastPartition {
-                    topic: topic.to_owned(),
-                    partition,
-                    split,
-                });
-                split
-            }
-        };
-        let Some(owned) = self.owned.get_mut(&split).filter(|owned| !owned.leaves) else {
-            return Gathered::default();
-        };
-        let (Ok(offset), Ok(number)) = (
-            u64::try_from(message.offset()),
-            u32::try_from(message.partition()),
-        ) else {
-            return Gathered::default();
-        };
-        let mut gathered = Gathered::default();
+    /// The split of a message, where it is of a known topic.
+    fn split(&mut self, message: &BorrowedMessage<'_>) -> Option<SplitId> {
+        let partition = message.partition();
+        let known = self.last.as_ref().filter(|last| {
+            // To make a text of the topic's name costs more than to copy the record.
+            last.partition == partition && (last.is_only_topic || last.topic == message.topic())
+        });
+        if let Some(last) = known {
+            return Some(last.split);
+        }
+        let topics = &self.source.topics;
+        let topic = message.topic();
+        let split = topics.id(topic, partition)?;
+        *self.last = Some(LastPartition {
+            is_only_topic: topics.is_one(),
+            topic: topic.to_owned(),
+            partition,
+            split,
+        });
+        Some(split)
+    }
+
+    /// Adds a message to its batch; gives what has to be handed over because of it.
+    pub(super) fn gather(&mut self, message: &BorrowedMessage<'_>) -> Option<Gathered> {
+        let split = self.split(message)?;
+        let owned = self.owned.get_mut(&split).filter(|owned| !owned.leaves)?;
+        let offset = u64::try_from(message.offset()).ok()?;
+        let number = u32::try_from(message.partition()).ok()?;
+        let mut gathered = None;
         let group = self.consumer.context();
         if let Some(next) = owned.next.filter(|next| offset < *next) {
             // The client has found that its offset is not there any more.
-            let (topic, number) = (message.topic(), message.partition());
-            let offsets = self
-                .consumer
-                .fetch_watermarks(topic, number, OFFSETS_TIMEOUT);
-            let offsets = offsets
-                .ok()
-                .and_then(|(first, end)| u64::try_from(first).ok().zip(u64::try_from(end).ok()));
-            let back = went_back(offset, next, offsets);
-            gathered.back = Some((split, back));
-            gathered.before = self.gather.take(split);
+            let (topic, partition) = (message.topic(), message.partition());
+            let ask = || {
+                let consumer = self.consumer;
+                consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT)
+            };
+            let (first, end) = match insist(ask) {
+                Ok((first, end)) => (u64::try_from(first).ok()?, u64::try_from(end).ok()?),
+                Err(error) => {
+                    // With a guess events would count twice, or never.
+                    group.refuse(format!(
+                        "partition {} goes back from offset {next} to {offset}, and it cannot be \
+                         found out why: {error}",
+                        owned.split
+                    ));
+                    return None;
+                }
+            };
+            let back = went_back(offset, next, (first, end));
+            gathered = Some(Gathered {
+                back: Some((split, back)),
+                before: self.gather.take(split),
+                full: Vec::new(),
+            });
             let handed = owned.handed;
             *owned = Owned::new(owned.split.clone(), owned.metrics.clone());
             match back {
@@ -186,15 +203,20 @@ impl Intake<'_> {
             group.read(split, offset);
         }
         owned.reached(offset);
-        self.idle.active(split, now);
-        let Some(payload) = message.payload() else {
-            self.source.metrics.dropped(DropReason::Tombstone).inc();
-            return gathered;
+        let limit = self.source.context.max_record_bytes;
+        let used = match message.payload() {
+            Some(payload) if payload.len() <= limit => Ok(payload),
+            Some(_) => Err(DropReason::TooLarge),
+            None => Err(DropReason::Tombstone),
         };
-        if payload.len() > self.source.context.max_record_bytes {
-            self.source.metrics.dropped(DropReason::TooLarge).inc();
-            return gathered;
-        }
+        let payload = match used {
+            Ok(payload) => payload,
+            Err(reason) => {
+                self.idle.active(split, self.now);
+                self.source.metrics.dropped(reason).inc();
+                return gathered;
+            }
+        };
         let envelope = self.source.context.needs_envelope.then(|| {
             (
                 message.topic().as_bytes(),
@@ -211,11 +233,16 @@ impl Intake<'_> {
             },
             timestamp: message.timestamp().to_millis(),
         };
-        let context = &self.source.context;
-        gathered.full = self.gather.push(&owned.split, message, now, |split| {
-            let batch = RecordBatch::new(split, context.clock.now_ms());
-            batch.of_partition(number, context.headers.clone())
+        // Of a batch, the first record and the hand-over are looked at.
+        let full = self.gather.push(&owned.split, message, self.now, |split| {
+            self.idle.active(split.id, self.now);
+            let batch = RecordBatch::new(split, self.source.context.clock.now_ms());
+            batch.of_partition(number, self.source.context.headers.clone())
         });
+        if !full.is_empty() {
+            self.idle.active(split, self.now);
+            gathered.get_or_insert_default().full = full;
+        }
         gathered
     }
 }
@@ -236,6 +263,23 @@ mod tests {
         let mut owned = Owned::new(split, metrics);
         owned.next = Some(next);
         owned
+    }
+
+    #[test]
+    fn nobody_lags_behind_what_compaction_has_left_of_the_end() {
+        let mut partition = owned(10);
+        assert_eq!(partition.lag(), None, "nobody knows its end");
+        partition.end = Some(20);
+        partition.reached(10);
+        assert_eq!(partition.lag(), Some(9));
+        partition.fetched = Some(20);
+        assert_eq!(partition.lag(), Some(9), "some of it may wait to be polled");
+        partition.polled_all();
+        assert_eq!(partition.lag(), Some(0), "the others were compacted away");
+        partition.end = Some(25);
+        assert_eq!(partition.lag(), Some(5));
+        partition.reached(21);
+        assert_eq!(partition.lag(), Some(3));
     }
 
     #[test]

@@ -15,6 +15,8 @@ struct Marks {
     asked: Option<Safe>,
     /// Whether the cluster is known to have the position that was asked for last.
     committed: bool,
+    /// Whether it does not take that one because nobody may read the topic, or it is gone.
+    refused: bool,
 }
 
 impl Offsets {
@@ -50,6 +52,27 @@ impl Offsets {
         }
     }
 
+    /// An offset is not taken because nobody may read the topic, or it is gone. It stays due.
+    pub(super) fn refused(&mut self, split: SplitId, offset: u64) {
+        if let Some(marks) = self.0.get_mut(&split)
+            && marks.asked.is_some_and(|asked| asked.position == offset)
+        {
+            marks.refused = true;
+        }
+    }
+
+    /// Whether the cluster is known to have these positions, as far as it takes them.
+    pub(super) fn has_committed(&self, safe: &BTreeMap<SplitId, Safe>) -> bool {
+        self.0.iter().all(|(split, marks)| {
+            let (Some(first), Some(safe)) = (marks.first, safe.get(split)) else {
+                return true;
+            };
+            let is_asked = |asked: Safe| asked.position == safe.position;
+            safe.position < first
+                || (marks.committed || marks.refused) && marks.asked.is_some_and(is_asked)
+        })
+    }
+
     /// All that was committed is due again.
     pub(super) fn doubt(&mut self) {
         for marks in self.0.values_mut() {
@@ -75,6 +98,7 @@ impl Offsets {
                 .is_none_or(|asked| asked.position != safe.position)
             {
                 marks.committed = false;
+                marks.refused = false;
             }
             marks.asked = Some(safe);
             due.push((*split, safe));
@@ -113,6 +137,33 @@ mod tests {
         assert_eq!(offsets.due(&later), [(A, safe(13, 5))]);
         offsets.doubt();
         assert_eq!(offsets.due(&later), [(A, safe(13, 5)), (B, safe(12, 5))]);
+    }
+
+    #[test]
+    fn what_the_cluster_does_not_take_stays_due_and_is_not_waited_for() {
+        let mut offsets = Offsets::default();
+        for split in [A, B] {
+            offsets.assigned(split);
+        }
+        let both = BTreeMap::from([(A, safe(11, 5)), (B, safe(12, 5))]);
+        assert!(offsets.has_committed(&both), "nothing was read");
+        for split in [A, B] {
+            offsets.read(split, 10);
+        }
+        assert!(!offsets.has_committed(&both));
+        offsets.due(&both);
+        assert!(!offsets.has_committed(&both), "they are on their way");
+        offsets.committed(A, 11);
+        assert!(!offsets.has_committed(&both));
+        offsets.refused(B, 12);
+        assert!(offsets.has_committed(&both));
+        assert_eq!(offsets.due(&both), [(B, safe(12, 5))]);
+        let later = BTreeMap::from([(A, safe(11, 5)), (B, safe(13, 5))]);
+        assert!(!offsets.has_committed(&later), "it was not tried yet");
+        offsets.due(&later);
+        assert!(!offsets.has_committed(&later));
+        offsets.revoked(B);
+        assert!(offsets.has_committed(&later));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 mod leaving;
 mod pausing;
-mod time;
 mod unavailable;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,16 @@ use super::KafkaSource;
 use super::connection::Connection;
 use super::gather::Gather;
 use super::group::{Group, Notice};
-use super::intake::{Gathered, Intake, LastPartition, Owned};
+use super::intake::{Intake, LastPartition, Owned};
 use super::start::Back;
 use super::status::Status;
 use super::vanished::Vanished;
 use leaving::Leaving;
-use time::Time;
 use unavailable::Unavailable;
+
+/// How many records are taken in before the clock and the group are looked at again: to do so for each of
+/// them costs about a tenth of reading it.
+const RUN: usize = 64;
 
 /// How often due batches, idle partitions and the stop signal are looked for.
 const TICK: Duration = Duration::from_millis(10);
@@ -39,6 +42,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(10);
 
 /// A wait that is long enough that what arrived meanwhile must be read before anything is idle.
 const LONG_WAIT: Duration = Duration::from_millis(100);
+
+/// When a checkpoint is committed again that others are to know of: no other is made before they do.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the same trouble is logged, and a topic looked for that cannot be read.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -57,7 +63,6 @@ pub(super) struct Reader {
     ahead: BTreeSet<SplitId>,
     /// The generation of the alignment that `ahead` is of; none where it has to be looked at again.
     aligned: Option<u64>,
-    time: Time,
     /// The partition that the last record was of.
     last: Option<LastPartition>,
     /// Whether something was handed over since room was last looked for.
@@ -106,7 +111,6 @@ impl Reader {
             paused: false,
             ahead: BTreeSet::new(),
             aligned: None,
-            time: Time::default(),
             last: None,
             pushed: false,
             next_look: Instant::now(),
@@ -134,25 +138,37 @@ impl Reader {
             .subscribe(&topics)
             .map_err(|error| self.error(format!("cannot subscribe: {error}")))?;
         let end = self.read(stop).and_then(|()| Ok(self.hand_over_rest()?));
-        self.producer.finish();
-        if !matches!(end, Err(End::Failed(_))) {
-            self.drain(refused);
-        }
+        let group = Arc::clone(self.consumer.context());
+        let failure = match end {
+            Err(End::Failed(error)) => {
+                // It is read again, by us or by others: it must not count here beside that.
+                if let Some(sharing) = group.sharing() {
+                    sharing.checkpointed.forbid();
+                }
+                self.producer.discard();
+                Some(error)
+            }
+            Ok(()) | Err(End::Stopped) => {
+                self.producer.finish();
+                self.drain(refused);
+                None
+            }
+        };
         self.end_sharing();
         self.source.metrics.connected.set(0);
-        match end {
-            Ok(()) | Err(End::Stopped) => Ok(()),
-            Err(End::Failed(error)) => Err(error),
-        }
+        // To leave the group ends what is on its way.
+        drop(self);
+        group.confirm();
+        failure.map_or(Ok(()), Err)
     }
 
     fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
-        let mut next_tick = self.time.now();
+        let mut next_tick = Instant::now();
         self.next_commit = next_tick + self.source.context.commit_every.to_std();
         while !stop.is_stopped() {
             self.poll(TICK)?;
             self.align();
-            let now = self.time.now();
+            let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;
                 self.tick(now)?;
@@ -170,12 +186,20 @@ impl Reader {
     fn serve_group(&mut self, now: Instant) -> Result<(), End> {
         self.let_leave(now)?;
         if now >= self.next_commit || self.is_checkpointed() {
-            self.next_commit = now + self.source.context.commit_every.to_std();
             let group = self.consumer.context();
             group.commit(&self.consumer, CommitMode::Async).ok();
-            self.look_for_unavailable_topics();
-            self.look_for_vanished_topics(now);
+            let every = self.source.context.commit_every.to_std();
+            self.next_commit = now
+                + match group.sharing() {
+                    Some(sharing) if sharing.checkpointed.is_unconfirmed() => {
+                        every.min(COMMIT_AGAIN)
+                    }
+                    _ => every,
+                };
         }
+        self.consumer.context().confirm();
+        self.look_for_unavailable_topics();
+        self.look_for_vanished_topics(now);
         Ok(())
     }
 
@@ -189,44 +213,59 @@ impl Reader {
         std::mem::replace(&mut self.committed, generation) != generation
     }
 
-    /// Polls once.
+    /// Waits for a record, but not longer than `patience`, and takes in those that have come.
     fn poll(&mut self, patience: Duration) -> Result<(), End> {
+        let mut now = Instant::now();
         let mut polled = self.consumer.poll(Duration::ZERO);
         let mut nothing_came = false;
-        if polled.is_none() {
-            let began = self.time.look();
-            if !patience.is_zero() {
-                polled = self.consumer.poll(patience);
-                nothing_came = self.time.look().duration_since(began) >= patience;
-            }
+        if polled.is_none() && !patience.is_zero() {
+            // A partition that was just assigned may have a record before the wait is over.
+            drop(polled);
+            self.heed_notices()?;
+            let began = Instant::now();
+            polled = self.consumer.poll(patience);
+            now = Instant::now();
+            nothing_came = polled.is_none() && now.duration_since(began) >= patience;
         }
-        // The message borrows the consumer, so its bytes are gathered before anything else.
-        let gathered = match polled {
-            Some(Ok(message)) => {
-                let now = self.time.of_record();
-                self.connection = self.connection.seen(&self.source, &mut self.idle, now);
-                let intake = Intake {
-                    source: &self.source,
-                    consumer: &self.consumer,
-                    owned: &mut self.owned,
-                    gather: &mut self.gather,
-                    idle: &mut self.idle,
-                    last: &mut self.last,
-                };
-                intake.gather(&message, now)
-            }
-            // Errors are told to the context with more words than here.
-            Some(Err(_)) => Gathered::default(),
-            None => {
-                if nothing_came {
-                    self.owned.values_mut().for_each(Owned::polled_all);
-                }
-                Gathered::default()
-            }
+        let mut intake = Intake {
+            source: &self.source,
+            consumer: &self.consumer,
+            owned: &mut self.owned,
+            gather: &mut self.gather,
+            idle: &mut self.idle,
+            last: &mut self.last,
+            now,
         };
+        let (mut gathered, mut is_connected) = (None, false);
+        for left in (0..RUN).rev() {
+            // A message borrows the consumer, so its bytes are gathered before anything else.
+            match polled {
+                Some(Ok(message)) => {
+                    is_connected = true;
+                    gathered = intake.gather(&message);
+                }
+                // Errors are told to the context with more words than here.
+                Some(Err(_)) => {}
+                None => break,
+            }
+            // A record that was polled is read.
+            if left == 0 || gathered.is_some() || self.consumer.context().has_notices() {
+                break;
+            }
+            polled = self.consumer.poll(Duration::ZERO);
+        }
+        if is_connected {
+            self.connection = self.connection.seen(&self.source, &mut self.idle, now);
+        }
+        if nothing_came {
+            self.owned.values_mut().for_each(Owned::polled_all);
+        }
         // What is told during a poll comes before its message, which can only be of partitions that
         // were ours before.
         self.heed_notices()?;
+        let Some(gathered) = gathered else {
+            return Ok(());
+        };
         self.push(Vec::from_iter(gathered.before))?;
         if let Some((split, back)) = gathered.back {
             self.went_back(split, back)?;
@@ -237,6 +276,9 @@ impl Reader {
 
     fn tick(&mut self, now: Instant) -> Result<(), Stopped> {
         let due = self.gather.take_due(now);
+        for batch in &due {
+            self.idle.active(batch.split().id, now);
+        }
         self.push(due)?;
         for split in self.idle.take_woken() {
             self.producer.push(SourceEvent::Active(split), 0)?;
@@ -284,7 +326,6 @@ impl Reader {
         if self.paused {
             self.resume();
         }
-        self.time.look();
         if start.elapsed() >= LONG_WAIT {
             self.idle.blocked(Instant::now());
         }
@@ -313,8 +354,7 @@ impl Reader {
             }
         }
         if self.connection == Connection::Up {
-            let group = self.consumer.context();
-            group.commit(&self.consumer, CommitMode::Sync).ok();
+            self.commit_at_last();
         }
     }
 

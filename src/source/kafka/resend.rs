@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
@@ -15,12 +16,22 @@ use crate::model::Clock;
 
 use super::super::SourceError;
 use super::super::config::KafkaConfig;
-use super::super::resend::{Resent, ResentRecord};
+use super::super::resend::{Resent, ResentRecord, Unsent};
 use super::settings;
 use super::tokens::Tokens;
 
-/// How long a record may be on its way, ms.
-const TIMEOUT_MS: &str = "30000";
+/// The settings that are those of a producer alone.
+const SETTINGS: [(&str, &str); 5] = [
+    // Order within a partition, whatever has to be repeated.
+    ("enable.idempotence", "true"),
+    // How long a record may be on its way, and how long its topic may be unknown before it is refused.
+    ("message.timeout.ms", "30000"),
+    ("topic.metadata.propagation.max.ms", "10000"),
+    // The brokers' limit counts, not that of a client: a record that they had can be of any size.
+    ("message.max.bytes", "1000000000"),
+    // Brokers refuse a batch as a whole, and no record is to be refused for another one.
+    ("batch.num.messages", "1"),
+];
 
 /// How long all records that are sent at once may be on their way together.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,9 +81,31 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(_) => resent.acknowledged.push(*number),
             Err((error, _)) => {
-                resent.error.get_or_insert_with(|| error.to_string());
+                resent.note(*number, Err(unsent(error)));
             }
         }
+    }
+}
+
+/// Whether a record is refused for what it is, or for its topic.
+fn unsent(error: &KafkaError) -> Unsent {
+    use RDKafkaErrorCode::{
+        InvalidRecord, InvalidTimestamp, InvalidTopic, MessageSizeTooLarge, PolicyViolation,
+        TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition,
+    };
+    let message = error.to_string();
+    match error {
+        KafkaError::MessageProduction(
+            InvalidRecord
+            | InvalidTimestamp
+            | InvalidTopic
+            | MessageSizeTooLarge
+            | PolicyViolation
+            | TopicAuthorizationFailed
+            | UnknownTopic
+            | UnknownTopicOrPartition,
+        ) => Unsent::Refused(message),
+        _ => Unsent::Failed(message),
     }
 }
 
@@ -90,10 +123,9 @@ impl KafkaResend {
     pub(in crate::source) fn new(config: &KafkaConfig) -> Result<Self, SourceError> {
         let failed = |message: String| SourceError::new(settings::source_name(config), message);
         let mut client = settings::client_config(config)?;
-        // Order within a partition, whatever has to be repeated.
-        client
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", TIMEOUT_MS);
+        for (key, value) in SETTINGS {
+            client.set(key, value);
+        }
         let tokens = Tokens::new(config.sasl.as_ref(), &Clock::System).map_err(failed)?;
         let deliveries = Deliveries {
             tokens,
@@ -110,26 +142,28 @@ impl KafkaResend {
 
     /// Produces records, and waits until all are acknowledged or have failed.
     pub(in crate::source) fn send(&mut self, records: &[ResentRecord]) -> Resent {
-        let mut refused = None;
         for (number, record) in records.iter().enumerate() {
-            if let Err(message) = self.produce(number, record) {
-                refused = Some(message);
+            let Err(unsent) = self.produce(number, record) else {
+                continue;
+            };
+            if !self.producer.context().resent().note(number, Err(unsent)) {
                 break;
             }
         }
         let late = self.producer.flush(PATIENCE).err();
         let mut resent = std::mem::take(&mut *self.producer.context().resent());
         resent.acknowledged.sort_unstable();
-        let error = resent.error.or(refused);
+        resent.refused.sort_unstable();
+        let error = resent.error.take();
         let error = error.or_else(|| late.map(|error| error.to_string()));
         resent.error = error.map(|error| format!("kafka {}: {error}", self.brokers));
         resent
     }
 
-    fn produce(&self, number: usize, record: &ResentRecord) -> Result<(), String> {
+    fn produce(&self, number: usize, record: &ResentRecord) -> Result<(), Unsent> {
         let topic = std::str::from_utf8(&record.topic).unwrap_or_default();
         if topic.is_empty() {
-            return Err("a record has no topic".to_owned());
+            return Err(Unsent::Refused("it has no topic".to_owned()));
         }
         let mut message: BaseRecord<'_, [u8], [u8], _> =
             BaseRecord::with_opaque_to(topic, Box::new(number)).payload(&record.bytes);
@@ -152,7 +186,7 @@ impl KafkaResend {
         }
         self.producer
             .send(message)
-            .map_err(|(error, _)| error.to_string())?;
+            .map_err(|(error, _)| unsent(&error))?;
         self.producer.poll(Duration::ZERO);
         Ok(())
     }

@@ -142,17 +142,15 @@ pub(super) enum Back {
 }
 
 /// Why the client goes back to `offset` though everything before `next` was read, in a partition with
-/// these offsets, as far as they are known.
+/// these offsets.
 ///
 /// The client knows where a log was cut off, and goes on there. Only where it has lost its place does it
 /// begin with the first record: in another topic of the same name, which is not as long yet.
-pub(super) fn went_back(offset: u64, next: u64, offsets: Option<(u64, u64)>) -> Back {
+pub(super) fn went_back(offset: u64, next: u64, offsets: (u64, u64)) -> Back {
     match offsets {
-        Some((first, _)) if offset > first => Back::Truncated,
-        Some((_, end)) if end >= next => Back::Again,
-        Some(_) => Back::Anew,
-        None if offset > 0 => Back::Truncated,
-        None => Back::Anew,
+        (first, _) if offset > first => Back::Truncated,
+        (_, end) if end >= next => Back::Again,
+        _ => Back::Anew,
     }
 }
 
@@ -280,14 +278,12 @@ mod tests {
     #[test]
     fn a_log_that_was_cut_off_is_no_topic_made_anew() {
         for (offset, offsets, expected) in [
-            (0, Some((0, 4)), Back::Anew),
-            (3, Some((3, 4)), Back::Anew),
-            (90, Some((0, 95)), Back::Truncated),
-            (90, Some((0, 200)), Back::Truncated),
-            (0, Some((0, 100)), Back::Again),
-            (0, Some((0, 120)), Back::Again),
-            (0, None, Back::Anew),
-            (90, None, Back::Truncated),
+            (0, (0, 4), Back::Anew),
+            (3, (3, 4), Back::Anew),
+            (90, (0, 95), Back::Truncated),
+            (90, (0, 200), Back::Truncated),
+            (0, (0, 100), Back::Again),
+            (0, (0, 120), Back::Again),
         ] {
             assert_eq!(
                 went_back(offset, 100, offsets),

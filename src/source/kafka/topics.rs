@@ -90,6 +90,11 @@ impl Topics {
         self.has_patterns
     }
 
+    /// Whether there is no more than one topic, ever.
+    pub(super) fn is_one(&self) -> bool {
+        self.wanted.len() == 1 && !self.has_patterns
+    }
+
     /// Numbers the topics among these that are new, in their order.
     pub(super) fn learn<'a>(&self, topics: impl Iterator<Item = &'a str>) {
         if !self.has_patterns {

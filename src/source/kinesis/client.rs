@@ -133,8 +133,12 @@ pub(super) struct ShardInfo {
 }
 
 impl ShardInfo {
-    /// Whether a place is that of a shard of an earlier stream, which had the same name.
-    pub(super) fn begins_behind(&self, place: &Place) -> bool {
+    /// Whether a place is that of a shard of an earlier stream, which had the same name: this one begins
+    /// behind it, or takes records though that one was read to its end.
+    pub(super) fn is_another(&self, place: &Place) -> bool {
+        if *place == Place::End {
+            return !self.closed;
+        }
         let (start, sequence) = (self.start.as_deref(), place.sequence());
         let both = start.zip(sequence);
         both.is_some_and(|(start, sequence)| is_before(sequence, start))
@@ -470,8 +474,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_before_the_start_of_a_shard_is_of_another_stream() {
-        let info = ShardInfo {
+    fn a_place_before_the_start_of_a_shard_or_behind_its_end_is_of_another_stream() {
+        let open = ShardInfo {
             listed: Listed {
                 id: "shardId-000000000000".to_owned(),
                 parents: Vec::new(),
@@ -483,9 +487,20 @@ mod tests {
             closed: false,
             start: Some("1000".to_owned()),
         };
-        assert!(info.begins_behind(&Place::After("999".to_owned())));
-        assert!(!info.begins_behind(&Place::Within("1000".to_owned(), 1)));
-        assert!(!info.begins_behind(&Place::TrimHorizon));
+        let closed = ShardInfo {
+            closed: true,
+            ..open.clone()
+        };
+        for (place, of_open, of_closed) in [
+            (Place::After("999".to_owned()), true, true),
+            (Place::Within("1000".to_owned(), 1), false, false),
+            (Place::TrimHorizon, false, false),
+            (Place::At(7), false, false),
+            (Place::End, true, false),
+        ] {
+            assert_eq!(open.is_another(&place), of_open, "{place}");
+            assert_eq!(closed.is_another(&place), of_closed, "{place}");
+        }
     }
 
     #[test]

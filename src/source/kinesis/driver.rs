@@ -217,7 +217,7 @@ impl Driver {
             let place = token.text.parse::<Place>();
             let place = place.map_err(|error| Failed::Shard(format!("{name}: {error}")))?;
             let info = first.iter().find(|info| info.listed.id == shard);
-            if info.is_some_and(|info| info.begins_behind(&place)) {
+            if info.is_some_and(|info| info.is_another(&place)) {
                 return Err(Failed::Shard(another(stream, shard)));
             }
             self.shards.restore(shard, place == Place::End);
@@ -488,8 +488,9 @@ impl From<Stopped> for Failed {
 /// What is to be done where a stream has the name of another one.
 fn another(stream: &str, shard: &str) -> String {
     format!(
-        "shard {shard} begins behind the position that was read: {stream} was deleted and made anew, and \
-         is another stream; begin with an empty state (--restore fresh)"
+        "shard {shard} is not the one that was read, of which the state has a position before its \
+         beginning, or its end: {stream} was deleted and made anew, and is another stream; begin with an \
+         empty state (--restore fresh)"
     )
 }
 

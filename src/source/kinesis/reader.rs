@@ -348,7 +348,7 @@ impl Reader {
             Err(trouble) => return self.recover(trouble).await,
         };
         let info = listed.iter().find(|info| info.listed.id == self.shard);
-        if info.is_some_and(|info| info.begins_behind(&self.place)) {
+        if info.is_some_and(|info| info.is_another(&self.place)) {
             return self.recover(Trouble::Invalid(words)).await;
         }
         self.has_lost(&words);

@@ -72,7 +72,7 @@ impl Appender {
     /// over.
     ///
     /// # Errors
-    /// Another process has the log, it cannot be read, or the system refuses.
+    /// Another process or another split has the log, it cannot be read, or the system refuses.
     pub(in crate::source) fn open(
         settings: &LogSettings,
         opening: Opening,
@@ -87,6 +87,7 @@ impl Appender {
             max_age: settings.config.max_age.map(|age| age.to_std()),
         };
         let (mut log, recovered) = Log::open(&settings.folder, config)?;
+        log.claim(&opening.split_name)?;
         let split = &opening.split_name;
         if recovered.bytes > 0 {
             opening.metrics.torn_bytes.inc_by(recovered.bytes);
@@ -175,7 +176,6 @@ impl Appender {
     /// The system refuses.
     pub(in crate::source) fn has_room(&mut self) -> Result<bool, LogError> {
         if !self.log.is_full() {
-            self.is_full = false;
             return Ok(true);
         }
         // Room is more than knowing what comes again.
@@ -191,12 +191,11 @@ impl Appender {
                 );
             }
         }
-        let is_full = self.log.is_full();
-        if is_full && !self.is_full {
-            self.metrics.full.inc();
+        if !self.log.is_full() {
+            return Ok(true);
         }
-        self.is_full = is_full;
-        if is_full && let Some(held_back) = self.full_log.admit() {
+        self.count_full();
+        if let Some(held_back) = self.full_log.admit() {
             tracing::warn!(
                 split = %self.split_name,
                 held_back,
@@ -204,20 +203,27 @@ impl Appender {
                 "the log is full: nothing more is received until there is room"
             );
         }
-        Ok(!is_full)
+        Ok(false)
     }
 
-    /// Appends a message. It is not durable before the next [`sync`](Self::sync).
+    /// Counts that the log takes nothing, once until it takes something again.
+    fn count_full(&mut self) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            self.metrics.full.inc();
+        }
+    }
+
+    /// Appends a message, which is not durable before the next [`sync`](Self::sync). Says whether there was
+    /// room on the disk.
     ///
     /// # Errors
-    /// The system refuses, or the message is too large.
+    /// The system refuses for another reason, or the message is too large.
     #[cfg(any(feature = "mqtt", test))]
-    pub(in crate::source) fn append(&mut self, entry: &Entry<'_>) -> Result<(), LogError> {
+    pub(in crate::source) fn append(&mut self, entry: &Entry<'_>) -> Result<bool, LogError> {
         let received_ms = self.received_ms();
         entry.encode(&mut self.scratch);
-        self.log.append(received_ms, &self.scratch)?;
-        self.appended(1);
-        Ok(())
+        let appended = self.log.append(received_ms, &self.scratch);
+        self.has_appended(1, appended.map(drop))
     }
 
     /// Appends the messages with these numbers, all or none, which have about so many bytes together. Says
@@ -236,12 +242,27 @@ impl Appender {
         }
         let (received_ms, begin) = (self.received_ms(), numbers.start);
         let encode = |index, out: &mut Vec<u8>| entry(begin + index).encode(out);
-        match self
-            .log
-            .append_all(received_ms, numbers.len(), bytes, encode)
-        {
+        let count = numbers.len();
+        let appended = self.log.append_all(received_ms, count, bytes, encode);
+        self.has_appended(count as u64, appended)
+    }
+
+    /// Takes note of what has become of so many records. Says whether there was room on the disk.
+    fn has_appended(
+        &mut self,
+        count: u64,
+        appended: Result<(), LogError>,
+    ) -> Result<bool, LogError> {
+        match appended {
             Ok(()) => {
-                self.appended(numbers.len() as u64);
+                self.is_full = false;
+                self.metrics.appended.inc_by(count);
+                let (next, durable) = (self.log.next(), self.log.durable());
+                self.progress.change(|state| {
+                    state.next = next;
+                    state.durable = durable;
+                    state.idle = false;
+                });
                 Ok(true)
             }
             Err(error) if error.is_disk_full() => {
@@ -250,7 +271,7 @@ impl Appender {
                 }
                 // What was appended before may have become durable with its segment.
                 self.tell_first();
-                self.metrics.full.inc();
+                self.count_full();
                 if let Some(held_back) = self.full_log.admit() {
                     tracing::warn!(
                         split = %self.split_name,
@@ -267,17 +288,6 @@ impl Appender {
 
     fn received_ms(&mut self) -> TimestampMs {
         *self.received_ms.get_or_insert_with(|| self.clock.now_ms())
-    }
-
-    /// Says that so many records were appended.
-    fn appended(&self, count: u64) {
-        self.metrics.appended.inc_by(count);
-        let (next, durable) = (self.log.next(), self.log.durable());
-        self.progress.change(|state| {
-            state.next = next;
-            state.durable = durable;
-            state.idle = false;
-        });
     }
 
     /// How long until something is to be done: a sync, or [`keep_house`](Self::keep_house).
@@ -355,11 +365,7 @@ impl Appender {
     fn trim(&mut self, keep_last: u64) -> Result<(), LogError> {
         if let Some(kept) = self.kept.position(&self.split_name) {
             let last = self.log.next().saturating_sub(keep_last);
-            match self.log.trim(kept.min(last)) {
-                // To let go of the last segment takes a new one.
-                Err(error) if error.is_disk_full() => {}
-                trimmed => drop(trimmed?),
-            }
+            as_far_as_there_is_room(self.log.trim(kept.min(last)))?;
             self.tell_first();
         }
         Ok(())
@@ -371,7 +377,7 @@ impl Appender {
         how: impl FnOnce(&mut Log) -> Result<Dropped, LogError>,
     ) -> Result<Dropped, LogError> {
         let before = self.log.first().max(self.progress.now().handed);
-        let dropped = how(&mut self.log)?;
+        let dropped = as_far_as_there_is_room(how(&mut self.log))?;
         self.metrics
             .dropped
             .inc_by(self.log.first().saturating_sub(before));
@@ -396,6 +402,14 @@ impl Appender {
         let age_seconds = age_ms.max(0) / 1_000;
         self.metrics
             .show(self.log.bytes(), self.log.records(), age_seconds);
+    }
+}
+
+/// What was thrown away. To let go of the last segment takes a new one: on a full disk it stays for now.
+fn as_far_as_there_is_room(dropped: Result<Dropped, LogError>) -> Result<Dropped, LogError> {
+    match dropped {
+        Err(error) if error.is_disk_full() => Ok(Dropped::default()),
+        dropped => dropped,
     }
 }
 

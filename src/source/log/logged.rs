@@ -44,7 +44,7 @@ impl Logged {
     /// `keep_last` records stay in any case: by them it is known what comes again.
     ///
     /// # Errors
-    /// Another process has the log, it cannot be read, or the system refuses.
+    /// Another process or another split has the log, it cannot be read, or the system refuses.
     pub(in crate::source) fn open(
         settings: &LogSettings,
         split: &Split,

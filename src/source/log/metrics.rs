@@ -90,7 +90,7 @@ impl LogMetrics {
             ),
             full: registry.counter(
                 "weir_log_full_total",
-                "How often the log was full and nothing more was received.",
+                "How often the log or its disk was full and nothing more was received.",
             ),
             dropped: registry.counter(
                 "weir_log_dropped_records_total",

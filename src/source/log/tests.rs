@@ -63,12 +63,20 @@ impl Bench {
 
     /// Opens the log, to be read from where the state says.
     fn open(&mut self, resume: Option<u64>) -> (Appender, Follower) {
+        self.open_as("log/test", resume).unwrap()
+    }
+
+    fn open_as(
+        &mut self,
+        split: &str,
+        resume: Option<u64>,
+    ) -> Result<(Appender, Follower), crate::durable::LogError> {
         self.registry = Registry::new("test");
         let metrics = SourceMetrics::new(&self.registry);
         let log_metrics = LogMetrics::new(&self.registry);
         let split = Split {
             id: SplitId(0),
-            name: "log/test".into(),
+            name: split.into(),
         };
         let settings = LogSettings {
             folder: self.folder.clone(),
@@ -83,7 +91,7 @@ impl Bench {
             metrics: log_metrics.clone(),
             positions_lost: metrics.positions_lost.clone(),
         };
-        let (appender, from) = Appender::open(&settings, opening).unwrap();
+        let (appender, from) = Appender::open(&settings, opening)?;
         let follower = Follower::new(
             appender.reader(from).unwrap().durable_only(),
             split.clone(),
@@ -92,7 +100,7 @@ impl Bench {
             log_metrics.dropped,
             Arc::clone(appender.progress()),
         );
-        (appender, follower)
+        Ok((appender, follower))
     }
 
     fn expect(&self, metric: &str, value: u64) {
@@ -109,8 +117,14 @@ fn append(appender: &mut Appender, payloads: &[&str]) {
             topic: b"cars",
             payload: payload.as_bytes(),
         };
-        appender.append(&entry).unwrap();
+        assert!(appender.append(&entry).unwrap());
     }
+}
+
+/// The next segment finds the disk full, once.
+fn fill_disk(folder: &Path, next: u64) {
+    let segment = folder.join(format!("{next:020}.log.new"));
+    std::os::unix::fs::symlink("/dev/full", segment).unwrap();
 }
 
 /// What a reader hands over of a log that nobody appends to any more.
@@ -288,6 +302,66 @@ fn what_is_too_old_goes() {
     appender.keep_house(later).unwrap();
     bench.expect("weir_log_records", 0);
     bench.expect("weir_log_dropped_records_total", 2);
+}
+
+#[test]
+fn a_full_disk_takes_nothing_and_breaks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(folder.path());
+    bench.config.max_bytes = 8_000;
+    bench.config.max_age = Some(crate::model::Duration::from_secs(60));
+    let (mut appender, follower) = bench.open(None);
+    let payload = "x".repeat(900);
+    append(&mut appender, &[&payload]);
+    fill_disk(&bench.folder, 1);
+    let entry = Entry {
+        packet_id: 1,
+        topic: b"cars",
+        payload: payload.as_bytes(),
+    };
+    assert!(!appender.append(&entry).unwrap());
+    bench.expect("weir_log_full_total", 1);
+    assert_eq!(appender.range(), (0, 1));
+    // There is room again.
+    append(&mut appender, &[&payload]);
+    fill_disk(&bench.folder, 2);
+    assert!(!appender.append(&entry).unwrap());
+    bench.expect("weir_log_full_total", 2);
+    appender.sync().unwrap();
+
+    // What is too old goes as far as that takes no room: the last segment stays, and goes later.
+    bench.now_ms.store(100_000, Ordering::Release);
+    fill_disk(&bench.folder, 2);
+    let now = std::time::Instant::now();
+    appender.keep_house(now).unwrap();
+    assert_eq!(appender.range(), (1, 2));
+    bench.expect("weir_log_dropped_records_total", 1);
+    let later = now + std::time::Duration::from_secs(2);
+    appender.keep_house(later).unwrap();
+    assert_eq!(appender.range(), (2, 2));
+    bench.expect("weir_log_dropped_records_total", 2);
+    append(&mut appender, &["a"]);
+    appender.sync().unwrap();
+    drop(appender);
+    drop(follower);
+    let (appender, follower) = bench.open(Some(2));
+    drop(appender);
+    assert_eq!(all_of(follower)[1..].join(""), "100000: cars=a@2");
+}
+
+#[test]
+fn a_log_is_read_as_one_split_and_as_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(folder.path());
+    let (mut appender, _follower) = bench.open(None);
+    append(&mut appender, &["a"]);
+    drop(appender);
+    let error = bench.open_as("log/other", None).unwrap_err().to_string();
+    let reason = "has the records of log/test, and would be read as log/other";
+    assert!(error.contains(reason), "{error}");
+    let (appender, follower) = bench.open(None);
+    drop(appender);
+    assert_eq!(all_of(follower)[1..].join(""), "1000: cars=a@0");
 }
 
 #[test]

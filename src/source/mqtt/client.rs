@@ -12,6 +12,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{self, mqttbytes::QoS as QosOfFive};
 use rumqttc::{NetworkOptions, Outgoing, QoS, mqttbytes};
 
+use super::super::resend::Unsent;
 use super::acks::Ack;
 use super::failure::{Failure, explain};
 
@@ -52,7 +53,7 @@ pub(super) enum Incoming {
     /// A message.
     Message(Message),
     /// Its answer to a message of ours: that it has it, or why it refuses it.
-    Acknowledged(Result<(), String>),
+    Acknowledged(Result<(), Unsent>),
     /// The next of our acknowledgements was sent.
     AckSent,
     /// A ping was sent.
@@ -98,7 +99,8 @@ pub(super) struct Filter {
 }
 
 impl Options {
-    /// The same for a session of its own, which only publishes and ends with its connection.
+    /// The same for a session of its own, which only publishes, whatever was received, and ends with its
+    /// connection.
     pub(super) fn for_publishing(mut self) -> Self {
         match &mut self {
             Self::Five(options) => {
@@ -106,6 +108,8 @@ impl Options {
                 options.set_session_expiry_interval(Some(0));
             }
             Self::Three(options) => {
+                let incoming = options.0.max_packet_size();
+                options.0.set_max_packet_size(incoming, usize::MAX);
                 options.0.set_clean_session(true);
             }
         }
@@ -345,10 +349,18 @@ fn of_five(packet: PacketOfFive) -> Incoming {
         }),
         PacketOfFive::PubAck(ack) => Incoming::Acknowledged(match ack.reason {
             PubAckReason::Success => Ok(()),
-            PubAckReason::NoMatchingSubscribers => {
-                Err("nobody is subscribed to its topic; start the pipeline first".to_owned())
+            PubAckReason::NoMatchingSubscribers => Err(Unsent::Failed(
+                "nobody is subscribed to its topic; start the pipeline first".to_owned(),
+            )),
+            reason => {
+                let message = format!("the broker refuses it: {reason:?}");
+                Err(match reason {
+                    PubAckReason::NotAuthorized
+                    | PubAckReason::TopicNameInvalid
+                    | PubAckReason::PayloadFormatInvalid => Unsent::Refused(message),
+                    _ => Unsent::Failed(message),
+                })
             }
-            reason => Err(format!("{reason:?}")),
         }),
         PacketOfFive::PingResp(_) => Incoming::PingAnswered,
         _ => Incoming::Other,
@@ -463,3 +475,33 @@ fn stays(code: ConnectReturnCode) -> bool {
 
 /// How long the broker may take to accept a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::v5::mqttbytes::v5::PubAck;
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_refused_for_itself_or_none_is_taken() {
+        let answer = |reason| {
+            let mut ack = PubAck::new(1, None);
+            ack.reason = reason;
+            match of_five(PacketOfFive::PubAck(ack)) {
+                Incoming::Acknowledged(answer) => answer,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(answer(PubAckReason::Success), Ok(()));
+        for (reason, of_itself) in [
+            (PubAckReason::NotAuthorized, true),
+            (PubAckReason::TopicNameInvalid, true),
+            (PubAckReason::PayloadFormatInvalid, true),
+            (PubAckReason::NoMatchingSubscribers, false),
+            (PubAckReason::QuotaExceeded, false),
+        ] {
+            let refused = matches!(answer(reason), Err(Unsent::Refused(_)));
+            assert_eq!(refused, of_itself, "{reason:?}");
+        }
+    }
+}

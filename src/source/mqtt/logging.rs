@@ -19,7 +19,7 @@ use super::window::BrokerWindow;
 const TAKE_RECORDS: usize = 4_096;
 const TAKE_BYTES: usize = 1024 * 1024;
 
-/// How often it is looked whether the reader has given up, and for room in a full log.
+/// How often it is looked whether the reader has given up, and for room where there was none.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Appends messages.
@@ -72,7 +72,7 @@ impl<'a> Logging<'a> {
     }
 
     /// Appends until the connection has ended or the reader has given up. Once the signal is set, it
-    /// waits no more for room in a full log: what is not appended comes again.
+    /// waits no more for room in a full log or on a full disk: what is not appended comes again.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -125,7 +125,7 @@ impl<'a> Logging<'a> {
         self.appender.keep_house(now)
     }
 
-    /// Takes something in; gives it back where the log is full.
+    /// Takes something in; gives it back where the log, or its disk, is full.
     fn take(&mut self, handed: Handed) -> Result<Option<Handed>, LogError> {
         match handed {
             Handed::Message(message, connection) => {
@@ -178,7 +178,9 @@ impl<'a> Logging<'a> {
             return Ok(Appended::Full);
         }
         let (_, position) = self.appender.range();
-        self.appender.append(&entry)?;
+        if !self.appender.append(&entry)? {
+            return Ok(Appended::Full);
+        }
         self.memory.repeats.note(&entry, position);
         Ok(Appended::At(position))
     }
@@ -203,7 +205,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::super::handover::queue;
-    use super::super::super::log::{Always, Fsync, LogMetrics, Opening};
+    use super::super::super::log::{Always, Fsync, LogMetrics, Opening, WhenFull};
     use super::super::super::{KeptPositions, LogConfig, LogSettings, SourceMetrics};
     use super::*;
     use crate::model::{Clock, SplitId};
@@ -461,6 +463,50 @@ mod tests {
                 .contains("weir_log_full_total{pipeline=\"test\"} 1\n"),
             "{}",
             logged.metrics
+        );
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_waits_for_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::new("test");
+        let config = LogConfig {
+            max_bytes: 400,
+            when_full: WhenFull::DropOldest,
+            ..LogConfig::default()
+        };
+        let appender = open(folder.path(), &config, &registry);
+        // Each further segment finds the disk full, once.
+        for first in 1..=20 {
+            let segment = folder.path().join(format!("{first:020}.log.new"));
+            std::os::unix::fs::symlink("/dev/full", segment).unwrap();
+        }
+        let (producer, consumer) = queue(1_000_000);
+        for id in 1..=20 {
+            producer.push(message("a", id, false, 1), 100).unwrap();
+        }
+        drop(producer);
+        let acks = Acks::default();
+        let mut memory = Memory::open(folder.path(), "weir-cars", &appender).unwrap();
+        let filter = MessageFilter {
+            max_record_bytes: 10,
+            ignores_retained: false,
+            metrics: SourceMetrics::new(&registry),
+        };
+        let logging = Logging::new(appender, &mut memory, filter, &acks);
+        logging.run(consumer, &StopSignal::default()).unwrap();
+        let mut acknowledged = Vec::new();
+        acks.send(1, |ack| {
+            acknowledged.push(ack.packet_id);
+            true
+        });
+        assert_eq!(acknowledged, (1..=20).collect::<Vec<_>>());
+        let text = Registry::text([&registry]);
+        let appended = "weir_log_appended_total{pipeline=\"test\"} 20\n";
+        assert!(text.contains(appended), "{text}");
+        assert!(
+            !text.contains("weir_log_full_total{pipeline=\"test\"} 0\n"),
+            "{text}"
         );
     }
 }

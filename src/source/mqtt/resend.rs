@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::super::SourceError;
 use super::super::config::MqttConfig;
 use super::super::endpoint::{Endpoint, InvalidEndpoint};
-use super::super::resend::{Resent, ResentRecord};
+use super::super::resend::{Resent, ResentRecord, Unsent};
 use super::broker::names;
 use super::client::{Events, Incoming, Requests};
 use super::failure::Failure;
@@ -62,29 +62,21 @@ impl MqttResend {
         })
     }
 
-    /// Publishes messages in their order, until one is not acknowledged. Of several brokers, the first is
+    /// Publishes messages in their order, until a broker does not answer. Of several brokers, the first is
     /// taken from which the pipeline would get the topic.
     pub(in crate::source) fn send(&mut self, records: &[ResentRecord]) -> Resent {
         let mut resent = Resent::default();
         for (number, record) in records.iter().enumerate() {
-            let Some(link) = self.links.iter_mut().find(|link| link.takes(record)) else {
-                let topic = String::from_utf8_lossy(&record.topic);
-                resent.error = Some(format!(
-                    "mqtt: the pipeline takes nothing from topic '{topic}'"
-                ));
-                break;
-            };
-            let name = link.name.clone();
-            let published = self.runtime.block_on(async {
-                let published = timeout(TIMEOUT, link.publish(record)).await;
-                published.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
-            });
-            match published {
-                Ok(()) => resent.acknowledged.push(number),
-                Err(message) => {
-                    resent.error = Some(format!("{name}: {message}"));
-                    break;
+            let sent = match self.links.iter_mut().find(|link| link.takes(record)) {
+                Some(link) => self.runtime.block_on(link.send(record)),
+                None => {
+                    let topic = String::from_utf8_lossy(&record.topic);
+                    let message = format!("the pipeline takes nothing from topic '{topic}'");
+                    Err(Unsent::Refused(message))
                 }
+            };
+            if !resent.note(number, sent) {
+                break;
             }
         }
         resent
@@ -119,8 +111,20 @@ impl Link {
         templates.any(|template| template.matches(&record.topic))
     }
 
-    async fn publish(&mut self, record: &ResentRecord) -> Result<(), String> {
-        let topic = std::str::from_utf8(&record.topic).map_err(|error| error.to_string())?;
+    async fn send(&mut self, record: &ResentRecord) -> Result<(), Unsent> {
+        let published = timeout(TIMEOUT, self.publish(record)).await;
+        let silence = |_| Err(Unsent::Failed(format!("no answer within {TIMEOUT:?}")));
+        published
+            .unwrap_or_else(silence)
+            .map_err(|error| match error {
+                Unsent::Failed(message) => Unsent::Failed(format!("{}: {message}", self.name)),
+                refused => refused,
+            })
+    }
+
+    async fn publish(&mut self, record: &ResentRecord) -> Result<(), Unsent> {
+        let topic = std::str::from_utf8(&record.topic);
+        let topic = topic.map_err(|error| Unsent::Refused(error.to_string()))?;
         let (requests, events) = match &mut self.open {
             Some(open) => open,
             None => {
@@ -131,7 +135,7 @@ impl Link {
         requests.publish(topic, record.bytes.clone())?;
         loop {
             if let Incoming::Acknowledged(answer) = events.poll().await.map_err(told)? {
-                return answer.map_err(|reason| format!("the broker refuses a message: {reason}"));
+                return answer;
             }
         }
     }
@@ -142,5 +146,38 @@ fn told(failure: Failure) -> String {
         Failure::Refused { reason, .. } => format!("the broker refuses us: {reason}"),
         Failure::TooLarge(bytes) => format!("the broker has sent a packet of {bytes} bytes"),
         Failure::Lost(words) => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_not_subscribed_to_any_more_holds_up_no_other() {
+        let config = serde_json::json!({ "url": "mqtt://127.0.0.1:1", "topics": ["fleet/#"] });
+        let config: MqttConfig = serde_json::from_value(config).unwrap();
+        let mut resend = MqttResend::new(&config, "cars").unwrap();
+        let records = ["vans/1", "vans/2", "fleet/1", "vans/3"].map(|topic| ResentRecord {
+            id: String::new(),
+            topic: topic.as_bytes().to_vec(),
+            key: Vec::new(),
+            headers: BTreeMap::new(),
+            timestamp_ms: None,
+            bytes: b"{}".to_vec(),
+        });
+        let resent = resend.send(&records);
+        assert_eq!(resent.acknowledged, [0; 0]);
+        let refused = ["vans/1", "vans/2"]
+            .map(|topic| format!("the pipeline takes nothing from topic '{topic}'"));
+        assert_eq!(
+            resent.refused,
+            refused.into_iter().enumerate().collect::<Vec<_>>()
+        );
+        // Nobody listens there: the way is closed for those behind it, too.
+        let error = resent.error.unwrap();
+        assert!(error.starts_with("mqtt 127.0.0.1:1: "), "{error}");
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
-use super::base64;
 use crate::model::TimestampMs;
 
 /// Whose letters they are.
@@ -146,7 +147,7 @@ fn is_zero(number: &usize) -> bool {
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(base64::encode(bytes))),
+        Err(_) => (None, Some(BASE64_STANDARD.encode(bytes))),
     }
 }
 

@@ -4,7 +4,6 @@
 //! of its own writes them. They go beside the samples and never hold these back for longer than
 //! their own writing takes.
 
-mod base64;
 mod config;
 mod file;
 #[cfg(feature = "kafka")]
@@ -17,7 +16,6 @@ mod metrics;
 mod replayed;
 mod stored;
 
-pub use base64::encode as base64;
 pub use config::{Config, KafkaConfig};
 pub use kept::{LetterError, Take, read};
 pub use letter::{DeadLetter, Origin};

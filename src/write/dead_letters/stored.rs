@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
-use super::base64;
 use crate::model::TimestampMs;
 use crate::model::hash::WideStableHash;
 
@@ -129,7 +130,8 @@ fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Vec
         (Some(_), Some(_)) => Err(format!("it has both {name} and {name}_base64")),
         (Some(text), None) => Ok(text.into_bytes()),
         (None, Some(base64)) => {
-            base64::decode(&base64).ok_or_else(|| format!("{name}_base64 is no Base64"))
+            let decoded = BASE64_STANDARD.decode(&base64);
+            decoded.map_err(|error| format!("{name}_base64 is no Base64: {error}"))
         }
         (None, None) => Ok(Vec::new()),
     }
@@ -228,7 +230,7 @@ mod tests {
         let with = |more: &str| without.replace('}', more);
         assert_eq!(
             error(&with(r#","record_base64":"x"}"#)),
-            "record_base64 is no Base64"
+            "record_base64 is no Base64: Invalid input length: 1"
         );
         assert_eq!(
             error(&with(r#","record":"x","record_base64":""}"#)),

@@ -248,7 +248,13 @@ impl Session {
 
     /// Waits until it has failed by itself, and gives the message.
     pub(super) fn failure(self) -> Result<String> {
-        while self.events.recv().is_ok() {}
+        loop {
+            match self.events.recv_timeout(LIMIT) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => bail!("the source has not failed"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
         let ended = self
             .thread
             .join()

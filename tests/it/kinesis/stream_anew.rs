@@ -38,9 +38,32 @@ fn nothing_is_read_of_a_stream_that_was_made_anew() -> Result<()> {
     ensure!(message.contains("is another stream"), "{message}");
     // And at the next start.
     let message = Session::start(&settings, &saved)?.failure()?;
-    let expected = "source kinesis anew: shard shardId-000000000000 begins behind the position";
+    let expected = "source kinesis anew: shard shardId-000000000000 is not the one that was read";
     ensure!(message.starts_with(expected), "{message}");
     let mut session = Session::start(&settings, &Saved::default())?;
     session.take_until(2)?;
     session.crash()
+}
+
+#[test]
+fn a_shard_that_had_ended_and_is_open_again_is_one_of_another_stream() -> Result<()> {
+    let (kinesis, since) = (Kinesis::start()?, Instant::now());
+    kinesis.create("reborn", 1)?;
+    let mut load = Load::new(&kinesis, "reborn", 2);
+    load.put(3)?;
+    kinesis.split("reborn", 0)?;
+    load.put(3)?;
+    let settings = settings(&kinesis.endpoint(), "reborn", &json!({}));
+    let mut session = Session::start(&settings, &Saved::default())?;
+    // The parent was read to its end.
+    session.take_until(12)?;
+    session.take_assigned(3)?;
+    let saved = session.save();
+    session.crash()?;
+    // The new stream has the parent alone, of which the state has no sequence number.
+    make_anew(&kinesis, "reborn", since)?;
+    let message = Session::start(&settings, &saved)?.failure()?;
+    let expected = "source kinesis reborn: shard shardId-000000000000 is not the one that was read";
+    ensure!(message.starts_with(expected), "{message}");
+    Ok(())
 }

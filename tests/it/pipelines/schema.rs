@@ -154,3 +154,19 @@ fn the_reference_describes_every_key_with_its_default_and_no_other() {
         "a key is documented twice"
     );
 }
+
+#[test]
+fn nobody_has_to_read_it_to_the_end() -> std::io::Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    // As `weir schema | head` does it.
+    drop(reader);
+    let output = weir(["schema"]).stdout(writer).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*told), (Some(0), ""));
+    let full = std::fs::File::options().write(true).open("/dev/full")?;
+    let output = weir(["schema"]).stdout(full).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("standard output cannot be written"), "{told}");
+    Ok(())
+}

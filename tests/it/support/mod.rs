@@ -17,6 +17,8 @@ pub(crate) mod proxy;
 pub(crate) mod remote_write;
 pub(crate) mod samples;
 pub(crate) mod signed_receiver;
+pub(crate) mod small_disk;
+pub(crate) mod sparkplug;
 pub(crate) mod victoria_metrics;
 pub(crate) mod write_request;
 

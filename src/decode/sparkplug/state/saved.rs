@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use super::{Aliases, Named, Node, Scope, SparkplugState};
+use super::{Named, Names, Node, Scope, SparkplugState};
 use crate::model::{Corrupt, Decoder, Encoder};
 
 /// The version of what births have said.
-const BIRTHS: u8 = 1;
+const BIRTHS: u8 = 3;
 
-/// The version of the numbers of messages. They were with the births once.
+/// That before, which had the numbers of messages with the births once, and no types of metrics without aliases.
+const BIRTHS_ONCE: u8 = 1;
+
+/// The version of the numbers of messages.
 const SEQUENCES: u8 = 2;
 
 /// What births have said of some nodes, for a checkpoint.
@@ -59,7 +62,7 @@ impl SparkplugState {
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Corrupt> {
         let mut from = Decoder::new(bytes);
         match from.u8()? {
-            BIRTHS => self.read_births(&mut from)?,
+            version @ (BIRTHS | BIRTHS_ONCE) => self.read_births(&mut from, version)?,
             SEQUENCES => {
                 for _ in 0..from.count(1)? {
                     let node = from.text()?;
@@ -73,47 +76,64 @@ impl SparkplugState {
                 }
             }
             other => {
-                let reason =
-                    format!("a format of {other}; this version reads {BIRTHS} and {SEQUENCES}");
+                let reason = format!(
+                    "a format of {other}; this version reads {BIRTHS_ONCE}, {SEQUENCES} and {BIRTHS}"
+                );
                 return Err(from.corrupt(reason));
             }
         }
         from.end()
     }
 
-    fn read_births(&mut self, from: &mut Decoder<'_>) -> Result<(), Corrupt> {
+    fn read_births(&mut self, from: &mut Decoder<'_>, version: u8) -> Result<(), Corrupt> {
         for _ in 0..from.count(1)? {
-            let mut node = self.known(from.text()?);
-            if !node.scopes.is_empty() {
-                let name = node.name;
+            let mut node = Node::new(from.text()?);
+            let name = node.name.clone();
+            if self.node(&name).is_some() {
                 return Err(from.corrupt(format!("node {name} is there twice")));
             }
-            let seq = from.option(Decoder::u64)?;
+            let seq = match version {
+                BIRTHS_ONCE => from.option(Decoder::u64)?,
+                _ => None,
+            };
             node.birth_death = from.option(Decoder::u64)?;
             for _ in 0..from.count(1)? {
-                let device: Arc<str> = from.text()?.into();
-                let mut aliases = Aliases::new();
-                for _ in 0..from.count(1)? {
-                    let alias = from.u64()?;
-                    let datatype = from.u32()?;
-                    let name = from.text()?.into();
-                    if aliases.insert(alias, Named { name, datatype }).is_some() {
-                        let name = node.name;
-                        return Err(from.corrupt(format!("alias {alias} of {name} is there twice")));
-                    }
-                }
-                let scope = Scope::new(&device, aliases);
-                if node.scopes.insert(device, scope).is_some() {
-                    let name = node.name;
+                let device: Box<str> = from.text()?.into();
+                if node.scopes.contains_key(&*device) {
                     return Err(from.corrupt(format!("a device of {name} is there twice")));
                 }
+                let names = read_names(from, version, &name)?;
+                node.set(&device, Some(Scope::new(&device, names)));
             }
-            let name = node.name.clone();
-            self.put(node);
+            self.change(&name, |known| *known = node);
             self.set_sequence(&name, seq);
         }
         Ok(())
     }
+}
+
+/// The metrics of a device of a node.
+fn read_names(from: &mut Decoder<'_>, version: u8, node: &str) -> Result<Names, Corrupt> {
+    let mut names = Names::default();
+    for _ in 0..from.count(1)? {
+        let alias = from.u64()?;
+        let datatype = from.u32()?;
+        let name = from.text()?.into();
+        let before = names.aliases.insert(alias, Named { name, datatype });
+        if before.is_some() {
+            return Err(from.corrupt(format!("alias {alias} of {node} is there twice")));
+        }
+    }
+    if version == BIRTHS_ONCE {
+        return Ok(names);
+    }
+    for _ in 0..from.count(1)? {
+        let name: Box<str> = from.text()?.into();
+        if names.types.insert(name.clone(), from.u32()?).is_some() {
+            return Err(from.corrupt(format!("metric {name} of {node} is there twice")));
+        }
+    }
+    Ok(names)
 }
 
 impl Births<'_> {
@@ -124,17 +144,20 @@ impl Births<'_> {
         out.count(self.nodes.len());
         for node in self.nodes {
             out.text(&node.name);
-            // The number of the last message was here once.
-            out.option(None, Encoder::u64);
             out.option(node.birth_death, Encoder::u64);
             out.count(node.scopes.len());
             for (device, scope) in &node.scopes {
                 out.text(device);
-                out.count(scope.aliases.len());
-                for (alias, named) in &*scope.aliases {
+                out.count(scope.names.aliases.len());
+                for (alias, named) in &scope.names.aliases {
                     out.u64(*alias);
                     out.u32(named.datatype);
                     out.text(&named.name);
+                }
+                out.count(scope.names.types.len());
+                for (name, datatype) in &scope.names.types {
+                    out.text(name);
+                    out.u32(*datatype);
                 }
             }
         }
@@ -184,10 +207,10 @@ mod tests {
             let longer = [&part[..], &[0]].concat();
             let error = alone(&longer).unwrap_err();
             assert_eq!(error.reason, "1 bytes too many");
-            let newer = [&[3], &part[1..]].concat();
+            let newer = [&[4], &part[1..]].concat();
             assert_eq!(
                 alone(&newer).unwrap_err().to_string(),
-                "byte 1: a format of 3; this version reads 1 and 2"
+                "byte 1: a format of 4; this version reads 1, 2 and 3"
             );
         }
         assert!(SparkplugState::default().read(&sequences).is_err());

@@ -12,6 +12,7 @@ use super::super::answers::{ANSWER, Watermarks, committed, insist, position, wat
 use super::super::beginning::{Beginning, Begun, begin};
 use super::super::metadata;
 use super::super::start::{Known, Place};
+use super::super::trouble::Trouble;
 use super::{Group, Notice, lock};
 use crate::model::{Split, TimestampMs};
 
@@ -81,7 +82,10 @@ impl Group {
             resume: &self.resume,
             is_new_topic: &is_new_topic,
         };
-        begin(consumer, self.beginning, begun, list, &untouched)
+        for topic in begin(consumer, self.beginning, begun, list, &untouched)? {
+            self.notice(Notice::Unavailable(topic, Trouble::Authorization));
+        }
+        Ok(())
     }
 
     /// Numbers the partitions, and gathers what the state and the group know of them.

@@ -20,6 +20,9 @@ use crate::model::SplitId;
 /// is how long the group waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the last commit is tried: less than the pipeline waits for it.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
 /// The wait after a commit that has failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -115,11 +118,18 @@ impl Reader {
             (true, true) => Commit::of(&group.commit(&self.consumer, CommitMode::Sync)),
             (true, false) => Commit::Done,
         };
+        // Before anything goes: whoever gets it begins there.
+        group.confirm();
         let message = match commit {
-            Commit::Done if is_saved => return Ok(self.release_leaving()?),
+            Commit::Done if is_saved && !checkpointed.is_unconfirmed() => {
+                return Ok(self.release_leaving()?);
+            }
             Commit::Done if !is_late => {
                 leaving.is_member = true;
-                checkpointed.ask();
+                match is_saved {
+                    true => leaving.next_try = now + RETRY,
+                    false => checkpointed.ask(),
+                }
                 return Ok(());
             }
             Commit::Failed if !is_late => {
@@ -172,6 +182,20 @@ impl Reader {
             &self.partitions(leaving.splits.iter().copied()),
         );
         Ok(())
+    }
+
+    /// Commits for the last time. Where others go on from there, it is tried for a while: in the midst of
+    /// a rebalance none is taken.
+    pub(super) fn commit_at_last(&mut self) {
+        let deadline = Instant::now() + LAST_COMMIT;
+        let group = self.consumer.context();
+        while Commit::of(&group.commit(&self.consumer, CommitMode::Sync)) == Commit::Failed
+            && group.sharing().is_some()
+            && Instant::now() < deadline
+        {
+            drop(self.consumer.poll(RETRY));
+        }
+        group.confirm();
     }
 
     /// Reading is over: what is to go goes, and from now on so does everything at once.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 
+use super::super::intake::Owned;
 use super::super::topics::is_pattern;
 use super::super::trouble::Trouble;
 use super::{LOG_EVERY, Reader};
@@ -68,7 +69,9 @@ impl Reader {
                     let trouble = Trouble::of(Some(error.into()));
                     self.unavailable.topics.insert(name, trouble);
                 }
-                None if topic.is_some_and(|topic| !topic.partitions().is_empty()) => {
+                None if topic.is_some_and(|topic| !topic.partitions().is_empty())
+                    && !self.is_refused(&name) =>
+                {
                     self.unavailable.topics.remove(&name);
                 }
                 None => {}
@@ -86,6 +89,19 @@ impl Reader {
                 _ => tracing::warn!(%topic, "the kafka topic cannot be read; waiting for it"),
             }
         }
+    }
+
+    /// Whether a topic that we may see is one that we may not read: no broker has said where one of our
+    /// partitions of it ends.
+    fn is_refused(&self, topic: &str) -> bool {
+        let is_of_topic = |owned: &&Owned| {
+            let partition = self.source.topics.partition(owned.split.id);
+            partition.is_some_and(|(name, _)| &*name == topic)
+        };
+        let mut ours = self.owned.values().filter(is_of_topic).peekable();
+        self.unavailable.topics.get(topic) == Some(&Trouble::Authorization)
+            && ours.peek().is_some()
+            && ours.all(|owned| owned.end.is_none())
     }
 
     /// Forgets the topics that patterns had found and that are gone for good.

@@ -60,20 +60,66 @@ fn what_was_committed_is_asked_for_until_there_is_an_answer() {
     running.finish().unwrap();
 }
 
+/// Gives four partitions much more than there is room for on the way to the pipeline. Of each, the cluster
+/// keeps 5 MiB.
+fn fill(cluster: &Cluster) {
+    cluster.create_topic("a", 4, 1).unwrap();
+    let text = "x".repeat(1_000);
+    for partition in 0..4 {
+        let messages = vec![("a", partition, Some(text.as_str())); 4_500];
+        produce(cluster, &messages);
+    }
+}
+
+#[test]
+fn a_checkpoint_is_confirmed_once_the_group_has_what_it_has() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce_texts(&cluster, &texts(0, 100));
+    let folder = tempfile::tempdir().unwrap();
+    let checkpointed = Checkpointed::confirmed_in(folder.path());
+    checkpointed.set([("a/0".to_owned(), 20)]);
+    let shared = checkpointed.clone();
+    let running = start_with(&cluster, &["a"], |config, context| {
+        config.instance = Some("one".to_owned());
+        context.checkpointed = shared;
+    });
+    running.listen(80, 0);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 2]);
+    checkpointed.announce(1).unwrap();
+    checkpointed.set([("a/0".to_owned(), 100)]);
+    let deadline = std::time::Instant::now() + TIMEOUT;
+    while checkpointed.is_unconfirmed() {
+        assert!(std::time::Instant::now() < deadline, "it is not confirmed");
+        thread::yield_now();
+    }
+    assert_eq!(committed(&cluster, &[("a", 0)]), [Offset::Offset(100)]);
+    let noted = Checkpointed::unconfirmed_in(folder.path()).unwrap();
+    assert_eq!(noted, None);
+    running.finish().unwrap();
+}
+
+#[test]
+fn what_waits_when_partitions_are_lost_is_not_handed_over() {
+    let cluster = Cluster::new(1).unwrap();
+    fill(&cluster);
+    let (running, checkpointed) = instance(&cluster, "one", &[]);
+    running.await_line("weir_source_buffer_full_total{pipeline=\"test\"} 1\n");
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    cluster.request_errors(RDKafkaApiKey::Heartbeat, &[unknown; 3]);
+    running.await_line("weir_source_connected{pipeline=\"test\"} 0\n");
+    assert!(checkpointed.is_forbidden());
+    // What the channel has room for, and one that was on its way there.
+    assert!(running.events.iter().count() <= 17);
+    let error = running.thread.join().unwrap().unwrap_err();
+    assert!(error.message.contains("lost to other instances"), "{error}");
+}
+
 #[test]
 fn a_checkpoint_is_asked_for_also_while_the_pipeline_takes_nothing() {
     let cluster = Cluster::new(1).unwrap();
-    cluster.create_topic("a", 2, 1).unwrap();
-    let text = "x".repeat(1_000);
-    let messages = vec![("a", 0, Some(text.as_str())); 7_500];
-    for part in messages.chunks(2_500) {
-        produce(&cluster, part);
-        let other: Vec<_> = part
-            .iter()
-            .map(|(topic, _, text)| (*topic, 1, *text))
-            .collect();
-        produce(&cluster, &other);
-    }
+    fill(&cluster);
     let (blocked, checkpointed) = instance(&cluster, "blocked", &[]);
     // Much more than there is room for.
     blocked.await_line("weir_source_records_total{split=\"a/1\",pipeline=\"test\"}");

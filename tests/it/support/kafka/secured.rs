@@ -22,6 +22,12 @@ pub(crate) const SCRAM_PASSWORD: &str = "scram-secret";
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
 
+/// What may be done with a topic, and whether it may.
+const READ: u8 = 3;
+const DESCRIBE: u8 = 8;
+const DENY: u8 = 2;
+const ALLOW: u8 = 3;
+
 /// A broker with a listener for each way; topics are made through the plain one.
 #[derive(Debug)]
 pub(crate) struct SecuredKafka {
@@ -77,7 +83,7 @@ impl SecuredKafka {
     /// # Errors
     /// The broker refuses or does not answer.
     pub(crate) fn forbid(&self, topic: &str) -> Result<()> {
-        self.change_acl(CREATE_ACLS, topic)
+        self.change_acl(CREATE_ACLS, topic, [READ, DENY])
     }
 
     /// Gives back what [`Self::forbid`] took.
@@ -85,12 +91,28 @@ impl SecuredKafka {
     /// # Errors
     /// The broker refuses or does not answer.
     pub(crate) fn allow(&self, topic: &str) -> Result<()> {
-        self.change_acl(DELETE_ACLS, topic)
+        self.change_acl(DELETE_ACLS, topic, [READ, DENY])
+    }
+
+    /// Lets [`USER`] see that there is a topic, and do nothing else with it.
+    ///
+    /// # Errors
+    /// The broker refuses or does not answer.
+    pub(crate) fn show(&self, topic: &str) -> Result<()> {
+        self.change_acl(CREATE_ACLS, topic, [DESCRIBE, ALLOW])
+    }
+
+    /// Lets [`USER`] read a topic besides.
+    ///
+    /// # Errors
+    /// The broker refuses or does not answer.
+    pub(crate) fn show_all(&self, topic: &str) -> Result<()> {
+        self.change_acl(CREATE_ACLS, topic, [READ, ALLOW])
     }
 
     /// Asks in Kafka's own protocol, which no client of ours has the words for: both requests say in
     /// version 1 the same of one entry.
-    fn change_acl(&self, api: i16, topic: &str) -> Result<()> {
+    fn change_acl(&self, api: i16, topic: &str, what: [u8; 2]) -> Result<()> {
         let mut request = Vec::new();
         let text = |request: &mut Vec<u8>, text: &str| {
             request.extend(i16::try_from(text.len()).unwrap_or(0).to_be_bytes());
@@ -100,13 +122,13 @@ impl SecuredKafka {
         request.extend(7_i32.to_be_bytes());
         text(&mut request, "weir");
         request.extend(1_i32.to_be_bytes());
-        let [topics, literal, read, deny] = [2, 3, 3, 2];
+        let [topics, literal] = [2, 3];
         request.push(topics);
         text(&mut request, topic);
         request.push(literal);
         text(&mut request, &format!("User:{USER}"));
         text(&mut request, "*");
-        request.extend([read, deny]);
+        request.extend(what);
         let mut connection = TcpStream::connect(self.kafka.address())?;
         connection.write_all(&i32::try_from(request.len())?.to_be_bytes())?;
         connection.write_all(&request)?;
