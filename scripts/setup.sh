@@ -69,9 +69,12 @@ have_c() { have gcc && have g++ && printf '#include <stdlib.h>\n' | gcc -E - >/d
 have_library() {
     if have pkg-config; then pkg-config --exists "$1"; else return 1; fi
 }
-# bindgen reads RocksDB's headers with it.
+# bindgen reads RocksDB's headers with it. libclang-cpp, which LLVM's own tools need, is another library.
 have_libclang() {
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || ldconfig -p 2>/dev/null | grep -q libclang
+    [ -z "${LIBCLANG_PATH:-}" ] || return 0
+    local found
+    found=$(compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || true; ldconfig -p 2>/dev/null || true)
+    grep -Eq 'libclang(-[0-9][0-9.]*)?\.so' <<< "$found"
 }
 have_prometheus() { [ -n "${PROMETHEUS:-}" ] || have prometheus; }
 have_prometheus3() { [ -n "${PROMETHEUS3:-}" ] || [ -x "$prometheus3/prometheus" ]; }

@@ -7,6 +7,8 @@ pub mod auth; // 0 credentials: those that expire, Amazon's, signatures
 pub mod durable; // 0 files that survive a crash: logs, atomic files, locks
 pub mod model; // 0 the shared words: time, symbols, batches, labels, samples, positions
 pub mod telemetry; // 0 our own metrics and logs
+#[cfg(test)]
+mod testing; // 0 what tests share
 
 pub mod decode; // 1 bytes to columns: JSON
 pub mod enrich; // 1 reference data: tables, lookups, refresh

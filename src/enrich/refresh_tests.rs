@@ -15,6 +15,7 @@ use super::error::LoadError;
 use super::metrics::LookupMetrics;
 use super::refresh::Refresher;
 use crate::telemetry::Registry;
+use crate::testing::wait_until;
 
 struct Fixture {
     registry: Registry,
@@ -429,9 +430,7 @@ fn a_running_refresher_takes_a_change() {
     let new = folder.path().join("new.csv");
     std::fs::write(&new, SECOND).unwrap();
     std::fs::rename(new, path).unwrap();
-    while shared.version() < 2 {
-        std::thread::yield_now();
-    }
+    wait_until("the change is taken", || shared.version() >= 2);
     assert_eq!(shared.table().rows(), 2);
     drop(thread);
 }

@@ -236,6 +236,7 @@ mod tests {
     use super::*;
     use crate::model::RecordBatch;
     use crate::pipeline::worker::split_state::SplitState;
+    use crate::testing::wait_until;
 
     fn split(id: u32, name: &str) -> Split {
         Split {
@@ -290,9 +291,7 @@ mod tests {
             sent
         });
         let (worker, _) = stopper.workers.first().unwrap();
-        while !worker.is_full() {
-            std::thread::yield_now();
-        }
+        wait_until("the worker has no more room", || worker.is_full());
         stopper.stop();
         assert_eq!(source.join().unwrap(), WAITING_BATCHES);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::folder::{positions, segment_path};
 use super::*;
+use crate::testing::wait_until;
 
 /// Segments so small that they hold three records of [`payload`].
 fn small() -> LogConfig {
@@ -231,9 +232,7 @@ fn a_reader_is_woken() {
         let woken = reader.wait(Duration::from_hours(1));
         (woken, read_all(&mut reader))
     });
-    while log.waiting_readers() == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("the reader waits", || log.waiting_readers() == 1);
     fill(&mut log, 1);
     assert_eq!(waiting.join().unwrap(), (true, vec![0]));
     assert_eq!(log.waiting_readers(), 0);

@@ -15,9 +15,7 @@ use crate::source::{
     Alignment, FileProgress, KeptPositions, LogConfig, LogSettings, Resume, SafePositions,
     SourceEvent, Stopped,
 };
-
-/// The longest wait for anything.
-pub(super) const LIMIT: StdDuration = StdDuration::from_secs(60);
+use crate::testing::{LIMIT, wait_until};
 
 /// Hands over what is taken.
 struct Output(Sender<SourceEvent>);
@@ -159,6 +157,10 @@ impl Running {
 
     pub(super) fn has_metric(&self, line: &str) -> bool {
         Registry::text([&self.registry]).contains(line)
+    }
+
+    pub(super) fn await_metric(&self, line: &str) {
+        wait_until(line, || self.has_metric(line));
     }
 
     pub(super) fn stop(self) {

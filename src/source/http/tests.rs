@@ -9,10 +9,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use super::testing::{LIMIT, Running, answer, head, start, start_with};
+use super::testing::{Running, answer, head, start, start_with};
 use super::*;
 use crate::model::RecordBatch;
 use crate::source::SourceEvent;
+use crate::testing::{LIMIT, wait_until};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson";
 const JSON: &str = "Content-Type: application/json";
@@ -229,9 +230,7 @@ fn one_connection_too_many_waits() {
         None,
     );
     let mut idle = source.connect();
-    while !source.has_metric("weir_http_connections{pipeline=\"test\"} 1\n") {
-        thread::yield_now();
-    }
+    source.await_metric("weir_http_connections{pipeline=\"test\"} 1\n");
     assert_eq!(source.post(&[JSON], b"[1]").status, 202);
     // It was answered only once the other one had been closed for its silence.
     idle.set_nonblocking(true).unwrap();
@@ -426,9 +425,9 @@ fn a_pipeline_that_takes_nothing_is_not_waited_for_for_long() {
     // It is not taken later either.
     let assigned = source.events.recv_timeout(LIMIT).unwrap();
     assert!(matches!(assigned, SourceEvent::Assigned(_)));
-    while source.post(&[JSON], b"[2]").status != 202 {
-        thread::yield_now();
-    }
+    wait_until("the pipeline takes again", || {
+        source.post(&[JSON], b"[2]").status == 202
+    });
     assert_eq!(source.records(1), ["2@0"]);
     source.stop();
 }
@@ -454,12 +453,8 @@ fn what_has_begun_is_answered_when_we_stop() {
     let source = start(json!({}), None, Some(0));
     // The pipeline has not taken the split yet, so the request waits.
     let first = source.begin(&head(&[JSON], 3), b"[1]");
-    while !source.has_metric("weir_http_connections{pipeline=\"test\"} 1\n") {
-        thread::yield_now();
-    }
-    while !source.has_metric("weir_http_received_bytes_total{pipeline=\"test\"} 3\n") {
-        thread::yield_now();
-    }
+    source.await_metric("weir_http_connections{pipeline=\"test\"} 1\n");
+    source.await_metric("weir_http_received_bytes_total{pipeline=\"test\"} 3\n");
     source.stop.stop();
     let refused = loop {
         let response = source.post(&[JSON, "Content-Encoding: gzip"], b"no gzip");
@@ -485,11 +480,8 @@ fn who_hangs_is_cut_off_when_we_stop() {
         source.begin("POST /ingest/test HT", b""),
         source.connect(),
     ];
-    while !source.has_metric("weir_http_received_bytes_total{pipeline=\"test\"} 2\n")
-        || !source.has_metric("weir_http_connections{pipeline=\"test\"} 3\n")
-    {
-        thread::yield_now();
-    }
+    source.await_metric("weir_http_received_bytes_total{pipeline=\"test\"} 2\n");
+    source.await_metric("weir_http_connections{pipeline=\"test\"} 3\n");
     // It would take ten minutes otherwise; nothing of half a request is left.
     source.stop();
     for mut stream in hanging {

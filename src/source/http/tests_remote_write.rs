@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::testing::{LIMIT, Response, Running, start_as};
+use super::testing::{Response, Running, start_as};
 use super::*;
 use crate::model::protobuf::{put_bytes, put_varint};
 use crate::source::SourceEvent;
+use crate::testing::LIMIT;
 
 const SNAPPY: &str = "Content-Encoding: snappy";
 const V1: &str = "Content-Type: application/x-protobuf";

@@ -4,7 +4,6 @@ mod faults;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
@@ -18,8 +17,7 @@ use crate::source::metrics::DropReason;
 use crate::source::{
     Alignment, FileProgress, KeptPositions, Safe, SafePositions, SourceEvent, Stopped,
 };
-
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::testing::{LIMIT, wait_until};
 
 /// All windows up to a time of its own are written at a position.
 fn safe(position: u64) -> Safe {
@@ -154,7 +152,7 @@ impl Running {
         let mut heard = Heard::default();
         let (mut count, mut next) = (0, BTreeMap::new());
         while count < records || heard.idle.len() < idle {
-            match self.events.recv_timeout(TIMEOUT).unwrap() {
+            match self.events.recv_timeout(LIMIT).unwrap() {
                 SourceEvent::Assigned(split) => {
                     heard.names.insert(split.id, split.name.to_string());
                 }
@@ -183,11 +181,7 @@ impl Running {
 
     /// Waits until a line stands in the metrics.
     fn await_line(&self, line: &str) {
-        let deadline = std::time::Instant::now() + TIMEOUT;
-        while !Registry::text([&self.registry]).contains(line) {
-            assert!(std::time::Instant::now() < deadline, "never {line}");
-            thread::yield_now();
-        }
+        wait_until(line, || Registry::text([&self.registry]).contains(line));
     }
 
     /// Stops the source and waits until it has ended.
@@ -211,7 +205,7 @@ fn produce(cluster: &Cluster, messages: &[(&str, i32, Option<&str>)]) {
         record.payload = *payload;
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
-    producer.flush(TIMEOUT).unwrap();
+    producer.flush(LIMIT).unwrap();
 }
 
 /// The group's committed offset of each partition.
@@ -225,7 +219,7 @@ fn committed(cluster: &Cluster, partitions: &[(&str, i32)]) -> Vec<Offset> {
     for (topic, partition) in partitions {
         list.add_partition(topic, *partition);
     }
-    let list = rdkafka::consumer::Consumer::committed_offsets(&consumer, list, TIMEOUT).unwrap();
+    let list = rdkafka::consumer::Consumer::committed_offsets(&consumer, list, LIMIT).unwrap();
     partitions
         .iter()
         .map(|(topic, partition)| list.find_partition(topic, *partition).unwrap().offset())
@@ -379,7 +373,7 @@ fn a_paused_partition_is_not_read_and_not_idle() {
     let running = start(&cluster, &["a", "b"]);
     running.listen(2, 3);
     running.alignment.set([B0].into());
-    let awaken = running.events.recv_timeout(TIMEOUT).unwrap();
+    let awaken = running.events.recv_timeout(LIMIT).unwrap();
     assert!(matches!(awaken, SourceEvent::Active(B0)), "{awaken:?}");
     produce(&cluster, &[("b", 0, Some("2")), ("b", 1, Some("2"))]);
     let heard = running.listen(1, 1);
@@ -414,7 +408,7 @@ fn a_second_instance_goes_on_from_what_is_safe() {
         .map(|text| format!("a V1 {text}"))
         .collect();
     assert_eq!(heard.texts, [(*split, expected)].into());
-    let revoked = first.events.recv_timeout(TIMEOUT).unwrap();
+    let revoked = first.events.recv_timeout(LIMIT).unwrap();
     assert!(
         matches!(revoked, SourceEvent::Revoked(revoked) if revoked == *split),
         "{revoked:?}"

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::telemetry::Registry;
+use crate::testing::wait_until;
 
 const REASONS: [&str; 2] = ["late", "malformed_json"];
 
@@ -176,9 +177,7 @@ fn start_stuck() -> (DeadLetters, Registry) {
     let abandoned = Arc::<AtomicBool>::default();
     let is_abandoned = Arc::clone(&abandoned);
     thread::spawn(move || {
-        while !is_abandoned.load(Ordering::Acquire) {
-            thread::yield_now();
-        }
+        wait_until("it is abandoned", || is_abandoned.load(Ordering::Acquire));
         drop((inbox, end));
     });
     let stuck = DeadLetters {

@@ -126,7 +126,8 @@ impl Partitions {
         into: &mut Collected,
         reached: &mut impl FnMut(Mark),
     ) -> Filled {
-        let mut filled = match self.common.assignment.is_closed() {
+        let is_closed = self.common.assignment.is_closed();
+        let mut filled = match is_closed {
             true => Filled::Closed,
             false => Filled::Waiting,
         };
@@ -161,9 +162,11 @@ impl Partitions {
         if into.batch.is_full() {
             return Filled::Full;
         }
-        match into.batch.is_restored() {
-            // No more of it will come.
-            true => filled.max(Filled::Behind),
+        // Of an earlier run no more will come. Once they are closed it can only come from another shard's
+        // request, and that shard may wait for this one in the same way.
+        let is_all = is_closed || into.batch.is_restored();
+        match is_all && filled == Filled::Waiting && !into.batch.is_empty() {
+            true => Filled::Behind,
             false => filled,
         }
     }

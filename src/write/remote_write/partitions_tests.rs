@@ -210,7 +210,9 @@ impl World {
                 let collected = self.shards[shard].collected.as_ref();
                 let is_empty = collected.is_some_and(|collected| collected.batch.is_empty());
                 *ended = filled == Filled::Closed && is_empty;
+                // Otherwise it has nothing to send, and waits for another that has.
                 if filled != Filled::Waiting {
+                    assert!(*ended || !is_empty);
                     self.done(shard);
                 }
             }
@@ -291,6 +293,37 @@ fn a_partition_that_is_never_empty_does_not_keep_the_others_waiting() {
         requests,
         [vec![0], vec![1, 2, 3, 0], vec![0], vec![0], vec![0]]
     );
+}
+
+#[test]
+fn shards_that_end_do_not_wait_for_each_other() {
+    let partitions = partitions(2, 2, 1 << 20);
+    let of_partition = |partition: u64| {
+        let is_in = |series: &usize| of_series(*series, 0).series.hash() % 2 == partition;
+        (0..).find(is_in).unwrap()
+    };
+    let offer = |partition, time| {
+        let sample = of_series(of_partition(partition), time);
+        assert_eq!(partitions.offer(0, vec![sample]), Ok(vec![]));
+    };
+    let mut shards = [0, 1].map(|_| Collected::into(Batch::new(limits(10, 0), Protocol::V1)));
+    let mut collect = |shard: usize| {
+        let filled = partitions.collect(shard, &mut 0, &mut shards[shard], |_| {});
+        (filled, shards[shard].partitions.clone())
+    };
+    // Shard 1 has something of partition 1, and shard 0 something of partition 0.
+    partitions.run(2);
+    offer(1, 1);
+    assert_eq!(collect(1), (Filled::Waiting, vec![1]));
+    offer(0, 2);
+    assert_eq!(collect(0), (Filled::Waiting, vec![0]));
+    // Partition 1 is of shard 0 now, which has to wait for shard 1, that may get more until its deadline.
+    partitions.run(1);
+    offer(1, 3);
+    assert_eq!(collect(0), (Filled::Waiting, vec![0]));
+    partitions.close();
+    assert_eq!(collect(0), (Filled::Behind, vec![0]));
+    assert_eq!(collect(1), (Filled::Closed, vec![1]));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::Queues;
 use super::receiver::{Fault, Received, Receiver, Understands};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
+use crate::testing::wait_until;
 use crate::write::intake::Intake;
 use crate::write::metadata::MetricsMetadata;
 use crate::write::testing::sample;
@@ -234,9 +235,7 @@ fn holds_up_the_owner_while_the_receiver_is_busy() {
         })
     };
     receiver.arrivals.blocking_recv().unwrap();
-    while handle.queued_bytes() < two {
-        thread::yield_now();
-    }
+    wait_until("two samples wait", || handle.queued_bytes() >= two);
     // 16 samples have no room anywhere, so the owner cannot have come to its end.
     assert!(!owner.is_finished());
     assert_eq!(handle.queued_bytes(), two);

@@ -127,10 +127,7 @@ fn latest_is_the_time_of_the_first_start() -> Result<()> {
     let mut load = Load::new(&kinesis, "latest", 6);
     load.put(5)?;
     // What was written in the same millisecond would count.
-    let written = SystemTime::now();
-    while written.elapsed()? < Duration::from_millis(5) {
-        thread::yield_now();
-    }
+    thread::sleep(Duration::from_millis(5));
     let settings = settings(&kinesis.endpoint(), "latest", &json!({ "start": "latest" }));
     let mut session = Session::start(&settings, &Saved::default())?;
     session.take_assigned(2)?;

@@ -89,11 +89,7 @@ fn a_checkpoint_is_confirmed_once_the_group_has_what_it_has() {
     cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 2]);
     checkpointed.announce(1).unwrap();
     checkpointed.set([("a/0".to_owned(), 100)]);
-    let deadline = std::time::Instant::now() + TIMEOUT;
-    while checkpointed.is_unconfirmed() {
-        assert!(std::time::Instant::now() < deadline, "it is not confirmed");
-        thread::yield_now();
-    }
+    wait_until("it is confirmed", || !checkpointed.is_unconfirmed());
     assert_eq!(committed(&cluster, &[("a", 0)]), [Offset::Offset(100)]);
     let noted = Checkpointed::unconfirmed_in(folder.path()).unwrap();
     assert_eq!(noted, None);
@@ -124,14 +120,7 @@ fn a_checkpoint_is_asked_for_also_while_the_pipeline_takes_nothing() {
     // Much more than there is room for.
     blocked.await_line("weir_source_records_total{split=\"a/1\",pipeline=\"test\"}");
     let (second, _) = instance(&cluster, "second", &[]);
-    let deadline = std::time::Instant::now() + 2 * TIMEOUT;
-    while !checkpointed.take_wish() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "no checkpoint is asked for"
-        );
-        thread::yield_now();
-    }
+    wait_until("a checkpoint is asked for", || checkpointed.take_wish());
     for running in [blocked, second] {
         running.finish().unwrap();
     }
