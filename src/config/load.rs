@@ -12,6 +12,7 @@ use super::pipeline::Pipeline;
 use super::report::{Place, Problems};
 use super::salvage::salvage;
 use super::validate::validate;
+use crate::source;
 
 /// Why a pipeline file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +88,13 @@ fn apply(overrides: &Overrides, document: &mut Document, problems: &mut Problems
         document.set(path, value, problems);
     }
     if !overrides.input.is_empty() {
-        for kind in ["kafka", "kinesis", "mqtt", "http", "file"] {
-            document.remove(&["source".into(), kind.into()]);
+        for (kind, _) in source::Config::default().kinds() {
+            let removed = document.remove(&["source".into(), kind.into()]);
+            if kind == "remote_write" && removed.is_some() {
+                // What the address takes in follows from what it is; a file could be anything.
+                let path = ["source", "decode"];
+                replace(document, "--input", &path, "\"remote_write\"", problems);
+            }
         }
         // To see what a pipeline makes of a file must not move the state of the one that runs.
         if document.remove(&["state".into(), "dir".into()]).is_some() {

@@ -128,7 +128,9 @@ impl CloudEvents<'_, '_, '_> {
                 super::base64::decode(encoded.as_bytes(), &mut bytes)?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|error| (Reason::InvalidUtf8, error.to_string()))?;
-                Json(text).parse(self.data, self.events)
+                Json(text)
+                    .parse(self.data, self.events)
+                    .map_err(|(reason, detail)| (reason, format!("data_base64: {detail}")))
             }
             _ => Ok(()),
         }

@@ -179,16 +179,21 @@ pub struct StartTime {
 pub type Violation = (Vec<String>, String);
 
 impl Config {
-    /// Which kind is given, by its key.
-    pub fn kind(&self) -> &'static str {
-        let kinds = [
+    /// The keys of all kinds, and whether each is given.
+    pub fn kinds(&self) -> [(&'static str, bool); 6] {
+        [
+            ("file", self.file.is_some()),
             ("kafka", self.kafka.is_some()),
             ("kinesis", self.kinesis.is_some()),
             ("mqtt", self.mqtt.is_some()),
             ("http", self.http.is_some()),
             ("remote_write", self.remote_write.is_some()),
-        ];
-        let given = kinds.iter().find(|(_, is_given)| *is_given);
+        ]
+    }
+
+    /// Which kind is given, by its key.
+    pub fn kind(&self) -> &'static str {
+        let given = self.kinds().into_iter().find(|(_, is_given)| *is_given);
         given.map_or("file", |(kind, _)| kind)
     }
 

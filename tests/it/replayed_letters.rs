@@ -188,6 +188,52 @@ fn from_a_topic_they_come_back_to_theirs() -> Result<()> {
     )
 }
 
+#[cfg(feature = "kafka")]
+#[test]
+fn in_a_topic_a_letter_keeps_its_number() -> Result<()> {
+    let kafka = crate::support::kafka::Kafka::shared()?;
+    kafka.create_topic("numbered-letters", 2)?;
+    let folder = files::temporary_folder()?;
+    let source = json!({ "file": { "path": "events.ndjson" } });
+    let letters = json!({ "kafka": { "brokers": kafka.address(), "topic": "numbered-letters" } });
+    write(folder.path(), "cars.yaml", &pipeline(&source, &letters))?;
+    let letter = |position: u64, dropped_at_ms: i64| {
+        let letter = json!({
+            "pipeline": "cars", "source": "file", "split": "events.ndjson", "position": position,
+            "reason": "missing_field", "dropped_at_ms": dropped_at_ms, "record": "{}",
+        });
+        letter.to_string()
+    };
+    let listed = || -> Result<Vec<(u64, u64)>> {
+        let list = [
+            "dead-letters",
+            "list",
+            "cars.yaml",
+            "--limit",
+            "3",
+            "--format",
+            "json",
+        ];
+        let listed = weir_in(folder.path(), &list)?.stdout;
+        let lines = listed.lines().map(serde_json::from_str::<Value>);
+        let numbers = lines.map(|line| {
+            let line = line?;
+            let of = |key: &str| line[key].as_u64().context("no number");
+            Ok((of("number")?, of("position")?))
+        });
+        numbers.collect()
+    };
+    kafka.produce("numbered-letters", 0, &[letter(10, 5), letter(11, 7)])?;
+    kafka.produce("numbered-letters", 1, &[letter(20, 6)])?;
+    // In the order in which they were dropped.
+    assert_eq!(listed()?, [(1, 10), (2, 20), (3, 11)]);
+    kafka.produce("numbered-letters", 0, &[letter(12, 9)])?;
+    assert_eq!(listed()?, [(2, 20), (3, 11), (5, 12)], "the last three");
+    let shown = weir_in(folder.path(), &["dead-letters", "show", "cars.yaml", "2"])?.stdout;
+    ensure!(shown.contains("position            20\n"), "{shown}");
+    Ok(())
+}
+
 #[cfg(feature = "mqtt")]
 #[test]
 fn over_mqtt_they_come_back_to_their_topics() -> Result<()> {

@@ -4,11 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use prost::Message as _;
+use serde_json::{Value, json};
 
 use crate::reference::fleet::START_MS;
 use crate::replayed_letters::{replay, weir_in};
 use crate::support::files::{temporary_folder, write};
+use crate::support::remote_write::{TimeSeries, WriteRequest};
 use crate::support::samples::read_ndjson;
 
 fn run(folder: &Path, options: &[&str]) -> Result<()> {
@@ -135,7 +139,7 @@ fn bytes_stand_in_base64_and_come_back_as_they_were() -> Result<()> {
 }
 
 #[test]
-fn births_and_data_of_sparkplug_go_to_a_file_alone() -> Result<()> {
+fn births_and_data_of_sparkplug_are_not_sent_again() -> Result<()> {
     let folder = temporary_folder()?;
     let sparkplug = SPEEDS
         .replace("fleet/#", "spBv1.0/#")
@@ -147,19 +151,119 @@ fn births_and_data_of_sparkplug_go_to_a_file_alone() -> Result<()> {
         letter(2, "spBv1.0/hull/NDATA/truck", "CICAgAI="),
     ];
     write(folder.path(), "letters.ndjson", &letters.concat())?;
-    for options in [&[][..], &["--dry-run"], &["--dry-run", "--to", "a"]] {
+    for options in [&[][..], &["--dry-run"], &["--to", "a"]] {
         let arguments = [&["dead-letters", "replay", "cars.yaml"], options].concat();
         let refused = weir_in(folder.path(), &arguments)?;
         assert_eq!(refused.status.code(), Some(1), "{options:?}");
-        let why = "births and data of Sparkplug B mean something in their order alone";
+        let why =
+            "births and data of Sparkplug B mean something in their order and with their topics";
         ensure!(refused.stderr.contains(why), "{}", refused.stderr);
     }
-    let (code, told) = replay(folder.path(), &["--to", "messages.txt"])?;
-    assert_eq!(
-        (code, &*told),
-        (Some(0), "2 records are written to messages.txt\n")
+    // What the message points at has them, and they are not noted as sent.
+    let list = ["dead-letters", "list", "cars.yaml", "--format", "json"];
+    let listed = weir_in(folder.path(), &list)?.stdout;
+    let listed: Vec<Value> = listed
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let told: Vec<_> = listed
+        .iter()
+        .map(|line| (&line["topic"], &line["replayed"]))
+        .collect();
+    let topics = ["NBIRTH", "NDATA"].map(|kind| json!(format!("spBv1.0/hull/{kind}/truck")));
+    assert_eq!(told, topics.each_ref().map(|topic| (topic, &json!(false))));
+    Ok(())
+}
+
+/// Bare numbers, whose time is that of their transport.
+const NUMBERS: &str = "
+pipeline: cars
+source:
+  mqtt: { url: 'mqtt://127.0.0.1:9', topics: [fleet/#] }
+  decode: number
+event: { time: { from: '@timestamp' }, fields: { value: number } }
+metrics:
+  speed: { window: { tumbling: 1h }, value: sum(value) }
+write: { file: { path: samples.ndjson } }
+dead_letters: { file: letters.ndjson }
+";
+
+#[test]
+fn what_would_get_another_time_stays() -> Result<()> {
+    let folder = temporary_folder()?;
+    write(folder.path(), "cars.yaml", NUMBERS)?;
+    let letter = json!({
+        "pipeline": "cars", "source": "mqtt", "split": "mqtt", "position": 1,
+        "reason": "missing_field", "dropped_at_ms": START_MS, "timestamp_ms": START_MS - 5,
+        "topic": "fleet/1", "record": "70.5",
+    });
+    write(folder.path(), "letters.ndjson", &format!("{letter}\n"))?;
+    let (code, told) = replay(folder.path(), &["--dry-run"])?;
+    assert_eq!(code, Some(1), "{told}");
+    ensure!(told.starts_with("0 records would be sent again"), "{told}");
+    ensure!(
+        told.contains("transport_time") && told.contains("--time-of-replay"),
+        "{told}"
     );
-    let written = fs::read_to_string(folder.path().join("messages.txt"))?;
-    assert_eq!(written, "CICAgAE=\nCICAgAI=\n");
+    let (code, told) = replay(folder.path(), &["--dry-run", "--time-of-replay"])?;
+    let would = "1 records would be sent again, with 1 events\n";
+    assert_eq!((code, &*told), (Some(0), would));
+    // A line of a file has no time at all.
+    let (_, told) = replay(folder.path(), &["--to", "numbers.txt"])?;
+    ensure!(
+        told.starts_with("0 records are written to numbers.txt\n"),
+        "{told}"
+    );
+    let why = "without its topic, key, headers and time: ";
+    ensure!(
+        told.contains("missing_time") && told.contains(why),
+        "{told}"
+    );
+    assert_eq!(fs::read_to_string(folder.path().join("numbers.txt"))?, "");
+    let listed = weir_in(
+        folder.path(),
+        &["dead-letters", "list", "cars.yaml", "--format", "json"],
+    )?;
+    ensure!(
+        listed.stdout.contains("\"replayed\":false"),
+        "{}",
+        listed.stdout
+    );
+    Ok(())
+}
+
+/// Requests of Remote-Write.
+const AGENTS: &str = "
+pipeline: cars
+source:
+  remote_write: { listen: '127.0.0.1:0' }
+event: { time: { from: timestamp }, fields: { vehicle: text, value: number } }
+metrics:
+  samples: { window: { tumbling: 1h }, by: [vehicle], value: sum(value) }
+write: { file: { path: samples.ndjson } }
+dead_letters: { file: letters.ndjson }
+";
+
+#[test]
+fn requests_of_remote_write_are_run_with_what_is_told() -> Result<()> {
+    let folder = temporary_folder()?;
+    write(folder.path(), "cars.yaml", AGENTS)?;
+    let request = WriteRequest {
+        timeseries: vec![TimeSeries::new(
+            &[("__name__", "speed"), ("vehicle", "V1")],
+            &[(START_MS, 3.0), (START_MS + 1, 4.0)],
+        )],
+        ..WriteRequest::default()
+    };
+    let request = BASE64_STANDARD.encode(request.encode_to_vec());
+    write(folder.path(), "letters.ndjson", &letter(1, "", &request))?;
+    let (code, told) = replay(folder.path(), &["--to", "requests.txt"])?;
+    assert_eq!(code, Some(0), "{told}");
+    let settings = "--set 'source.unwrap=[\"base64\"]'";
+    ensure!(told.ends_with(&format!("{settings}\n")), "{told}");
+    let set = ["--set", "source.unwrap=[\"base64\"]"];
+    let files = ["--input", "requests.txt", "--output", "out.ndjson"];
+    run(folder.path(), &[&files[..], &set].concat())?;
+    assert_eq!(sum(folder.path(), "out.ndjson", "samples")?, 7.0);
     Ok(())
 }

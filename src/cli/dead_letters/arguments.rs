@@ -26,7 +26,7 @@ Each record is decoded with the pipeline file as it is now. Those that still giv
 are, and the reasons are told; the others go back to where the pipeline reads: with their keys to their Kafka
 topic, to their MQTT topic, or with POST to the pipeline's own HTTP address. A pipeline that reads files gets
 them as a file, for weir run --input. Births and data of Sparkplug B mean something in their order alone, and
-so go to a file only.
+are not sent again.
 
 What was sent again is noted and not sent another time. Events are counted by their own time, so those of
 windows that are written already come too late: run the pipeline over a file of them where they are to count.
@@ -108,6 +108,10 @@ pub(in crate::cli) struct ReplayArguments {
     /// Also records of which some events were counted; these will count twice.
     #[arg(long)]
     pub(super) partial: bool,
+    /// Also records whose events have the time of their transport, over MQTT and HTTP: they count at the time of
+    /// the replay. They stay otherwise.
+    #[arg(long, conflicts_with = "to")]
+    pub(super) time_of_replay: bool,
     /// Where the pipeline's HTTP address can be reached, where that is not its own.
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,

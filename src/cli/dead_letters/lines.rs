@@ -48,6 +48,8 @@ impl Form {
 pub(super) struct LinesFile {
     file: File,
     path: PathBuf,
+    /// Whether it is one, and not a pipe or a device.
+    is_file: bool,
     form: Form,
     /// The longest line, bytes.
     longest: usize,
@@ -57,16 +59,21 @@ impl LinesFile {
     /// Opens it, and cuts off a line without its end: a run that was killed, or had no room, has torn it. It
     /// may look like a whole record, and is not noted as written.
     pub(super) fn open(path: &Path, form: Form) -> Result<Self> {
-        let open = || -> io::Result<(File, u64)> {
-            let mut options = OpenOptions::new();
-            let mut file = options.create(true).append(true).read(true).open(path)?;
-            let torn = torn_bytes(&mut file)?;
+        let open = || -> io::Result<(File, bool, u64)> {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            let metadata = file.metadata()?;
+            let torn = match metadata.is_file() {
+                true => torn_bytes(&mut File::open(path)?, metadata.len())?,
+                // A pipe or a device has no end to look at, and who reads a pipe keeps it open.
+                false => 0,
+            };
             if torn > 0 {
-                file.set_len(file.metadata()?.len() - torn)?;
+                file.set_len(metadata.len() - torn)?;
             }
-            Ok((file, torn))
+            Ok((file, metadata.is_file(), torn))
         };
-        let (file, torn) = open().with_context(|| format!("cannot write {}", path.display()))?;
+        let (file, is_file, torn) =
+            open().with_context(|| format!("cannot write {}", path.display()))?;
         if torn > 0 {
             let file = path.display();
             tracing::warn!(%file, bytes = torn, "its last line had no end and was cut off");
@@ -74,6 +81,7 @@ impl LinesFile {
         Ok(Self {
             file,
             path: path.to_owned(),
+            is_file,
             form,
             longest: 0,
         })
@@ -94,13 +102,17 @@ impl LinesFile {
             lines.push(b'\n');
         }
         let mut written = || -> io::Result<()> {
-            let before = self.file.metadata()?.len();
-            if let Err(error) = self.file.write_all(&lines) {
-                // They are written another time. That there is no room says more than that they stay.
-                drop(self.file.set_len(before));
-                return Err(error);
+            if !self.is_file {
+                return self.file.write_all(&lines);
             }
-            self.file.sync_data()
+            let before = self.file.metadata()?.len();
+            let written = self.file.write_all(&lines);
+            written
+                .and_then(|()| self.file.sync_data())
+                .inspect_err(|_| {
+                    // They are written another time. That there is no room says more than that they stay.
+                    drop(self.file.set_len(before));
+                })
         };
         written().with_context(|| format!("cannot write {}", self.path.display()))
     }
@@ -120,15 +132,8 @@ impl LinesFile {
     }
 }
 
-/// How many bytes of a file are behind its last line end.
-fn torn_bytes(file: &mut File) -> io::Result<u64> {
-    let metadata = file.metadata()?;
-    // A pipe or a device has no end to look at.
-    let length = if metadata.is_file() {
-        metadata.len()
-    } else {
-        0
-    };
+/// How many bytes of a file of so many bytes are behind its last line end.
+fn torn_bytes(file: &mut File, length: u64) -> io::Result<u64> {
     let (mut end, mut block) = (length, Vec::new());
     while end > 0 {
         let begin = end.saturating_sub(LOOK_BYTES);
@@ -147,6 +152,7 @@ fn torn_bytes(file: &mut File) -> io::Result<u64> {
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
+    use std::os::fd::AsRawFd as _;
 
     use super::*;
 
@@ -179,6 +185,21 @@ mod tests {
             lines.write(&[record("two")]).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{kept}two\n"));
         }
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_takes_lines_as_well() {
+        let mut lines = LinesFile::open(Path::new("/dev/null"), Form::Text).unwrap();
+        lines.write(&[record("one")]).unwrap();
+        // What nobody reads any more takes nothing.
+        let (reader, writer) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let mut lines = LinesFile::open(Path::new(&path), Form::Text).unwrap();
+        lines.write(&[record("one")]).unwrap();
+        drop((reader, writer));
+        let error = lines.write(&[record("two")]).unwrap_err();
+        let cause = error.root_cause().to_string();
+        assert!(cause.starts_with("Broken pipe"), "{cause}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `weir dead-letters list`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
@@ -25,7 +25,6 @@ struct Row {
 }
 
 /// The letters of a reason.
-#[derive(Default)]
 struct Sum {
     letters: u64,
     replayed: u64,
@@ -37,32 +36,38 @@ pub(super) fn list(arguments: &ListArguments) -> Result<()> {
     let found = Found::load(&arguments.letters)?;
     let replayed = found.replayed()?;
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
-    let (mut rows, mut count) = (VecDeque::new(), 0_u64);
+    // A topic is read a partition after the other: the last ones are those that were dropped last.
+    let (mut rows, mut count) = (BTreeMap::new(), 0_u64);
     found.each(|number, letter| {
         if !arguments.selection.has(&letter) {
             return Ok(ControlFlow::Continue(()));
         }
         count += 1;
         let is_replayed = replayed.has(&letter.id());
-        let sum = sums.entry(letter.reason.clone()).or_default();
-        if sum.letters == 0 {
-            sum.first_ms = letter.dropped_at_ms;
-        }
+        let dropped_at_ms = letter.dropped_at_ms;
+        let sum = sums.entry(letter.reason.clone()).or_insert(Sum {
+            letters: 0,
+            replayed: 0,
+            first_ms: dropped_at_ms,
+            last_ms: dropped_at_ms,
+        });
         sum.letters += 1;
         sum.replayed += u64::from(is_replayed);
-        sum.last_ms = sum.last_ms.max(letter.dropped_at_ms);
-        rows.push_back(Row {
+        sum.first_ms = sum.first_ms.min(dropped_at_ms);
+        sum.last_ms = sum.last_ms.max(dropped_at_ms);
+        let row = Row {
             number,
             letter,
             is_replayed,
-        });
+        };
+        rows.insert((dropped_at_ms, number), row);
         if rows.len() > arguments.limit {
-            rows.pop_front();
+            rows.pop_first();
         }
         Ok(ControlFlow::Continue(()))
     })?;
     if arguments.format == ListFormat::Json {
-        rows.iter().for_each(|row| println!("{}", json_of(row)));
+        rows.values().for_each(|row| println!("{}", json_of(row)));
         return Ok(());
     }
     if count == 0 {
@@ -73,14 +78,14 @@ pub(super) fn list(arguments: &ListArguments) -> Result<()> {
         let (shown, all) = (rows.len(), HumanCount(count));
         println!("the last {shown} of {all}; --limit shows more");
     }
-    print!("{}", letters(&rows));
+    print!("{}", letters(rows.values()));
     println!();
     print!("{}", totals(sums));
     Ok(())
 }
 
-fn letters(rows: &VecDeque<Row>) -> String {
-    let cells = rows.iter().map(|row| {
+fn letters<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+    let cells = rows.map(|row| {
         let letter = &row.letter;
         [
             row.number.to_string(),

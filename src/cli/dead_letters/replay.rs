@@ -15,7 +15,7 @@ use super::super::table::{Align, table};
 use super::Found;
 use super::arguments::ReplayArguments;
 use super::lines::{Form, LinesFile};
-use super::trial::{Trial, Verdict};
+use super::trial::{Transport, Trial, Verdict};
 use crate::decode::Reason;
 use crate::model::Clock;
 use crate::source::{HttpWay, Resender, ResentRecord, StopSignal};
@@ -62,8 +62,7 @@ struct Replay {
     target: Target,
     /// How records stand in a file, where they are for one.
     form: Option<Form>,
-    /// None where a record alone says nothing.
-    trial: Option<Trial>,
+    trial: Trial,
     replayed: Replayed,
     /// Of this run.
     seen: HashSet<String, FixedState>,
@@ -85,12 +84,12 @@ struct ReplayChoice {
 
 pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     let found = Found::load(&arguments.letters)?;
-    let is_alone = !found.pipeline.format.needs_topic();
-    if !is_alone && (arguments.to.is_none() || arguments.dry_run) {
+    if found.pipeline.format.needs_topic() {
         bail!(
-            "births and data of Sparkplug B mean something in their order alone: a birth that is sent \
-             again would take the place of a later one, here and for every other host, and data cannot \
-             be tried without it; --to FILE writes them to a file"
+            "births and data of Sparkplug B mean something in their order and with their topics alone: a \
+             birth that is sent again would take the place of a later one, here and for every other host, \
+             and lines of a file have no topics; 'dead-letters list --format json' gives all that is known \
+             of each"
         );
     }
     let marks = arguments.marks.clone().or_else(|| found.marks());
@@ -119,10 +118,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
         },
         target: target(arguments, &found)?,
         form: arguments.to.as_ref().map(|_| Form::of(&found.pipeline)),
-        trial: match is_alone {
-            true => Some(Trial::new(&found.pipeline, stop.clone())?),
-            false => None,
-        },
+        trial: Trial::new(&found.pipeline, transport(arguments, &found), stop.clone())?,
         replayed,
         seen: HashSet::default(),
         chunk: Vec::new(),
@@ -145,9 +141,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     let sent = taken.and_then(|()| replay.flush());
     replay.bar.finish_and_clear();
     print!("{}", replay.counts.told(arguments, &found));
-    if let Target::File(lines) = &replay.target
-        && is_alone
-    {
+    if let Target::File(lines) = &replay.target {
         let settings = lines.settings(&found.pipeline)?;
         if !settings.is_empty() {
             println!("they stand in Base64: run the pipeline over them with {settings}");
@@ -166,6 +160,16 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
 
 fn marks_in(path: &Path) -> String {
     format!("what was sent again, in {}", path.display())
+}
+
+/// What records still have of their transport where they are sent to.
+fn transport(arguments: &ReplayArguments, found: &Found) -> Transport {
+    match (&arguments.to, found.pipeline.source.kind()) {
+        (None, "kafka") => Transport::Kept,
+        (None, "mqtt" | "http" | "remote_write") if arguments.time_of_replay => Transport::Kept,
+        (None, "mqtt" | "http" | "remote_write") => Transport::TimeAnew,
+        _ => Transport::Gone,
+    }
 }
 
 fn target(arguments: &ReplayArguments, found: &Found) -> Result<Target> {
@@ -225,12 +229,10 @@ impl Replay {
         if !self.seen.insert(id.clone()) {
             return Ok(NEXT);
         }
-        let verdict = self.trial.as_mut().map(|trial| trial.decode(letter));
-        let events = match verdict {
-            None => 0,
-            Some(Verdict::Events(events)) => events,
-            Some(Verdict::Stopped) => return Ok(ControlFlow::Break(())),
-            Some(Verdict::Wrong(wrong)) => {
+        let events = match self.trial.decode(letter) {
+            Verdict::Events(events) => events,
+            Verdict::Stopped => return Ok(ControlFlow::Break(())),
+            Verdict::Wrong(wrong) => {
                 self.counts.wrong(wrong.reason, number, wrong.detail);
                 return Ok(NEXT);
             }

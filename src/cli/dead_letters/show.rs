@@ -31,11 +31,13 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
         let number = arguments.number;
         format!("there is no dead letter {number}; weir dead-letters list shows which there are")
     })?;
-    print!("{}", shown(&letter, replayed.has(&letter.id())));
+    let is_parsed = found.pipeline.unwrap.is_empty();
+    print!("{}", shown(&letter, replayed.has(&letter.id()), is_parsed));
     Ok(())
 }
 
-fn shown(letter: &StoredLetter, is_replayed: bool) -> String {
+/// `is_parsed`: what is told of places is told of the record as it came, of which nothing was unwrapped.
+fn shown(letter: &StoredLetter, is_replayed: bool, is_parsed: bool) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let time_of = |ms: Option<i64>| ms.map(time).unwrap_or_default();
     let events_used = match letter.events_used {
@@ -67,13 +69,14 @@ fn shown(letter: &StoredLetter, is_replayed: bool) -> String {
         let _infallible = writeln!(shown, "{name:<18}  {value}");
     }
     let _infallible = writeln!(shown, "\n{} bytes:", letter.record.len());
-    shown.push_str(&record(&letter.record, &letter.detail));
+    let place = is_parsed.then(|| place(&letter.detail)).flatten();
+    shown.push_str(&record(&letter.record, place));
     shown
 }
 
 /// A record as it can be read: JSON over several lines, other text as it is, and all else as a dump. The
-/// place of an error is marked where the detail names it.
-fn record(record: &[u8], detail: &str) -> String {
+/// place of an error (line and column, from 1) is marked where it is known.
+fn record(record: &[u8], place: Option<(usize, usize)>) -> String {
     let is_readable = |text: &&str| {
         text.chars()
             .all(|character| !character.is_control() || matches!(character, '\n' | '\r' | '\t'))
@@ -81,7 +84,7 @@ fn record(record: &[u8], detail: &str) -> String {
     let Some(text) = std::str::from_utf8(record).ok().filter(is_readable) else {
         return dump(record);
     };
-    if let Some((line, column)) = place(detail)
+    if let Some((line, column)) = place
         && let Some(marked) = marked(text, line, column)
     {
         return marked;
@@ -92,9 +95,12 @@ fn record(record: &[u8], detail: &str) -> String {
     }
 }
 
-/// The line and column, from 1, that a message names.
+/// The line and column, from 1, that a message names; none where it speaks of something within the record.
 fn place(detail: &str) -> Option<(usize, usize)> {
-    let (_, rest) = detail.split_once("at line ")?;
+    let (what, rest) = detail.split_once("at line ")?;
+    if what.starts_with("data_base64: ") {
+        return None;
+    }
     let (line, rest) = rest.split_once(" column ")?;
     let digits = rest
         .split(|character: char| !character.is_ascii_digit())
@@ -147,14 +153,14 @@ mod tests {
 
     #[test]
     fn json_is_set_and_text_is_left() {
-        assert_eq!(record(b"{\"a\":1}", "speed"), "{\n  \"a\": 1\n}\n");
-        assert_eq!(record(b"a,b\n1,2\n", ""), "a,b\n1,2\n");
+        assert_eq!(record(b"{\"a\":1}", None), "{\n  \"a\": 1\n}\n");
+        assert_eq!(record(b"a,b\n1,2\n", None), "a,b\n1,2\n");
     }
 
     #[test]
     fn what_is_no_text_is_dumped() {
         assert_eq!(
-            record(b"0123456789abcdef\xff\x00a", ""),
+            record(b"0123456789abcdef\xff\x00a", None),
             "00000000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n\
              00000010  ff 00 61                                         ..a\n"
         );
@@ -164,14 +170,16 @@ mod tests {
     fn the_place_of_an_error_is_marked() {
         let detail = "Expected this character at line 1 column 8\n\n\tetc.";
         assert_eq!(
-            record("{\"ä\": 7".as_bytes(), detail),
+            record("{\"ä\": 7".as_bytes(), place(detail)),
             "{\"ä\": 7\n      ^ here\n"
         );
         let long = format!("{}x{}", "a".repeat(100), "b".repeat(100));
-        let shown = record(long.as_bytes(), "at line 1 column 101");
+        let shown = record(long.as_bytes(), Some((1, 101)));
         let expected = format!("…{}x{}…\n{:61}^ here\n", "a".repeat(60), "b".repeat(59), "");
         assert_eq!(shown, expected);
+        let within = "data_base64: Expected this character at line 1 column 8";
+        assert_eq!(place(within), None);
         // A place that is not in it.
-        assert_eq!(record(b"a", "at line 7 column 1"), "a\n");
+        assert_eq!(record(b"a", Some((7, 1))), "a\n");
     }
 }

@@ -10,7 +10,7 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::config::Pipeline;
 use crate::decode::{DecodeMetrics, Decoder, RegistryConfig, SchemaRegistry};
-use crate::model::{Clock, Interner, RecordBatch, Split, SplitId};
+use crate::model::{Clock, Interner, RecordBatch, Split, SplitId, TimestampMs};
 use crate::source::StopSignal;
 use crate::telemetry::Registry;
 use crate::write::dead_letters::StoredLetter;
@@ -27,9 +27,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The reason of those whose schemas nobody gives.
 const REGISTRY_AWAY: &str = "registry_away";
 
+/// The reason of those that would get another time.
+const TRANSPORT_TIME: &str = "transport_time";
+
+/// What a record still has of its transport (topic, key, headers, time) where it is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// All that it had.
+    Kept,
+    /// Another time: that of the replay.
+    TimeAnew,
+    /// Nothing.
+    Gone,
+}
+
 /// Decodes records without anything being made of them.
 pub(super) struct Trial {
     decoder: Decoder,
+    transport: Transport,
     schemas: Option<Schemas>,
     /// The headers that fields are taken from.
     headers: Arc<[Arc<str>]>,
@@ -117,8 +132,9 @@ pub(super) struct Wrong {
 }
 
 impl Trial {
-    /// Until it is told to `stop`, it waits for a registry.
-    pub(super) fn new(pipeline: &Pipeline, stop: StopSignal) -> Result<Self> {
+    /// For records that are sent to where so much is left of their transport. Until it is told to `stop`, it
+    /// waits for a registry.
+    pub(super) fn new(pipeline: &Pipeline, transport: Transport, stop: StopSignal) -> Result<Self> {
         let registry = Registry::new(&pipeline.name);
         let mut decoder = pipeline.decoder(DecodeMetrics::new(&registry))?;
         decoder.keep_rejected();
@@ -128,6 +144,7 @@ impl Trial {
         };
         Ok(Self {
             decoder,
+            transport,
             schemas,
             headers: Arc::clone(&pipeline.headers),
             interner: Interner::new(),
@@ -143,20 +160,7 @@ impl Trial {
             self.interner = Interner::new();
         }
         let now_ms = Clock::System.now_ms();
-        let split = Split {
-            id: SplitId(0),
-            name: letter.split.as_str().into(),
-        };
-        let mut batch = RecordBatch::new(split, now_ms);
-        let number = letter.split.rsplit('/').next();
-        if let Some(partition) = number.and_then(|number| number.parse().ok()) {
-            batch = batch.of_partition(partition, Arc::clone(&self.headers));
-        }
-        batch.push_enveloped(&letter.record, letter.position, &letter.topic, &letter.key);
-        batch.set_headers(|name| letter.headers.get(name).map(Vec::as_slice));
-        if let Some(timestamp_ms) = letter.timestamp_ms {
-            batch.set_timestamp(timestamp_ms);
-        }
+        let batch = self.batch(letter, Transport::Kept, now_ms);
         let ready = match &mut self.schemas {
             Some(schemas) => schemas.wait(&mut self.decoder, &batch, &self.stop),
             None => Ok(()),
@@ -171,18 +175,88 @@ impl Trial {
                 });
             }
         }
+        let times = match self.times(&batch) {
+            Ok(times) => times,
+            Err(wrong) => return Verdict::Wrong(wrong),
+        };
+        match self.arrives(letter, &times, now_ms) {
+            Ok(()) => Verdict::Events(times.len()),
+            Err(wrong) => Verdict::Wrong(wrong),
+        }
+    }
+
+    /// A record with what it has of its transport.
+    fn batch(
+        &self,
+        letter: &StoredLetter,
+        transport: Transport,
+        now_ms: TimestampMs,
+    ) -> RecordBatch {
+        let split = Split {
+            id: SplitId(0),
+            name: letter.split.as_str().into(),
+        };
+        let mut batch = RecordBatch::new(split, now_ms);
+        if transport == Transport::Gone {
+            batch.push(&letter.record, letter.position);
+            return batch;
+        }
+        let number = letter.split.rsplit('/').next();
+        if let Some(partition) = number.and_then(|number| number.parse().ok()) {
+            batch = batch.of_partition(partition, Arc::clone(&self.headers));
+        }
+        batch.push_enveloped(&letter.record, letter.position, &letter.topic, &letter.key);
+        batch.set_headers(|name| letter.headers.get(name).map(Vec::as_slice));
+        let timestamp_ms = match transport {
+            Transport::TimeAnew => Some(now_ms),
+            Transport::Kept | Transport::Gone => letter.timestamp_ms,
+        };
+        if let Some(timestamp_ms) = timestamp_ms {
+            batch.set_timestamp(timestamp_ms);
+        }
+        batch
+    }
+
+    /// The times of a record's events, or what is wrong with it or with one of them.
+    fn times(&mut self, batch: &RecordBatch) -> Result<Vec<TimestampMs>, Wrong> {
         let (decoder, interner) = (&mut self.decoder, &mut self.interner);
         // What is wrong is told once for all records together.
         let events = tracing::subscriber::with_default(NoSubscriber::default(), || {
-            decoder.decode(&batch, now_ms, interner)
+            decoder.decode(batch, batch.received_ms(), interner)
         });
         match self.decoder.rejected().first() {
-            Some(rejected) => Verdict::Wrong(Wrong {
+            Some(rejected) => Err(Wrong {
                 reason: rejected.reason.name(),
                 detail: rejected.detail.clone(),
             }),
-            None => Verdict::Events(events.rows()),
+            None => Ok(events.times),
         }
+    }
+
+    /// Whether a record gives the same events where it is sent to.
+    fn arrives(
+        &mut self,
+        letter: &StoredLetter,
+        times: &[TimestampMs],
+        now_ms: TimestampMs,
+    ) -> Result<(), Wrong> {
+        if self.transport == Transport::Kept {
+            return Ok(());
+        }
+        let batch = self.batch(letter, self.transport, now_ms);
+        let arriving = self.times(&batch).map_err(|wrong| Wrong {
+            detail: format!("without its topic, key, headers and time: {}", wrong.detail),
+            ..wrong
+        })?;
+        if arriving == times {
+            return Ok(());
+        }
+        Err(Wrong {
+            reason: TRANSPORT_TIME,
+            detail: "its time is that of its transport, and would be that of the replay; \
+                     --time-of-replay sends it with that"
+                .to_owned(),
+        })
     }
 }
 
@@ -215,7 +289,10 @@ write: {{ file: {{ path: samples.ndjson }} }}
         let overrides = Overrides::default();
         let pipeline = config::load_text("cars.yaml", &text, PathBuf::new(), &overrides, &|_| None);
         let pipeline = pipeline.unwrap_or_else(|problems| panic!("{problems:#}"));
-        (Trial::new(&pipeline, stop.clone()).unwrap(), silent)
+        (
+            Trial::new(&pipeline, Transport::Kept, stop.clone()).unwrap(),
+            silent,
+        )
     }
 
     fn letter(schema: u8) -> StoredLetter {

@@ -31,15 +31,7 @@ impl Validator<'_> {
             http: section.http.clone(),
             remote_write: section.remote_write.clone(),
         };
-        let kinds = [
-            ("file", config.file.is_some()),
-            ("kafka", config.kafka.is_some()),
-            ("kinesis", config.kinesis.is_some()),
-            ("mqtt", config.mqtt.is_some()),
-            ("http", config.http.is_some()),
-            ("remote_write", config.remote_write.is_some()),
-        ];
-        self.exactly_one("source", &kinds);
+        self.exactly_one("source", &config.kinds());
         for (path, message) in config.validate() {
             self.problem_of_stage("source", &path, &message);
         }
@@ -58,7 +50,7 @@ impl Validator<'_> {
         }
         if section.decode.needs_topic() && config.mqtt.is_none() {
             let message = "is sparkplug_b, whose topics say a part of what messages mean; it needs \
-                           source.mqtt";
+                           source.mqtt, and has no --input, whose lines have no topics";
             self.problem(&["source".into(), "decode".into()], message);
         }
         let are_lines = config.file.is_some() && section.unwrap.is_empty();

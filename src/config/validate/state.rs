@@ -44,6 +44,12 @@ impl Validator<'_> {
         let checkpoints = self.checkpoints(state.checkpoints.as_deref());
         let Some(dir) = &state.dir else {
             self.without_folder(file);
+            if file.source.kinesis.is_some() {
+                let message = "'kinesis' needs 'state.dir', the folder of the state: Kinesis does not \
+                               keep how far a stream was read, and every start would lose or repeat \
+                               records; add state: { dir: ./state/NAME }";
+                self.problem_of_key(&["source".into(), "kinesis".into()], message);
+            }
             let kafka = file.source.kafka.as_ref();
             if kafka.is_some_and(|kafka| kafka.instance.is_some()) {
                 let message = "'instance' goes with 'state.dir' only: without checkpoints, a \

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{DeadLetter, DeadLettersError, Ledger, Origin};
@@ -48,22 +49,12 @@ impl LetterFile {
         origin: &Origin,
         ledger: Ledger,
     ) -> Result<Self, DeadLettersError> {
-        let open = || -> io::Result<(File, Option<u64>, bool)> {
-            let file = open(&path)?;
-            let metadata = file.metadata()?;
-            let bytes = metadata.is_file().then_some(metadata.len());
-            let is_torn = match bytes {
-                Some(1..) => !ends_with_a_line_end(&mut File::open(&path)?)?,
-                // A pipe or a device has no end to look at.
-                _ => false,
-            };
-            if bytes.is_some() {
-                sync_name(&path)?;
-            }
-            Ok((file, bytes, is_torn))
-        };
-        match open() {
-            Ok((file, bytes, is_torn)) => Ok(Self {
+        match open(&path) {
+            Ok(Opened {
+                file,
+                bytes,
+                is_torn,
+            }) => Ok(Self {
                 path,
                 file,
                 bytes,
@@ -106,7 +97,7 @@ impl LetterFile {
         if self.buffer.is_empty() {
             return;
         }
-        if let Err(error) = self.make_room() {
+        if let Err(error) = self.follow().and_then(|()| self.make_room()) {
             let path = self.path.display();
             tracing::error!(%path, %error, "dead letters cannot be put aside; their file grows");
         }
@@ -125,6 +116,27 @@ impl LetterFile {
         self.buffer.clear();
     }
 
+    /// Goes on in the file that has the name now: another run, such as one with `--input` beside this, may
+    /// have put ours aside, or somebody else has moved it.
+    fn follow(&mut self) -> io::Result<()> {
+        if self.bytes.is_none() {
+            return Ok(());
+        }
+        let ours = self.file.metadata()?;
+        let named = match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            named => Some(named?),
+        };
+        if named.is_some_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            self.bytes = Some(ours.len());
+            return Ok(());
+        }
+        self.sync();
+        let opened = open(&self.path)?;
+        (self.file, self.bytes, self.is_torn) = (opened.file, opened.bytes, opened.is_torn);
+        Ok(())
+    }
+
     /// Puts the file aside where the buffer would make it too large. What was put aside before goes.
     fn make_room(&mut self) -> io::Result<()> {
         let Some(bytes) = self.bytes.filter(|bytes| *bytes > 0) else {
@@ -137,7 +149,7 @@ impl LetterFile {
         let older = older(&self.path);
         let gone = lines_of(&older)?;
         fs::rename(&self.path, &older)?;
-        self.file = open(&self.path)?;
+        self.file = append_to(&self.path)?;
         (self.bytes, self.is_torn) = (Some(0), false);
         if let Err(error) = sync_name(&self.path) {
             self.doubt(&error);
@@ -209,7 +221,34 @@ pub(super) fn older(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// A file and where it ends.
+struct Opened {
+    file: File,
+    bytes: Option<u64>,
+    is_torn: bool,
+}
+
+/// Opens a file whose name survives a crash.
+fn open(path: &Path) -> io::Result<Opened> {
+    let file = append_to(path)?;
+    let metadata = file.metadata()?;
+    let bytes = metadata.is_file().then_some(metadata.len());
+    let is_torn = match bytes {
+        Some(1..) => !ends_with_a_line_end(&mut File::open(path)?)?,
+        // A pipe or a device has no end to look at.
+        _ => false,
+    };
+    if bytes.is_some() {
+        sync_name(path)?;
+    }
+    Ok(Opened {
+        file,
+        bytes,
+        is_torn,
+    })
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).open(path)
 }
 
@@ -263,13 +302,12 @@ mod tests {
         letters.buffer = b"{}\n".to_vec();
         assert!(letters.make_durable());
         // What is no file cannot be synced, and takes everything.
-        let healthy = std::mem::replace(
-            &mut letters.file,
-            File::options().append(true).open("/dev/null").unwrap(),
-        );
+        let null = PathBuf::from("/dev/null");
+        let healthy = std::mem::replace(&mut letters.file, append_to(&null).unwrap());
+        letters.path = null;
         letters.buffer = b"{}\n".to_vec();
         assert!(!letters.make_durable());
-        letters.file = healthy;
+        (letters.file, letters.path) = (healthy, path.clone());
         letters.buffer = b"{}\n".to_vec();
         assert!(!letters.make_durable());
         assert_eq!(fs::read(&path).unwrap(), b"{}\n{}\n");
@@ -283,15 +321,37 @@ mod tests {
     }
 
     #[test]
+    fn two_writers_of_one_file_lose_nothing_of_the_last_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.ndjson");
+        let mut writers = [letters(&path), letters(&path)];
+        let line = |number: usize| format!("{number:01023}\n").into_bytes();
+        // Three times as much as there may be: each half is put aside again and again.
+        let count = 3 << 10;
+        for number in 0..count {
+            // The second one has something to say now and then only.
+            let writer = &mut writers[usize::from(number % 300 > 290)];
+            writer.buffer = line(number);
+            writer.flush();
+        }
+        let kept = [older(&path), path].map(|path| fs::read(path).unwrap());
+        let sizes = kept.each_ref().map(Vec::len);
+        assert_eq!(sizes, [1 << 19, 1 << 19]);
+        let last: Vec<u8> = (count - (1 << 10)..count).flat_map(line).collect();
+        assert_eq!(kept.concat(), last);
+    }
+
+    #[test]
     fn what_was_put_aside_without_a_sync_is_in_doubt_as_well() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letters.ndjson");
         let mut letters = letters(&path);
-        letters.file = File::options().append(true).open("/dev/null").unwrap();
-        letters.buffer = vec![b'x'; 1 << 19];
-        letters.flush();
         letters.buffer = b"{}\n".to_vec();
-        // The next half begins, whose sync says nothing of this one.
+        letters.flush();
+        // It cannot be synced any more when the name is another file's, whose sync says nothing of this one.
+        letters.file = append_to(Path::new("/dev/null")).unwrap();
+        fs::rename(&path, older(&path)).unwrap();
+        letters.buffer = b"{}\n".to_vec();
         letters.flush();
         assert_eq!(fs::read(&path).unwrap(), b"{}\n");
         assert!(!letters.make_durable());

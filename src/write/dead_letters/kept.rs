@@ -37,8 +37,8 @@ pub enum LetterError {
 /// Takes a letter with its number, from 1, or what is wrong with a line that is none.
 pub type Take<'a> = dyn FnMut(u64, Result<StoredLetter, String>) -> ControlFlow<()> + 'a;
 
-/// Hands over all letters that there are until somebody has seen enough. Numbers hold until letters give
-/// way to later ones. Where there is no file yet there are none. `tokens` are for brokers that want some.
+/// Hands over all letters that there are until somebody has seen enough. Numbers of a file hold until letters
+/// give way to later ones, those of a topic until it gets more partitions. Where there is no file yet there are none. `tokens` are for brokers that want some.
 ///
 /// # Errors
 /// They cannot be read.

@@ -81,8 +81,8 @@ pub(super) fn read_topic(
     }
     let mut ids: Vec<_> = partitions.iter().map(|partition| partition.id()).collect();
     ids.sort_unstable();
-    let mut number = 0;
-    for id in ids {
+    let count = ids.len() as u64;
+    for (index, id) in (0_u64..).zip(ids) {
         let mut assigned = TopicPartitionList::new();
         assigned
             .add_partition_offset(&config.topic, id, Offset::Beginning)
@@ -106,7 +106,9 @@ pub(super) fn read_topic(
                 }
                 Some(Err(error)) => return Err(told(error)),
                 Some(Ok(message)) => {
-                    number += 1;
+                    // What is written meanwhile, to whichever partition, leaves it the same.
+                    let offset = message.offset().max(0) as u64;
+                    let number = offset * count + index + 1;
                     let letter = StoredLetter::read(message.payload().unwrap_or_default());
                     if let ControlFlow::Break(()) = take(number, letter) {
                         return Ok(());

@@ -120,6 +120,13 @@ impl StoredLetter {
             .text(&self.pipeline)
             .text(&self.split)
             .text(&self.position.to_string())
+            // Positions of messages and requests that no log keeps begin anew with each start.
+            .bytes(&self.topic)
+            .text(
+                &self
+                    .timestamp_ms
+                    .map_or(String::new(), |time| time.to_string()),
+            )
             .bytes(&self.record);
         format!("{:032x}", hash.finish())
     }
@@ -218,6 +225,9 @@ mod tests {
         assert_eq!(read(one), read(&again));
         assert_ne!(read(one), read(&one.replace(":1", ":2")));
         assert_ne!(read(one), read(&one.replace("\"a\"", "\"b\"")));
+        let with = |more: &str| read(&one.replace("}", more));
+        assert_ne!(with(r#","topic":"a"}"#), with(r#","topic":"b"}"#));
+        assert_ne!(with(r#","timestamp_ms":1}"#), with(r#","timestamp_ms":2}"#));
         assert_eq!(read(one).len(), 32);
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use weir::config::{self, Overrides, Pipeline, Problems};
+use weir::source::Paths;
 
 use super::{LIMIT, weir_in};
 use crate::support::files::{self, repository};
@@ -219,4 +220,51 @@ fn one_output_cannot_serve_several_files() {
         "weir: --output and --input - serve one pipeline file only, found 2\n"
     );
     assert_eq!(found.status.code(), Some(1));
+}
+
+/// The keys of `source` that say how records are written, wherever they come from.
+const OF_ALL_SOURCES: [&str; 3] = ["decode", "unwrap", "max_record_bytes"];
+
+#[test]
+fn input_takes_the_place_of_every_source() {
+    let sources = [
+        ("file", "{ path: events.ndjson }"),
+        ("kafka", "{ brokers: k, topics: [a], group: cars }"),
+        ("kinesis", "{ stream: scooters }"),
+        ("mqtt", "{ url: 'mqtt://127.0.0.1', topics: [a] }"),
+        ("http", "{ listen: '127.0.0.1:0' }"),
+        ("remote_write", "{ listen: '127.0.0.1:0' }"),
+    ];
+    // A new kind must stand here as well.
+    let schema = config::schema();
+    let keys = schema["$defs"]["SourceSection"]["properties"].as_object();
+    let keys = keys.unwrap().keys().map(String::as_str);
+    let mut kinds: Vec<_> = keys.filter(|key| !OF_ALL_SOURCES.contains(key)).collect();
+    kinds.sort_unstable();
+    let mut listed = sources.map(|(kind, _)| kind);
+    listed.sort_unstable();
+    assert_eq!(kinds, listed);
+
+    for (kind, keys) in sources {
+        let mut text = PIPELINE.to_owned() + "state: { dir: state }\n";
+        let (_, kafka) = PIPELINE.split_once("kafka: ").unwrap();
+        let kafka = kafka.lines().next().unwrap();
+        text = text.replace(&format!("kafka: {kafka}"), &format!("{kind}: {keys}"));
+        let load = |overrides: &Overrides| {
+            let folder = PathBuf::new();
+            config::load_text("cars.yaml", &text, folder, overrides, &|_| None)
+                .unwrap_or_else(|problems| panic!("{problems:#}"))
+        };
+        let own = load(&Overrides::default());
+        assert_eq!(own.source.kind(), kind);
+        let other = load(&Overrides {
+            input: vec!["other.ndjson".to_owned()],
+            ..Overrides::default()
+        });
+        let path = other.source.file.as_ref().map(|file| file.path.clone());
+        assert_eq!(path, Some(Paths::Many(vec!["other.ndjson".to_owned()])));
+        assert_eq!(other.source.kind(), "file");
+        assert_eq!(other.format, own.format, "{kind}");
+        assert!(other.state.is_none());
+    }
 }
