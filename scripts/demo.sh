@@ -4,14 +4,24 @@
 #
 #   DEMO_SECONDS   how long to simulate; 0 is until Ctrl-C   [60]
 #   DEMO_VEHICLES  how many vehicles                         [100000]
+#   PROMETHEUS     the program, which has promtool beside it [that on the PATH]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${DEMO_SECONDS:-60}
 vehicles=${DEMO_VEHICLES:-100000}
 weir=${CARGO_TARGET_DIR:-target}/release/weir
 
+# As scripts/setup.sh looks for it.
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
+
+prometheus=$(command -v "${PROMETHEUS:-prometheus}") ||
+  fail "there is no ${PROMETHEUS:-prometheus}: run scripts/setup.sh demo, or set PROMETHEUS"
+promtool=$(dirname "$prometheus")/promtool
+[ -x "$promtool" ] || promtool=$(command -v promtool) ||
+  fail "there is no promtool beside $prometheus nor on the PATH"
 
 # A port of 127.0.0.1 that nobody listens on, from the given one upwards.
 free_port() {
@@ -23,7 +33,7 @@ free_port() {
 }
 
 # An instant query; promtool comes with Prometheus.
-query() { promtool query instant "$url" "$1"; }
+query() { "$promtool" query instant "$url" "$1"; }
 # The value of a query that has one series.
 value() { query "$1" | sed -n 's/.*=> \([^ ]*\) @.*/\1/p' | head -n 1; }
 
@@ -51,16 +61,18 @@ scrape_configs:
 YAML
 
 say "Starting Prometheus at $url (data in $scratch)"
-prometheus --config.file="$scratch/prometheus.yml" --storage.tsdb.path="$scratch/data" \
+"$prometheus" --config.file="$scratch/prometheus.yml" --storage.tsdb.path="$scratch/data" \
   --web.listen-address="127.0.0.1:$port" --web.enable-remote-write-receiver \
   --log.level=warn > "$scratch/prometheus.log" 2>&1 &
 prometheus_pid=$!
-for _ in $(seq 100); do
-  if promtool check ready --url="$url" > /dev/null 2>&1 \
-    || query 'vector(1)' > /dev/null 2>&1; then break; fi
+ready=''
+for _ in $(seq 600); do
+  if "$promtool" check ready --url="$url" > /dev/null 2>&1 \
+    || query 'vector(1)' > /dev/null 2>&1; then ready=1; break; fi
   kill -0 "$prometheus_pid" 2>/dev/null || { cat "$scratch/prometheus.log" >&2; fail "Prometheus has ended"; }
   sleep 0.1
 done
+[ -n "$ready" ] || { cat "$scratch/prometheus.log" >&2; fail "Prometheus does not answer at $url"; }
 
 if [ "$seconds" = 0 ]; then
   say "Simulating $vehicles vehicles until Ctrl-C"

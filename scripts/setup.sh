@@ -69,12 +69,32 @@ have_c() { have gcc && have g++ && printf '#include <stdlib.h>\n' | gcc -E - >/d
 have_library() {
     if have pkg-config; then pkg-config --exists "$1"; else return 1; fi
 }
-# bindgen reads RocksDB's headers with it. libclang-cpp, which LLVM's own tools need, is another library.
+# The newest version of libclang on Debian, which is the one that bindgen loads. libclang-cpp, which LLVM's own
+# tools need, is another library.
+libclang_version() {
+    local found
+    found=$(compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || true)
+    sed -nE 's|^/usr/lib/llvm-([0-9]+)/lib/libclang(-[0-9][0-9.]*)?\.so.*|\1|p' <<< "$found" |
+        sort -n | tail -n 1
+}
+# bindgen reads RocksDB's headers with it. They include headers of clang's own, which are not with the library,
+# but in a package of the same version, or with a clang, which bindgen asks for its folders.
 have_libclang() {
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
-    local found
-    found=$(compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || true; ldconfig -p 2>/dev/null || true)
-    grep -Eq 'libclang(-[0-9][0-9.]*)?\.so' <<< "$found"
+    local version found
+    version=$(libclang_version)
+    if [ -n "$version" ]; then
+        have clang || compgen -G "/usr/lib/llvm-$version/lib/clang/*/include/stddef.h" >/dev/null
+        return
+    fi
+    found=$(ldconfig -p 2>/dev/null || true)
+    grep -Eq 'libclang(-[0-9][0-9.]*)?\.so' <<< "$found" || return 1
+    have clang || compgen -G '/usr/lib*/clang/*/include/stddef.h' >/dev/null
+}
+libclang_packages() {
+    local version
+    version=$(libclang_version)
+    echo "libclang-dev${version:+ libclang-common-$version-dev}"
 }
 have_prometheus() { [ -n "${PROMETHEUS:-}" ] || have prometheus; }
 have_prometheus3() { [ -n "${PROMETHEUS3:-}" ] || [ -x "$prometheus3/prometheus" ]; }
@@ -124,7 +144,7 @@ look() {
     need "the zstd library with headers" libzstd-dev have_library libzstd
     need "the zlib library with headers" zlib1g-dev have_library zlib
     need "OpenSSL with headers" libssl-dev have_library openssl
-    need "libclang, for RocksDB" libclang-dev have_libclang
+    need "libclang with clang's headers, for RocksDB" "$(libclang_packages)" have_libclang
     [ "$target" != build ] || return 0
     need "prometheus" prometheus have_prometheus
     [ "$target" = test ] || return 0
@@ -142,7 +162,21 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+# Another apt may be at work, as it is after a machine's start.
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 \
+        -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
+}
+# For the lock of its lists apt does not wait.
+update_lists() {
+    local attempt
+    for attempt in 1 2 3 4 5; do
+        if apt update; then return; fi
+        say "apt could not update its lists, attempt $attempt of 5"
+        [ "$attempt" = 5 ] || sleep 10
+    done
+    fail "apt could not update its lists: run apt-get update and see why"
+}
 
 is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -171,7 +205,7 @@ install() {
         *" $package "*) is_installed "$package" || services+=("$package") ;;
         esac
     done
-    apt update
+    update_lists
     # Which Java there is, only the lists know, and they may have been empty until now.
     for index in "${!packages[@]}"; do
         if [ "${packages[index]}" = java ]; then packages[index]=$(java_package); fi

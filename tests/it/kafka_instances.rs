@@ -4,18 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::reference::fleet::START_MS;
 use crate::reference::service::Service;
+use crate::support::LIMIT;
 use crate::support::files::{temporary_folder, weir, write};
 use crate::support::kafka::Kafka;
 use crate::support::samples::read_ndjson;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 const PARTITIONS: i64 = 6;
 const TOPIC: &str = "instances";

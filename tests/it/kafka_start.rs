@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 use weir::source::Config;
@@ -35,19 +32,6 @@ fn positioned(from: u64, to: u64) -> Vec<Positioned> {
     (from..to).zip(texts(from, to)).collect()
 }
 
-fn add_partition(kafka: &Kafka, topic: &str, count: usize) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", kafka.address())
-        .create()?;
-    let options = AdminOptions::new().operation_timeout(Some(LIMIT));
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let partitions = NewPartitions::new(topic, count);
-    for result in runtime.block_on(admin.create_partitions([&partitions], &options))? {
-        result.map_err(|(_, code)| KafkaError::AdminOp(code))?;
-    }
-    Ok(())
-}
-
 #[test]
 fn latest_is_the_first_start_and_a_new_partition_is_read_from_its_beginning() -> Result<()> {
     let kafka = Kafka::shared()?;
@@ -65,12 +49,12 @@ fn latest_is_the_first_start_and_a_new_partition_is_read_from_its_beginning() ->
 
     let running = RunningSource::start(&config, &[], None)?;
     assert_eq!(running.take(5)?, positioned(10, 15), "as often as it is");
-    add_partition(kafka, "latest", 2)?;
+    kafka.grow_topic("latest", 2)?;
     kafka.produce("latest", 1, &texts(0, 3))?;
     assert_eq!(running.take(3)?, positioned(0, 3));
     running.stop()?;
     // Also one that was added while nobody was there.
-    add_partition(kafka, "latest", 3)?;
+    kafka.grow_topic("latest", 3)?;
     kafka.produce("latest", 2, &texts(0, 3))?;
     let running = RunningSource::start(&config, &[("latest/0", 15), ("latest/1", 3)], None)?;
     assert_eq!(running.take(3)?, positioned(0, 3));

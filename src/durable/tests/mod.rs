@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::folder::{positions, segment_path};
 use super::*;
-use crate::testing::wait_until;
+use crate::testing::{LIMIT, wait_until};
 
 /// Segments so small that they hold three records of [`payload`].
 fn small() -> LogConfig {
@@ -258,8 +258,9 @@ fn readers_keep_up_with_a_writer_in_another_thread() {
     std::thread::scope(|scope| {
         for mut reader in readers {
             scope.spawn(move || {
-                let mut records = Vec::new();
+                let (mut records, deadline) = (Vec::new(), Instant::now() + LIMIT);
                 while reader.position() < RECORDS {
+                    assert!(Instant::now() < deadline, "at {}", reader.position());
                     // Without a writer to wait for, this only gives way.
                     reader.wait(Duration::from_millis(1));
                     reader.read(1000, &mut records).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
@@ -11,7 +11,7 @@ use super::Queues;
 use super::receiver::{Fault, Received, Receiver, Understands};
 use crate::model::{Sample, TimestampMs};
 use crate::telemetry::Registry;
-use crate::testing::wait_until;
+use crate::testing::{LIMIT, wait_until};
 use crate::write::intake::Intake;
 use crate::write::metadata::MetricsMetadata;
 use crate::write::testing::sample;
@@ -368,7 +368,9 @@ fn run_with_faults(seed: u64, protocol: &str, understands: Understands) {
         let queues = queues_of(&writer);
         let mut shards = random.fork();
         scope.spawn(move || {
+            let deadline = Instant::now() + LIMIT;
             while queues.acknowledged() < 60_000 {
+                assert!(Instant::now() < deadline, "not acknowledged, seed {seed}");
                 let running = shards.usize(1..5);
                 queues.partitions.assignment().run(running);
                 (0..shards.u32(0..20)).for_each(|_| thread::yield_now());

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use crate::support::LIMIT;
 use crate::support::files::{repository, temporary_folder, weir};
 use crate::support::http;
 use crate::support::ports::on_free_ports;
 use crate::support::process::Process;
 use crate::support::prometheus::{Prometheus, PrometheusOptions, Series};
-
-/// The longest wait for a start, a stop, or data.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// How many vehicles are simulated.
 pub(super) const VEHICLES: u32 = 3_000;

@@ -1,6 +1,7 @@
 //! Kinesis through a proxy that refuses, fails and forgets.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::changing;
 use super::load::Load;
-use super::session::{Saved, Session, settings};
+use super::session::{LIMIT, Saved, Session, settings};
 use crate::support::fake_http::{Request, serve};
 use crate::support::http::post;
 use crate::support::kinesis::Kinesis;
@@ -183,32 +184,60 @@ fn a_refusal_of_records_is_no_loss_of_the_position() -> Result<()> {
     session.crash()
 }
 
+/// A proxy that asks for so many cuts: before the first piece of an answer that has records, and before each
+/// second one after it. Whoever is asked says when it is done; what asks for a cut is lost by it, and so there
+/// is more to come until all cuts are made. Between two of them something gets through.
+fn cut_off(kinesis: &Kinesis, cuts: usize) -> Result<(Proxy, Receiver<SyncSender<()>>)> {
+    let (ask, asked) = sync_channel(0);
+    let pieces = Arc::new(AtomicUsize::new(0));
+    let proxy = Proxy::start(kinesis.port(), move || {
+        let (ask, pieces) = (ask.clone(), Arc::clone(&pieces));
+        Box::new(move |piece| {
+            let name = b"\"PartitionKey\"";
+            if !piece.windows(name.len()).any(|window| window == name) {
+                return;
+            }
+            let number = pieces.fetch_add(1, Ordering::Relaxed);
+            let (tell, told) = sync_channel(0);
+            if number % 2 == 0 && number / 2 < cuts && ask.send(tell).is_ok() {
+                // Where nobody cuts any more, the test has failed.
+                told.recv().ok();
+            }
+        })
+    })?;
+    Ok((proxy, asked))
+}
+
 #[test]
 fn connections_that_are_reset_under_load_lose_nothing() -> Result<()> {
     let kinesis = Kinesis::start()?;
     let fan_out = json!({ "mode": "enhanced_fan_out", "consumer": "weir" });
-    for (stream, more, rounds, between_ms) in [
-        ("reset-polling", json!({}), 3, 300),
+    for (stream, more, rounds, cuts) in [
+        ("reset-polling", json!({}), 3, 5),
         // A subscription takes longer to begin with.
-        ("reset-fan-out", fan_out, 1, 1_500),
+        ("reset-fan-out", fan_out, 1, 3),
     ] {
-        let proxy = Proxy::start(kinesis.port(), || Box::new(|_| {}))?;
+        let (proxy, asked) = cut_off(&kinesis, cuts)?;
         let settings = settings(&format!("http://{}", proxy.address()), stream, &more);
-        let (is_over, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let session = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Acquire) {
-                    std::thread::sleep(std::time::Duration::from_millis(between_ms));
+        let (session, made) = std::thread::scope(|scope| {
+            let proxy = &proxy;
+            let cutting = scope.spawn(move || {
+                let mut made = 0;
+                while made < cuts
+                    && let Ok(done) = asked.recv_timeout(LIMIT)
+                {
                     proxy.cut();
                     proxy.mend();
-                    cuts.fetch_add(1, Ordering::Relaxed);
+                    made += 1;
+                    drop(done);
                 }
+                made
             });
             let session = changing(&kinesis, stream, &settings, rounds);
-            is_over.store(true, Ordering::Release);
-            session
-        })?;
-        assert!(cuts.load(Ordering::Relaxed) > 2, "{stream}");
+            (session, cutting.join())
+        });
+        let session = session?;
+        assert_eq!(made.ok(), Some(cuts), "{stream}");
         session.crash()?;
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::support::kinesis::Kinesis;
 /// Sequence numbers begin with the second in which their shard was made.
 const SECOND: Duration = Duration::from_millis(1_100);
 
+/// Deletes a stream, all of whose shards are older than `since`, and makes it anew in a later second than theirs.
 fn make_anew(kinesis: &Kinesis, stream: &str, since: Instant) -> Result<()> {
     kinesis.call("DeleteStream", &json!({ "StreamName": stream }))?;
     while since.elapsed() < SECOND || kinesis.create(stream, 1).is_err() {
@@ -23,8 +24,9 @@ fn make_anew(kinesis: &Kinesis, stream: &str, since: Instant) -> Result<()> {
 
 #[test]
 fn nothing_is_read_of_a_stream_that_was_made_anew() -> Result<()> {
-    let (kinesis, since) = (Kinesis::start()?, Instant::now());
+    let kinesis = Kinesis::start()?;
     kinesis.create("anew", 1)?;
+    let since = Instant::now();
     let mut load = Load::new(&kinesis, "anew", 2);
     load.put(3)?;
     let settings = settings(&kinesis.endpoint(), "anew", &json!({}));
@@ -47,8 +49,9 @@ fn nothing_is_read_of_a_stream_that_was_made_anew() -> Result<()> {
 
 #[test]
 fn a_shard_that_had_ended_and_is_open_again_is_one_of_another_stream() -> Result<()> {
-    let (kinesis, since) = (Kinesis::start()?, Instant::now());
+    let kinesis = Kinesis::start()?;
     kinesis.create("reborn", 1)?;
+    let since = Instant::now();
     let mut load = Load::new(&kinesis, "reborn", 2);
     load.put(3)?;
     kinesis.split("reborn", 0)?;

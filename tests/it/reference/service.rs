@@ -184,7 +184,11 @@ fn metric(url: &str, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
     sum_of(&http::get(url)?.body, name, labels)
 }
 
-fn sum_of(page: &str, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+/// The sum of the series of a metric on one page that have all these labels; 0 where there are none.
+///
+/// # Errors
+/// A value is no number.
+pub(crate) fn sum_of(page: &str, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
     let mut sum = 0.0;
     for line in page.lines() {
         let Some((series, value)) = line.rsplit_once(' ') else {

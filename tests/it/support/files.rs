@@ -31,10 +31,18 @@ pub(crate) fn repository() -> &'static Path {
 /// # Errors
 /// It cannot be made.
 pub(crate) fn temporary_folder() -> Result<TempDir> {
+    temporary_folder_in(&std::env::temp_dir())
+}
+
+/// The same in a folder that is there.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn temporary_folder_in(parent: &Path) -> Result<TempDir> {
     tempfile::Builder::new()
         .prefix("weir-test-")
-        .tempdir()
-        .context("cannot make a folder")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot make a folder in {}", parent.display()))
 }
 
 /// Writes a file and gives its path.

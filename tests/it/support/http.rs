@@ -5,12 +5,10 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The longest wait for a piece of the response.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use super::LIMIT;
 
 /// What a server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +69,8 @@ fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> R
     request.push_str("\r\n");
 
     let mut stream = TcpStream::connect(authority)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
     stream.write_all(request.as_bytes())?;
     stream.write_all(body)?;
     let mut response = Vec::new();

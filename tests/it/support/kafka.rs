@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -21,12 +21,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::files::{cache, find_program, run, temporary_folder, write};
 use super::ports::{accepts, on_free_ports};
 use super::process::Process;
-
-/// The longest wait for a start, a stop or an answer.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// Names the version; Maven reads it too.
 const POM: &str = include_str!("kafka/pom.xml");
@@ -91,6 +89,22 @@ impl Kafka {
     pub(crate) fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
         self.create(name, partitions)
             .with_context(|| format!("cannot create the topic {name}\n{}", self.process.tail()))
+    }
+
+    /// Gives a topic more partitions, `partitions` in all, and waits until each has a leader.
+    ///
+    /// # Errors
+    /// It has as many already, or the broker does not answer.
+    pub(crate) fn grow_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let more = NewPartitions::new(name, usize::try_from(partitions)?);
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        for result in runtime.block_on(admin.create_partitions([&more], &options))? {
+            result.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        }
+        await_leaders(&admin, name, partitions)
+            .with_context(|| format!("cannot grow the topic {name}\n{}", self.process.tail()))
     }
 
     /// Deletes a topic and waits until it is gone.
@@ -209,16 +223,24 @@ impl Kafka {
         for result in runtime.block_on(admin.create_topics([&topic], &options))? {
             result.map_err(|(_, code)| KafkaError::AdminOp(code))?;
         }
-        // The controller has answered; the broker learns of it a moment later.
-        let deadline = Instant::now() + LIMIT;
-        while !has_leaders(&admin, name, partitions)? {
-            if Instant::now() >= deadline {
-                bail!("not every partition has a leader after {LIMIT:?}");
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        await_leaders(&admin, name, partitions)
     }
+}
+
+/// After the controller's answer: the broker learns of it a moment later.
+fn await_leaders(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    partitions: i32,
+) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while !has_leaders(admin, topic, partitions)? {
+        if Instant::now() >= deadline {
+            bail!("not every partition has a leader after {LIMIT:?}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn has_leaders(

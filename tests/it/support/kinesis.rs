@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::files::{cache, find_program, temporary_folder};
 use super::http::post;
 use super::ports::{accepts, on_free_ports};
@@ -15,9 +16,6 @@ use super::process::Process;
 
 /// The version that `scripts/setup.sh` installs.
 pub(crate) const VERSION: &str = "0.6.2";
-
-/// The longest wait for a start, and for a change of a stream.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The account and region of the streams.
 const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/";

@@ -36,3 +36,9 @@ pub(crate) mod kafka;
 
 #[cfg(feature = "kinesis")]
 pub(crate) mod kinesis;
+
+use std::time::Duration;
+
+/// The longest wait for a server to start, to answer or to stop. Where all is well, nothing waits so long, and a
+/// test that fails does so once; a machine that has much else to do may need many times as long as others.
+pub(crate) const LIMIT: Duration = Duration::from_mins(5);

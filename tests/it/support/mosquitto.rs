@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::certificates::Certificates;
 use super::files::{find_program, run, temporary_folder, write};
 use super::ports::{accepts, on_free_ports};
 use super::process::Process;
 
-/// The longest wait for a start or a stop.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// Its loop looks for unsaved changes ten times a second.
+/// Its loop looks for unsaved changes ten times a second: as long as none came, clients have probably said all.
 const SAVE_QUIET: Duration = Duration::from_millis(300);
+
+/// Where marks go. Nobody subscribes to it.
+const MARK_TOPIC: &str = "marks";
 
 /// What differs from test to test.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +28,8 @@ pub(crate) struct MosquittoOptions {
     /// Clients must show a certificate; asks for `tls`.
     pub(crate) client_certificates: bool,
     /// Save sessions and queued messages at every change, so that they outlive a
-    /// [`Mosquitto::kill`]. Slow with many messages; a [`Mosquitto::stop`] saves them anyhow.
+    /// [`Mosquitto::kill`]. Slow with many messages; a [`Mosquitto::stop`] saves them anyhow. Asks for
+    /// neither `credentials` nor `tls`.
     pub(crate) save_every_change: bool,
     /// It forgets all sessions when it ends.
     pub(crate) forgets: bool,
@@ -43,6 +45,8 @@ pub(crate) struct Mosquitto {
     port: u16,
     certificates: Option<Certificates>,
     saves_every_change: bool,
+    /// How many marks it was given.
+    marks: u32,
     folder: TempDir,
 }
 
@@ -78,6 +82,7 @@ impl Mosquitto {
                 port,
                 certificates,
                 saves_every_change: options.save_every_change,
+                marks: 0,
                 folder,
             })
         })
@@ -111,11 +116,11 @@ impl Mosquitto {
         write_password_file(&self.folder, user, password)
     }
 
-    /// Kills it, as a crash would: what it has not saved is lost. Where it saves every change, it is
-    /// given the time for that, because it acknowledges a moment before.
+    /// Kills it, as a crash would: what it has not saved is lost. Where it saves every change, all that it
+    /// has acknowledged by now is saved before, because it acknowledges a moment earlier.
     ///
     /// # Errors
-    /// It had ended before.
+    /// It had ended before, or does not save.
     pub(crate) fn kill(&mut self) -> Result<()> {
         if self.saves_every_change {
             self.await_saved()?;
@@ -131,13 +136,25 @@ impl Mosquitto {
             let metadata = std::fs::metadata(&file).ok();
             metadata.and_then(|metadata| metadata.modified().ok())
         };
+        // It writes all that it has into this one, which then takes the place of the other. Where the disk is
+        // slow, that is no quiet.
+        let half_saved = self.folder.path().join("mosquitto.db.new");
         let (mut last, mut since) = (saved(), Instant::now());
         self.process.wait_until("quiet moment", LIMIT, || {
             let now = saved();
-            if now != last {
+            if now != last || half_saved.exists() {
                 (last, since) = (now, Instant::now());
             }
             since.elapsed() >= SAVE_QUIET
+        })?;
+        // It may only have come to nothing meanwhile. Where a mark stands, so does all that came before it.
+        self.marks += 1;
+        let mark = format!("mark {} of {}", self.marks, self.port);
+        retain(self.port, &mark)?;
+        self.process.wait_until("save", LIMIT, || {
+            let saved = std::fs::read(&file).unwrap_or_default();
+            let mut places = saved.windows(mark.len());
+            places.any(|place| place == mark.as_bytes())
         })
     }
 
@@ -165,6 +182,23 @@ fn launch(folder: &TempDir, port: u16) -> Result<Process> {
     let mut process = Process::start("mosquitto", &command, folder)?;
     process.wait_until("connection", LIMIT, || accepts(port))?;
     Ok(process)
+}
+
+/// Has a broker keep a message, and waits until it has acknowledged it.
+fn retain(port: u16, message: &str) -> Result<()> {
+    use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+
+    let options = MqttOptions::new("marks", "127.0.0.1", port);
+    let (client, mut connection) = Client::new(options, 1);
+    client.publish(MARK_TOPIC, QoS::AtLeastOnce, true, message)?;
+    loop {
+        let Ok(event) = connection.recv_timeout(LIMIT) else {
+            bail!("'{message}' is not acknowledged within {LIMIT:?}");
+        };
+        if matches!(event?, Event::Incoming(Packet::PubAck(_))) {
+            return Ok(());
+        }
+    }
 }
 
 fn write_password_file(folder: &TempDir, user: &str, password: &str) -> Result<()> {

@@ -3,20 +3,17 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::files::{cached_python, temporary_folder};
 use super::ports::on_free_ports;
 use super::process::Process;
 
 /// The version that `scripts/setup.sh` installs.
 pub(crate) const VERSION: &str = "5.2.5";
-
-/// The longest wait for a start: Python has much to import.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server without anything in it. Dropping it kills it.
 #[derive(Debug)]

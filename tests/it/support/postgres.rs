@@ -2,19 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
+use super::LIMIT;
 use super::certificates::Certificates;
-use super::files::{run, temporary_folder, write};
+use super::files::{run, temporary_folder, temporary_folder_in, write};
 use super::ports::on_free_ports;
 use super::process::Process;
-
-/// The longest wait for a start.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server that takes TLS as well, without tables. Dropping it kills it.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ impl Postgres {
     /// come up.
     pub(crate) fn start() -> Result<Self> {
         on_free_ports(|[port]| {
-            let folder = temporary_folder()?;
+            let folder = reachable_folder()?;
             let certificates = Certificates::create(folder.path())?;
             give_away(folder.path())?;
             let data = folder.path().join("data");
@@ -135,6 +132,14 @@ fn unprivileged(program: &Path, folder: &Path) -> Command {
     }
     command.current_dir(folder);
     command
+}
+
+/// A folder below others that the user may enter whom PostgreSQL runs as. Those of `$TMPDIR` may be root's alone.
+fn reachable_folder() -> Result<TempDir> {
+    if is_root() {
+        return temporary_folder_in(Path::new("/tmp"));
+    }
+    temporary_folder()
 }
 
 /// Gives a folder to the user that PostgreSQL runs as.

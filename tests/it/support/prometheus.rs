@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::files::{cache, find_program, temporary_folder, write};
 use super::http;
 use super::ports::on_free_ports;
 use super::process::Process;
 use super::samples::{Sample, parse_value};
-
-/// The longest wait for a start or a stop.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The version of [`Release::Current`], which `scripts/setup.sh` builds.
 const CURRENT: &str = "3.14.0";

@@ -1,18 +1,15 @@
 //! A receiver that verifies signatures with botocore, beside a moto that does so too.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::files::{cached_python, repository, temporary_folder};
 use super::moto;
 use super::process::Process;
-
-/// The longest wait for its start: Python has much to import.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The running receiver. Dropping it kills it.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 //! when it is interrupted.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use weir::model::{self, Clock};
@@ -14,8 +14,7 @@ use weir::source::{
 };
 use weir::telemetry::Registry;
 
-/// The longest wait for an event.
-const LIMIT: Duration = Duration::from_secs(60);
+use super::LIMIT;
 
 /// Whatever has arrived is handed over sooner.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -179,10 +178,10 @@ impl RunningSource {
     /// # Errors
     /// It never is.
     pub(crate) fn await_condition(&self, what: &str, is_so: impl Fn() -> bool) -> Result<()> {
-        let deadline = std::time::Instant::now() + LIMIT;
+        let deadline = Instant::now() + LIMIT;
         while !is_so() {
             anyhow::ensure!(
-                std::time::Instant::now() < deadline,
+                Instant::now() < deadline,
                 "never {what}: {}",
                 self.metrics()
             );
@@ -210,8 +209,20 @@ impl RunningSource {
     pub(crate) fn stop(self) -> Result<()> {
         self.stop.stop();
         self.safe.close();
-        while self.events.recv().is_ok() {}
+        self.drain()?;
         join(self.thread)
+    }
+
+    /// Takes all events that still come, and makes nothing of them.
+    fn drain(&self) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        while !matches!(
+            self.events.recv_timeout(LIMIT),
+            Err(RecvTimeoutError::Disconnected)
+        ) {
+            anyhow::ensure!(Instant::now() < deadline, "the source does not end");
+        }
+        Ok(())
     }
 
     /// Waits until it has failed by itself.
@@ -219,7 +230,7 @@ impl RunningSource {
     /// # Errors
     /// It ends without an error.
     pub(crate) fn failure(self) -> Result<String> {
-        while self.events.recv().is_ok() {}
+        self.drain()?;
         let error = join(self.thread)
             .err()
             .context("the source has not failed")?;

@@ -1,20 +1,17 @@
 //! A real VictoriaMetrics, a single node.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use super::LIMIT;
 use super::files::{find_program, run, temporary_folder};
 use super::http;
 use super::ports::on_free_ports;
 use super::process::Process;
 use super::prometheus::{flatten, series_samples};
 use super::samples::Sample;
-
-/// The longest wait for a start or a stop.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// What differs from test to test. Nothing given is the server's own default, but for the retention,
 /// which is longer than any test's samples are old.

@@ -250,7 +250,10 @@ fn whatever_is_dropped_is_counted_by_reason() -> Result<()> {
     assert_eq!(service.metric("weir_source_records_total", &[])?, read);
     assert_eq!(service.metric("weir_events_total", &[])?, count);
     for (metric, late) in &expected.late {
-        let found = service.metric("weir_late_events_total", &[("metric", metric)])?;
+        // Whether an event is late is found out after it was counted as an event.
+        let labels = [("metric", *metric)];
+        service.await_metric("weir_late_events_total", &labels, *late as f64)?;
+        let found = service.metric("weir_late_events_total", &labels)?;
         assert_eq!(found, *late as f64, "late for {metric}");
     }
 

@@ -8,6 +8,16 @@ use crate::source::Checkpointed;
 
 /// An instance of that name, with the positions of its latest checkpoint.
 fn instance(cluster: &Cluster, name: &str, positions: &[(&str, u64)]) -> (Running, Checkpointed) {
+    instance_with(cluster, name, positions, |_| {})
+}
+
+/// The same with other settings than most tests have.
+fn instance_with(
+    cluster: &Cluster,
+    name: &str,
+    positions: &[(&str, u64)],
+    change: impl FnOnce(&mut KafkaConfig),
+) -> (Running, Checkpointed) {
     let checkpointed = Checkpointed::default();
     let positions = positions.iter();
     checkpointed.set(positions.map(|(split, position)| ((*split).to_owned(), *position)));
@@ -15,6 +25,7 @@ fn instance(cluster: &Cluster, name: &str, positions: &[(&str, u64)]) -> (Runnin
     let running = start_with(cluster, &["a"], |config, context| {
         config.instance = Some(name.to_owned());
         context.checkpointed = shared;
+        change(config);
     });
     (running, checkpointed)
 }
@@ -101,14 +112,15 @@ fn what_waits_when_partitions_are_lost_is_not_handed_over() {
     let cluster = Cluster::new(1).unwrap();
     fill(&cluster);
     let (running, checkpointed) = instance(&cluster, "one", &[]);
-    running.await_line("weir_source_buffer_full_total{pipeline=\"test\"} 1\n");
+    running.await_count("weir_source_buffer_full_total{pipeline=\"test\"}", 1.0);
     let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
     cluster.request_errors(RDKafkaApiKey::Heartbeat, &[unknown; 3]);
     running.await_line("weir_source_connected{pipeline=\"test\"} 0\n");
     assert!(checkpointed.is_forbidden());
     // What the channel has room for, and one that was on its way there.
-    assert!(running.events.iter().count() <= 17);
-    let error = running.thread.join().unwrap().unwrap_err();
+    let (events, ended) = running.end();
+    assert!(events.len() <= 17, "{}", events.len());
+    let error = ended.unwrap_err();
     assert!(error.message.contains("lost to other instances"), "{error}");
 }
 
@@ -116,10 +128,10 @@ fn what_waits_when_partitions_are_lost_is_not_handed_over() {
 fn a_checkpoint_is_asked_for_also_while_the_pipeline_takes_nothing() {
     let cluster = Cluster::new(1).unwrap();
     fill(&cluster);
-    let (blocked, checkpointed) = instance(&cluster, "blocked", &[]);
+    let (blocked, checkpointed) = instance_with(&cluster, "blocked", &[], shorten_session);
     // Much more than there is room for.
     blocked.await_line("weir_source_records_total{split=\"a/1\",pipeline=\"test\"}");
-    let (second, _) = instance(&cluster, "second", &[]);
+    let (second, _) = instance_with(&cluster, "second", &[], shorten_session);
     wait_until("a checkpoint is asked for", || checkpointed.take_wish());
     for running in [blocked, second] {
         running.finish().unwrap();
@@ -136,6 +148,8 @@ fn a_topic_that_may_not_be_read_is_told_and_the_others_are_read() {
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.topic_error("a", refused).unwrap();
     let running = start_with(&cluster, &["a", "b"], |config, context| {
+        // The topic that may be read at last is one more to divide.
+        shorten_session(config);
         context.commit_every = crate::model::Duration::from_millis(200);
         let refresh = "topic.metadata.refresh.interval.ms";
         let properties = &mut config.properties;
@@ -143,7 +157,8 @@ fn a_topic_that_may_not_be_read_is_told_and_the_others_are_read() {
     });
     let heard = running.listen(1, 0);
     assert_eq!(heard.texts, [(B0, vec!["b V1 1".to_owned()])].into());
-    running.await_line("weir_kafka_errors_total{error=\"authorization\",pipeline=\"test\"} 1\n");
+    let errors = "weir_kafka_errors_total{error=\"authorization\",pipeline=\"test\"}";
+    running.await_count(errors, 1.0);
     let allowed = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
     cluster.topic_error("a", allowed).unwrap();
     let heard = running.listen(1, 0);
@@ -158,7 +173,7 @@ fn a_refused_group_ends_the_source() {
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
     cluster.request_errors(RDKafkaApiKey::JoinGroup, &[refused; 10]);
     let running = start(&cluster, &["a"]);
-    let error = running.thread.join().unwrap().unwrap_err();
+    let error = running.end().1.unwrap_err();
     assert!(error.source_name.starts_with("kafka 127.0.0.1:"), "{error}");
     assert!(
         error.message.contains("Group authorization failed"),
