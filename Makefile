@@ -18,7 +18,7 @@ demo: ## simulate a fleet into a real Prometheus (DEMO_SECONDS=60, 0 is until Ct
 	@$(CARGO) build --release --workspace --bins
 	@scripts/demo.sh
 
-test: ## all tests, with real Prometheus, VictoriaMetrics, Mosquitto and Apache Kafka
+test: ## all tests, with real Prometheus, VictoriaMetrics, Kafka, Mosquitto, PostgreSQL, kinesis-local and moto
 	@scripts/setup.sh test
 	@echo "== Building weir and weirgen (release)"
 	@$(CARGO) build --release --workspace --bins

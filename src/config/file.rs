@@ -59,7 +59,7 @@ pub struct SourceSection {
     /// A Kinesis data stream.
     #[serde(default)]
     pub kinesis: Option<KinesisConfig>,
-    /// MQTT brokers.
+    /// MQTT brokers, of version 5 or 3.1.1.
     #[serde(default)]
     pub mqtt: Option<MqttConfig>,
     /// An address that records are sent to over HTTP.

@@ -68,13 +68,16 @@ const PIPELINE: &str = r#"{
 
 /// A metric's type and labels.
 #[derive(Debug, PartialEq, Eq)]
-struct Metric {
+pub(crate) struct Metric {
     kind: String,
-    labels: BTreeSet<String>,
+    pub(crate) labels: BTreeSet<String>,
 }
 
+/// What the series of a histogram's name end with.
+const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+
 /// The metrics of the page by name.
-fn documented() -> Result<BTreeMap<String, Metric>> {
+pub(crate) fn documented() -> Result<BTreeMap<String, Metric>> {
     let mut metrics = BTreeMap::new();
     let page = page("metrics.md")?;
     let line_of = |heading| page.lines().position(|line| line == heading);
@@ -118,11 +121,7 @@ fn exported(text: &str) -> Result<BTreeMap<String, Metric>> {
         let Some((series, labels)) = line.split_once('{') else {
             continue;
         };
-        let parts = ["_bucket", "_sum", "_count"];
-        let name = parts
-            .iter()
-            .find_map(|part| series.strip_suffix(part))
-            .unwrap_or(series);
+        let name = family(series);
         let metric = metrics
             .get_mut(name)
             .with_context(|| format!("no type of {series}"))?;
@@ -225,31 +224,40 @@ fn the_page_and_the_program_name_the_same_metrics() {
 #[test]
 fn dashboards_and_alerts_use_documented_metrics_only() {
     let documented = documented().unwrap();
+    let used = used_by_dashboards_and_alerts().unwrap();
+    assert!(used.len() > 20, "{used:?}");
+    for name in used {
+        assert!(
+            documented.contains_key(&name) || documented.contains_key(family(&name)),
+            "{name} is not on the page"
+        );
+    }
+}
+
+/// The metrics of weir whose names stand in a dashboard or in the alert rules.
+pub(crate) fn used_by_dashboards_and_alerts() -> Result<BTreeSet<String>> {
     let dashboards = repository().join("dashboards");
     let mut used = BTreeSet::new();
     for folder in [dashboards.clone(), dashboards.join("alerts")] {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
             if path
                 .extension()
                 .is_some_and(|found| found == "json" || found == "yaml")
             {
-                used.extend(own_metrics(&fs::read_to_string(path).unwrap()));
+                used.extend(own_metrics(&fs::read_to_string(path)?));
             }
         }
     }
-    assert!(used.len() > 20, "{used:?}");
-    for name in used {
-        let parts = ["_bucket", "_sum", "_count"];
-        let family = parts
-            .iter()
-            .find_map(|part| name.strip_suffix(part))
-            .unwrap_or(&name);
-        assert!(
-            documented.contains_key(&name) || documented.contains_key(family),
-            "{name} is not on the page"
-        );
-    }
+    Ok(used)
+}
+
+/// The metric that a series is of: a histogram has several.
+pub(crate) fn family(series: &str) -> &str {
+    PARTS
+        .iter()
+        .find_map(|part| series.strip_suffix(part))
+        .unwrap_or(series)
 }
 
 /// The names that begin with `weir_`. A colon beside one makes it the name of a recording rule.

@@ -50,6 +50,18 @@ pub(super) fn series_names(expression: &str) -> BTreeSet<String> {
     names
 }
 
+/// The labels that an expression groups by.
+pub(super) fn grouping_labels(expression: &str) -> BTreeSet<&str> {
+    let lists = expression
+        .split(" by (")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    lists
+        .flat_map(|(labels, _)| labels.split(','))
+        .map(str::trim)
+        .collect()
+}
+
 /// An alert's expression in two: what is measured, and the limit that it must be above.
 pub(super) fn measured_and_limit(expression: &str) -> Option<(&str, f64)> {
     let (measured, limit) = expression.rsplit_once(" > ")?;
@@ -107,6 +119,12 @@ fn only_series_are_named() {
     );
     assert_eq!(names("a == bool 0 and \"text\""), "a");
     assert_eq!(names("max_over_time(timestamp(a)[1h:15s])"), "a");
+}
+
+#[test]
+fn labels_are_found_by_which_is_grouped() {
+    let labels = grouping_labels("sum by (a, b) (x) / on (c) max by (d) (y{by=\"(e)\"})");
+    assert_eq!(labels, BTreeSet::from(["a", "b", "d"]));
 }
 
 #[test]

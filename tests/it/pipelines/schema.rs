@@ -155,6 +155,37 @@ fn the_reference_describes_every_key_with_its_default_and_no_other() {
     );
 }
 
+/// The keys of the section that are kinds of sources are those that are a section themselves, and not of
+/// how records are written.
+#[test]
+fn the_reference_names_all_sources() {
+    let schema = config::schema();
+    let sources = &schema["$defs"]["SourceSection"]["properties"];
+    let is_source = |property: &Value| {
+        let alternatives = property["anyOf"].as_array();
+        alternatives.is_some_and(|all| all.iter().any(|one| one["type"] == "null"))
+    };
+    let mut expected: Vec<_> = sources
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, property)| is_source(property))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    expected.sort_unstable();
+    assert!(expected.contains(&"kinesis"), "{expected:?}");
+
+    let page = page("pipeline-file.md").unwrap();
+    let sentence = page
+        .lines()
+        .skip_while(|line| !line.starts_with("## `source`"))
+        .find(|line| line.starts_with("Exactly one of "))
+        .unwrap();
+    let mut named: Vec<_> = sentence.split('`').skip(1).step_by(2).collect();
+    named.sort_unstable();
+    assert_eq!(named, expected, "{sentence}");
+}
+
 #[test]
 fn nobody_has_to_read_it_to_the_end() -> std::io::Result<()> {
     let (reader, writer) = std::io::pipe()?;
