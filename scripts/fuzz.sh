@@ -24,8 +24,8 @@ cargo +nightly --version >/dev/null 2>&1 ||
 # where there are any.
 longest() {
     case $1 in
-    record_formats | protobuf_decoder | envelopes) echo 65536 ;;
-    json_decoder | avro_decoder | sparkplug_b) echo 16384 ;;
+    json_decoder | avro_decoder | sparkplug_b_decoder) echo 16384 ;;
+    *_decoder | unwrap_*) echo 65536 ;;
     *) echo 4096 ;;
     esac
 }

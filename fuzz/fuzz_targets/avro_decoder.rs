@@ -12,9 +12,9 @@ use libfuzzer_sys::fuzz_target;
 use weir::decode::{AvroSchema, SchemaQuestion, SchemaSource};
 use weir_fuzz::{Fixture, single};
 
-const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {
+const FIELDS: &str = r#"{
     "a": "number", "b": {"from": "l.b", "type": "text"}, "c": {"from": "l.1.c", "type": "boolean"},
-    "n": {"from": "a.a.a", "type": "number"}, "received": {"from": "@timestamp", "type": "number"}}}"#;
+    "n": {"from": "a.a.a", "type": "number"}, "received": {"from": "@timestamp", "type": "number"}}"#;
 
 /// Knows one schema.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl SchemaSource for One {
 }
 
 fn check(format: &str, schema: Option<AvroSchema>, record: &[u8]) {
-    let mut fixture = Fixture::new(format, EVENT);
+    let mut fixture = Fixture::new(format, ("t", "ms"), FIELDS);
     if let Some(schema) = schema {
         fixture.decoder.ask_for_schemas(
             Arc::new(One(Arc::new(schema))),

@@ -27,9 +27,7 @@ const FIELDS: &str = r#"{
 }"#;
 
 fn fixture(from: &str, unit: &str) -> Fixture {
-    let event =
-        format!(r#"{{"time": {{"from": "{from}", "unit": "{unit}"}}, "fields": {FIELDS}}}"#);
-    Fixture::new(r#""json""#, &event)
+    Fixture::new(r#""json""#, (from, unit), FIELDS)
 }
 
 thread_local! {

@@ -1,13 +1,9 @@
 //! Arbitrary bytes as a message of `all_types.proto`: whatever comes, its events are rows of every column or are
 //! counted as dropped.
-//!
-//! The first byte chooses which repeated field is exploded.
 
 #![no_main]
 
-use std::cell::RefCell;
-use libfuzzer_sys::fuzz_target;
-use weir_fuzz::{Fixture, check_chosen};
+use weir_fuzz::{Fixture, RECEIVED, records_target};
 
 /// What is exploded, and the field that an item is.
 const FORMATS: [(&str, &str); 4] = [
@@ -30,24 +26,20 @@ const FORMATS: [(&str, &str); 4] = [
     ),
 ];
 
-const EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {
+const FIELDS: &str = r#"{
     "double": "number", "int32": "number", "uint64": "number", "sint64": "number", "bool": "boolean",
     "string": "text", "bytes": "text", "state": "text", "told": "number", "left": "number",
     "right": {"from": "right.deeper.text", "type": "text"},
     "inner": {"from": "inner.deeper.number", "type": "number"},
     "gauge": {"from": "gauges.a", "type": "number"}, "pair": {"from": "inners.1.text", "type": "text"},
     "answer": {"from": "answers.true", "type": "text"}, "at": "number", "lasts": "number",
-    "boxed": "number", "far": "number"@ITEM@}}"#;
+    "boxed": "number", "far": "number"@ITEM@}"#;
 
 fn fixture((explode, item): (&str, &str)) -> Fixture {
     let format = format!(
         r#"{{"format": "protobuf", "message": "all.v1.Record", "files": ["all_types.proto"]{explode}}}"#
     );
-    Fixture::new(&format, &EVENT.replace("@ITEM@", item))
+    Fixture::new(&format, RECEIVED, &FIELDS.replace("@ITEM@", item))
 }
 
-thread_local! {
-    static FIXTURES: RefCell<Vec<Fixture>> = RefCell::new(FORMATS.map(fixture).into());
-}
-
-fuzz_target!(|data: &[u8]| FIXTURES.with_borrow_mut(|fixtures| check_chosen(fixtures, data)));
+records_target!(FORMATS.map(fixture));

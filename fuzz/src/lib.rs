@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use weir::decode::{
-    DecodeConfig, DecodeMetrics, Decoder, EARLIEST_MS, EventConfig, UnwrapStep,
-};
+pub use libfuzzer_sys;
+use weir::decode::{DecodeConfig, DecodeMetrics, Decoder, EARLIEST_MS, EventConfig, UnwrapStep};
 use weir::model::{Batch, Interner, RecordBatch, Split, SplitId, TimestampMs};
 use weir::telemetry::Registry;
 
 /// 3 November 2024.
 pub const NOW: TimestampMs = 1_730_621_749_000;
+
+/// The time at which a record was received is that of its events.
+pub const RECEIVED: (&str, &str) = ("@timestamp", "ms");
 
 /// How far ahead of now an event may be.
 const MAX_AHEAD_MS: i64 = 60_000;
@@ -29,13 +31,16 @@ pub struct Counted {
 }
 
 impl Fixture {
-    /// A decoder of `decode` and `event` as they stand in a pipeline file, in JSON. Files are looked for in the
-    /// folder of the targets' manifest.
-    pub fn new(decode: &str, event: &str) -> Self {
+    /// A decoder of `decode`, with the times of events at `time`, and of `fields`, in JSON as in a pipeline file.
+    /// Files are looked for in the folder of the targets' manifest.
+    pub fn new(decode: &str, time: (&str, &str), fields: &str) -> Self {
+        let (from, unit) = time;
+        let event =
+            format!(r#"{{"time": {{"from": "{from}", "unit": "{unit}"}}, "fields": {fields}}}"#);
         let mut decode: DecodeConfig = serde_json::from_str(decode).expect("a valid format");
         let problems = decode.load(Path::new(env!("CARGO_MANIFEST_DIR")));
         assert_eq!(problems, [], "the files can be read");
-        let event: EventConfig = serde_json::from_str(event).expect("a valid event section");
+        let event: EventConfig = serde_json::from_str(&event).expect("a valid event section");
         let metrics = DecodeMetrics::new(&Registry::new("fuzz"));
         let decoder = Decoder::build(&decode, &event, MAX_AHEAD_MS, metrics.clone());
         let mut decoder = decoder.expect("valid paths");
@@ -43,12 +48,15 @@ impl Fixture {
         Self { decoder, metrics }
     }
 
-    /// The same with something around each record, of which a step may give so many bytes.
-    pub fn unwrapping(mut self, steps: &str, max_bytes: usize) -> Self {
+    /// A decoder of JSON with something around each record, of which a step may give 100 kB.
+    pub fn wrapped(steps: &str) -> Self {
+        let fixture = Self::new(r#""json""#, RECEIVED, r#"{"a": "number", "n": "text"}"#);
         let steps: Vec<UnwrapStep> = serde_json::from_str(steps).expect("a valid list");
-        let decoder = self.decoder.with_unwrap(&steps, max_bytes);
-        self.decoder = decoder.expect("valid paths");
-        self
+        let decoder = fixture.decoder.with_unwrap(&steps, 100_000);
+        Self {
+            decoder: decoder.expect("valid paths"),
+            metrics: fixture.metrics,
+        }
     }
 
     /// Decodes a batch: its events are rows of every column or are counted as dropped.
@@ -109,13 +117,23 @@ pub fn single(record: &[u8]) -> RecordBatch {
     records
 }
 
-/// Decodes an input whose first byte chooses one of several fixtures.
-pub fn check_chosen(fixtures: &mut [Fixture], input: &[u8]) {
-    let Some((number, record)) = input.split_first() else {
-        return;
+/// A target whose inputs are records, of one format or with one thing around them: each is decoded by each of an
+/// array of fixtures, which are kept from one input to the next, as a worker keeps its decoder.
+#[macro_export]
+macro_rules! records_target {
+    ($fixtures:expr) => {
+        thread_local! {
+            static FIXTURES: std::cell::RefCell<Vec<$crate::Fixture>> =
+                std::cell::RefCell::new($fixtures.into());
+        }
+
+        $crate::libfuzzer_sys::fuzz_target!(|record: &[u8]| {
+            let records = $crate::single(record);
+            FIXTURES.with_borrow_mut(|fixtures| {
+                for fixture in fixtures {
+                    fixture.check(&records);
+                }
+            });
+        });
     };
-    let number = usize::from(*number) % fixtures.len();
-    if let Some(fixture) = fixtures.get_mut(number) {
-        fixture.check(&single(record));
-    }
 }

@@ -2,6 +2,7 @@
 
 mod code;
 mod documents;
+mod fuzz_targets;
 mod imports;
 mod lexer;
 mod modules;
@@ -312,20 +313,45 @@ fn the_code_map_names_every_module() -> io::Result<()> {
 #[test]
 fn every_fuzz_target_has_seeds_a_dictionary_and_a_program() -> io::Result<()> {
     let manifest = read("fuzz/Cargo.toml")?;
-    let mut targets = 0;
-    for (path, _) in sources()? {
-        let target = path.strip_prefix("fuzz/fuzz_targets/");
-        let Some(target) = target.and_then(|name| name.strip_suffix(".rs")) else {
-            continue;
-        };
-        targets += 1;
+    let sources = sources()?;
+    let targets = fuzz_targets::names(&sources);
+    for target in &targets {
         let dictionary = read(&format!("fuzz/dictionaries/{target}.dict"))?;
         assert!(!dictionary.is_empty(), "{target} has an empty dictionary");
         let mut seeds = fs::read_dir(repository().join("fuzz/seeds").join(target))?;
         assert!(seeds.next().is_some(), "{target} has no seeds");
-        let named = format!("path = \"{}\"", path.replacen("fuzz/", "", 1));
+        let named = format!("path = \"fuzz_targets/{target}.rs\"");
         assert!(manifest.contains(&named), "{target} is not in the manifest");
     }
-    assert!(targets > 0, "there are no fuzz targets");
+    assert!(!targets.is_empty(), "there are no fuzz targets");
+    for folder in ["fuzz/dictionaries", "fuzz/seeds"] {
+        for entry in fs::read_dir(repository().join(folder))? {
+            let path = entry?.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            assert!(
+                targets.contains(&&*name),
+                "{} is of no fuzz target",
+                relative(&path)
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_format_and_every_step_has_a_fuzz_target_of_its_own() -> io::Result<()> {
+    let sources = sources()?;
+    let mut findings = Vec::new();
+    for (path, enumeration, around) in [
+        ("src/decode/format.rs", "Format", ("", "_decoder")),
+        ("src/decode/format.rs", "FormatOptions", ("", "_decoder")),
+        ("src/decode/unwrap/mod.rs", "UnwrapStep", ("unwrap_", "")),
+    ] {
+        let text = read(path)?;
+        let code = Code::new(path, &text, false);
+        let found = fuzz_targets::variants_without(&code, enumeration, around, &sources);
+        findings.extend(found);
+    }
+    hold(&findings);
     Ok(())
 }
