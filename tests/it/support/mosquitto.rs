@@ -1,9 +1,9 @@
 //! A real Mosquitto, an MQTT broker.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
@@ -29,6 +29,8 @@ pub(crate) struct MosquittoOptions {
     /// Save sessions and queued messages at every change, so that they outlive a
     /// [`Mosquitto::kill`]. Slow with many messages; a [`Mosquitto::stop`] saves them anyhow.
     pub(crate) save_every_change: bool,
+    /// Save them every second or two, whatever has changed, for a [`Mosquitto::kill_at_once`].
+    pub(crate) save_every_second: bool,
     /// It forgets all sessions when it ends.
     pub(crate) forgets: bool,
     /// How many messages it sends a client before the first is acknowledged; without limit where
@@ -123,17 +125,34 @@ impl Mosquitto {
         self.process.kill()
     }
 
+    /// Kills it in the midst of its work, and says up to when it had saved what it had acknowledged: it
+    /// acknowledges nothing while it saves, and the file's time is that of the end of it. What it
+    /// acknowledged later is lost, unless it was handed over.
+    ///
+    /// # Errors
+    /// It had ended before, or has never saved anything.
+    pub(crate) fn kill_at_once(&mut self) -> Result<SystemTime> {
+        self.process.kill()?;
+        saved(&self.folder).context("mosquitto has never saved anything")
+    }
+
+    /// Waits until it has saved everything that it has by now.
+    ///
+    /// # Errors
+    /// It ends, or saves nothing.
+    pub(crate) fn await_save(&mut self) -> Result<()> {
+        let (folder, now) = (&self.folder, SystemTime::now());
+        self.process
+            .wait_until("save", LIMIT, || saved(folder).is_some_and(|at| at > now))
+    }
+
     /// Waits until it has written nothing for some turns of its loop: until then, something that has
     /// changed may be unsaved.
     fn await_saved(&mut self) -> Result<()> {
-        let file = self.folder.path().join("mosquitto.db");
-        let saved = || {
-            let metadata = std::fs::metadata(&file).ok();
-            metadata.and_then(|metadata| metadata.modified().ok())
-        };
-        let (mut last, mut since) = (saved(), Instant::now());
+        let folder = &self.folder;
+        let (mut last, mut since) = (saved(folder), Instant::now());
         self.process.wait_until("quiet moment", LIMIT, || {
-            let now = saved();
+            let now = saved(folder);
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -157,6 +176,12 @@ impl Mosquitto {
         self.process = launch(&self.folder, self.port)?;
         Ok(())
     }
+}
+
+/// When it last ended a save.
+fn saved(folder: &TempDir) -> Option<SystemTime> {
+    let metadata = std::fs::metadata(folder.path().join("mosquitto.db")).ok()?;
+    metadata.modified().ok()
 }
 
 fn launch(folder: &TempDir, port: u16) -> Result<Process> {
@@ -213,6 +238,8 @@ fn configuration(
     }
     if options.save_every_change {
         lines.push("autosave_on_changes true".to_owned());
+    }
+    if options.save_every_change || options.save_every_second {
         lines.push("autosave_interval 1".to_owned());
     }
     if let Some(certificates) = certificates {
