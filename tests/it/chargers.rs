@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::http_push::address;
 use crate::reference::fleet::START_MS;
@@ -143,24 +144,52 @@ fn post(service: &Service, body: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Starts weir in a folder that has its state as well.
+fn start(folder: &TempDir) -> Result<Service> {
+    let mut command = weir(["run"]);
+    command
+        .arg(repository().join("pipelines/chargers.yaml"))
+        // Not --output, which begins anew with every start.
+        .args(["--set", "write={ file: { path: samples.ndjson } }"])
+        .args(["--workers", "2"])
+        .current_dir(folder.path())
+        .env("CHARGERS_LISTEN", "127.0.0.1:0")
+        .env("CHARGERS_LETTERS", folder.path().join("letters.ndjson"))
+        .env("STATE_DIR", folder.path().join("state"));
+    Service::start(&mut command, folder)
+}
+
+/// The messages of a turn, which a gateway forwards together.
+fn post_turn(service: &Service, turn: i64) -> Result<()> {
+    let messages: Vec<_> = chargers().iter().map(|one| one.message(turn)).collect();
+    post(service, &Value::from(messages))
+}
+
+/// Closes all windows with a message of an hour later, and waits until they are written: a stop would leave
+/// them to the next start.
+fn close(service: &mut Service, folder: &TempDir) -> Result<()> {
+    let later = chargers().first().map(|one| one.message(TIMES + 360));
+    post(service, &later.unwrap_or_default())?;
+    service.await_condition("samples of all windows", || {
+        written(folder).is_ok_and(|samples| samples.len() >= expected().len())
+    })
+}
+
+/// The samples that are written. What a run had not saved before it was killed, the next one writes again: it
+/// must be the same, and is here once.
+fn written(folder: &TempDir) -> Result<Vec<Sample>> {
+    let mut samples = read_ndjson(&folder.path().join("samples.ndjson"))?;
+    samples.sort();
+    samples.dedup();
+    Ok(samples)
+}
+
 #[test]
 fn meter_values_over_http_become_samples_by_site_and_model() -> Result<()> {
     let folder = temporary_folder()?;
-    let file = repository().join("pipelines/chargers.yaml");
-    let letters = folder.path().join("letters.ndjson");
-    let mut command = weir([]);
-    command
-        .arg("run")
-        .arg(file)
-        .args(["--output", "samples.ndjson", "--workers", "2"])
-        .current_dir(folder.path())
-        .env("CHARGERS_LISTEN", "127.0.0.1:0")
-        .env("CHARGERS_LETTERS", &letters);
-    let mut service = Service::start(&mut command, &folder)?;
+    let mut service = start(&folder)?;
     for turn in 0..TIMES {
-        // A gateway forwards those of a turn together.
-        let messages: Vec<_> = chargers().iter().map(|one| one.message(turn)).collect();
-        post(&service, &Value::from(messages))?;
+        post_turn(&service, turn)?;
     }
     post(&service, &json!({ "chargePoint": { "id": "UK-0099" } }))?;
     let events = 12 * TIMES * 3;
@@ -170,10 +199,26 @@ fn meter_values_over_http_become_samples_by_site_and_model() -> Result<()> {
         &[("reason", "not_an_array")],
         1.0,
     )?;
-    // What cannot be read again is written when it stops, open windows and all.
+    close(&mut service, &folder)?;
     service.stop()?;
-    let mut samples = read_ndjson(&folder.path().join("samples.ndjson"))?;
-    samples.sort();
-    assert_eq!(samples, expected());
+    assert_eq!(written(&folder)?, expected());
+    Ok(())
+}
+
+#[test]
+fn what_was_answered_with_202_outlives_weir() -> Result<()> {
+    let folder = temporary_folder()?;
+    let mut service = start(&folder)?;
+    for turn in 0..TIMES {
+        post_turn(&service, turn)?;
+        if turn % 3 == 0 {
+            // From its answer on, a gateway has the messages no more.
+            service.kill()?;
+            service = start(&folder)?;
+        }
+    }
+    close(&mut service, &folder)?;
+    service.stop()?;
+    assert_eq!(written(&folder)?, expected());
     Ok(())
 }

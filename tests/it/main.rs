@@ -1,5 +1,6 @@
 //! The integration tests: weir and the servers around it as real processes.
 
+mod agents;
 mod bad_state;
 mod chargers;
 mod dashboards;

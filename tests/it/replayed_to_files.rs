@@ -214,7 +214,7 @@ fn what_would_get_another_time_stays() -> Result<()> {
         told.starts_with("0 records are written to numbers.txt\n"),
         "{told}"
     );
-    let why = "without its topic, key, headers and time: ";
+    let why = "without its topic, key, headers and time";
     ensure!(
         told.contains("missing_time") && told.contains(why),
         "{told}"

@@ -30,6 +30,9 @@ const REGISTRY_AWAY: &str = "registry_away";
 /// The reason of those that would get another time.
 const TRANSPORT_TIME: &str = "transport_time";
 
+/// What a record lacks in a file.
+const WITHOUT_TRANSPORT: &str = "without its topic, key, headers and time";
+
 /// What a record still has of its transport (topic, key, headers, time) where it is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transport {
@@ -245,7 +248,10 @@ impl Trial {
         }
         let batch = self.batch(letter, self.transport, now_ms);
         let arriving = self.times(&batch).map_err(|wrong| Wrong {
-            detail: format!("without its topic, key, headers and time: {}", wrong.detail),
+            detail: match wrong.detail.is_empty() {
+                true => WITHOUT_TRANSPORT.to_owned(),
+                false => format!("{WITHOUT_TRANSPORT}: {}", wrong.detail),
+            },
             ..wrong
         })?;
         if arriving == times {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -51,12 +52,32 @@ fn minute(minute: i64) -> Vec<(String, Vec<Vec<u8>>)> {
     records.collect()
 }
 
+/// Puts records, few at a time, while a second thread splits a shard or merges two: some go to shards that
+/// end, others to those that begin.
+fn put_while_changing(
+    kinesis: &Kinesis,
+    stream: &str,
+    number: usize,
+    records: &[(String, Vec<u8>)],
+) -> Result<()> {
+    thread::scope(|scope| {
+        let changing = scope.spawn(|| match number % 3 {
+            0 => kinesis.split(stream, number),
+            _ => kinesis.merge(stream, number),
+        });
+        for some in records.chunks(4) {
+            kinesis.put(stream, some)?;
+        }
+        changing.join().ok().context("the change panicked")?
+    })
+}
+
 /// An event for every shard behind all others.
 fn put_markers(kinesis: &Kinesis, stream: &str) -> Result<String> {
     let event = json!({ "scooter": "marker", "city": "none", "t": MARKER_MS }).to_string();
-    for (_, first, _) in kinesis.open_shards(stream)? {
+    for shard in kinesis.open_shards(stream)? {
         let request = json!({
-            "StreamName": stream, "PartitionKey": "marker", "ExplicitHashKey": first.to_string(),
+            "StreamName": stream, "PartitionKey": "marker", "ExplicitHashKey": shard.first.to_string(),
             "Data": crate::support::kinesis::base64(event.as_bytes()),
         });
         kinesis.call("PutRecord", &request)?;
@@ -110,9 +131,9 @@ fn the_samples_are_those_of_the_file_through_kills_splits_and_merges() -> Result
     let mut lines = Vec::new();
     let mut service = start(&kinesis, &folder)?;
     let mut events = 0.0;
-    for number in 0..9 {
+    for number in 0..9_usize {
         let mut records = Vec::new();
-        for (key, all) in minute(number) {
+        for (key, all) in minute(number as i64) {
             records.push((key.clone(), aggregated(&key, &all)));
             for event in &all {
                 lines.extend_from_slice(event);
@@ -120,19 +141,16 @@ fn the_samples_are_those_of_the_file_through_kills_splits_and_merges() -> Result
             }
             events += all.len() as f64;
         }
-        kinesis.put("e-scooters", &records)?;
-        match number % 3 {
-            0 => kinesis.split("e-scooters", usize::try_from(number)?)?,
-            1 => kinesis.merge("e-scooters", usize::try_from(number)?)?,
-            _ => {
-                service.await_metric("weir_events_total", &[], events)?;
-                service.kill()?;
-                service = start(&kinesis, &folder)?;
-                events = 0.0;
-                // What the last checkpoint had is not read again.
-                continue;
-            }
+        if number % 3 < 2 {
+            put_while_changing(&kinesis, "e-scooters", number, &records)?;
+            continue;
         }
+        kinesis.put("e-scooters", &records)?;
+        service.await_metric("weir_events_total", &[], events)?;
+        service.kill()?;
+        service = start(&kinesis, &folder)?;
+        // What the last checkpoint had is not read again.
+        events = 0.0;
     }
     let marker = put_markers(&kinesis, "e-scooters")?;
     let output = folder.path().join("samples.ndjson");
@@ -180,7 +198,7 @@ fn latest_stays_the_time_of_the_first_start_though_no_other_checkpoint_was_made(
     };
     // Before the first start: it is left out.
     put(0)?;
-    std::thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(20));
     let mut service = start()?;
     // Nothing is read before the only checkpoint of this run.
     service.await_metric("weir_source_connected", &[], 1.0)?;

@@ -65,7 +65,8 @@ fn read_all(
     Ok(session)
 }
 
-/// Writes through splits and merges, and reads meanwhile. All records must come, once and in order.
+/// Writes while shards are split and merged, and reads meanwhile. All records must come, once and in order,
+/// and of those that are there twice, because a shard had changed under the producer, the right one.
 fn changing(
     kinesis: &Kinesis,
     stream: &str,
@@ -82,6 +83,7 @@ fn changing(
         read_all(settings, writer)
     })?;
     load.check(&session.ledger)?;
+    ensure!(load.put_again() > 0, "nothing was put again");
     Ok(session)
 }
 

@@ -20,6 +20,34 @@ pub(crate) const VERSION: &str = "0.6.2";
 /// The account and region of the streams.
 const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/";
 
+/// A shard of a stream, with the hash keys that are its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Shard {
+    pub(crate) id: String,
+    pub(crate) first: u128,
+    pub(crate) last: u128,
+    /// It takes records: it was neither split nor merged.
+    pub(crate) is_open: bool,
+}
+
+impl Shard {
+    fn read(shard: &Value) -> Result<Self> {
+        let text = |path: &str| shard.pointer(path).and_then(Value::as_str);
+        let needed = |path: &str| text(path).with_context(|| format!("a shard without {path}"));
+        Ok(Self {
+            id: needed("/ShardId")?.to_owned(),
+            first: needed("/HashKeyRange/StartingHashKey")?.parse()?,
+            last: needed("/HashKeyRange/EndingHashKey")?.parse()?,
+            is_open: text("/SequenceNumberRange/EndingSequenceNumber").is_none(),
+        })
+    }
+
+    /// Whether a hash key is one of its own.
+    pub(crate) fn has(&self, hash_key: u128) -> bool {
+        (self.first..=self.last).contains(&hash_key)
+    }
+}
+
 /// A running server without streams. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Kinesis {
@@ -56,13 +84,14 @@ impl Kinesis {
                 command.env(name, value);
             }
             command.env("KINESIS_MOCK_CERT_PATH", package.join("server.json"));
-            for change in [
-                "CREATE_STREAM",
-                "SPLIT_SHARD",
-                "MERGE_SHARDS",
-                "REGISTER_STREAM_CONSUMER",
+            for (change, duration) in [
+                ("CREATE_STREAM", "50ms"),
+                // As long as some requests take, so that there are some meanwhile.
+                ("SPLIT_SHARD", "200ms"),
+                ("MERGE_SHARDS", "200ms"),
+                ("REGISTER_STREAM_CONSUMER", "50ms"),
             ] {
-                command.env(format!("{change}_DURATION"), "50ms");
+                command.env(format!("{change}_DURATION"), duration);
             }
             let mut process = Process::start("kinesis", &command, &folder)?;
             process.wait_until("connection", LIMIT, || accepts(port))?;
@@ -102,29 +131,27 @@ impl Kinesis {
         self.await_active(stream)
     }
 
-    /// The shards that take records, with their first hash keys, in the order of these.
+    /// All shards, also those that take no records any more, in the order of their hash keys.
     ///
     /// # Errors
     /// It does not answer.
-    pub(crate) fn open_shards(&self, stream: &str) -> Result<Vec<(String, u128, u128)>> {
+    pub(crate) fn shards(&self, stream: &str) -> Result<Vec<Shard>> {
         let answer = self.call("ListShards", &json!({ "StreamName": stream }))?;
         let shards = answer.get("Shards").and_then(Value::as_array);
-        let shards = shards.context("no shards")?;
-        let text = |shard: &Value, path: &str| -> Option<String> {
-            shard.pointer(path)?.as_str().map(str::to_owned)
-        };
-        let ending = "/SequenceNumberRange/EndingSequenceNumber";
-        let open = shards.iter().filter(|shard| text(shard, ending).is_none());
-        let mut open: Vec<_> = open
-            .map(|shard| {
-                let text = |path| text(shard, path).context("a shard without it");
-                let first = text("/HashKeyRange/StartingHashKey")?.parse()?;
-                let last = text("/HashKeyRange/EndingHashKey")?.parse()?;
-                Ok((text("/ShardId")?, first, last))
-            })
-            .collect::<Result<_>>()?;
-        open.sort_by_key(|(_, first, _)| *first);
-        Ok(open)
+        let shards = shards.context("no shards")?.iter().map(Shard::read);
+        let mut shards: Vec<_> = shards.collect::<Result<_>>()?;
+        shards.sort_by_key(|shard| shard.first);
+        Ok(shards)
+    }
+
+    /// The shards that take records, in the order of their hash keys.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn open_shards(&self, stream: &str) -> Result<Vec<Shard>> {
+        let mut shards = self.shards(stream)?;
+        shards.retain(|shard| shard.is_open);
+        Ok(shards)
     }
 
     /// Splits a shard in the middle.
@@ -133,10 +160,11 @@ impl Kinesis {
     /// It cannot be split.
     pub(crate) fn split(&self, stream: &str, number: usize) -> Result<()> {
         let open = self.open_shards(stream)?;
-        let (id, first, last) = open.get(number % open.len()).context("no shard")?;
-        let middle = first + (last - first) / 2 + 1;
+        let shard = open.get(number % open.len()).context("no shard")?;
+        let middle = shard.first + (shard.last - shard.first) / 2 + 1;
         let request = json!({
-            "StreamName": stream, "ShardToSplit": id, "NewStartingHashKey": middle.to_string(),
+            "StreamName": stream, "ShardToSplit": shard.id,
+            "NewStartingHashKey": middle.to_string(),
         });
         self.call("SplitShard", &request)?;
         self.await_active(stream)
@@ -149,11 +177,11 @@ impl Kinesis {
     pub(crate) fn merge(&self, stream: &str, number: usize) -> Result<()> {
         let open = self.open_shards(stream)?;
         let number = number % (open.len() - 1);
-        let [(one, ..), (other, ..)] = open.get(number..number + 2).context("no shards")? else {
+        let [one, other] = open.get(number..number + 2).context("no shards")? else {
             anyhow::bail!("there are no two shards");
         };
         let request = json!({
-            "StreamName": stream, "ShardToMerge": one, "AdjacentShardToMerge": other,
+            "StreamName": stream, "ShardToMerge": one.id, "AdjacentShardToMerge": other.id,
         });
         self.call("MergeShards", &request)?;
         self.await_active(stream)
@@ -164,6 +192,20 @@ impl Kinesis {
     /// # Errors
     /// One of them is not taken.
     pub(crate) fn put(&self, stream: &str, records: &[(String, Vec<u8>)]) -> Result<()> {
+        self.put_and_tell(stream, records).map(|_| ())
+    }
+
+    /// As [`Self::put`], and gives the shard of each record, which may not be the one that was open when it
+    /// was last asked.
+    ///
+    /// # Errors
+    /// One of them is not taken.
+    pub(crate) fn put_and_tell(
+        &self,
+        stream: &str,
+        records: &[(String, Vec<u8>)],
+    ) -> Result<Vec<String>> {
+        let mut shards = Vec::new();
         for some in records.chunks(400) {
             let entries = some
                 .iter()
@@ -176,8 +218,13 @@ impl Kinesis {
                 answer.get("FailedRecordCount") == Some(&json!(0)),
                 "{answer}"
             );
+            let taken = answer.get("Records").and_then(Value::as_array);
+            for one in taken.context("no records")? {
+                let shard = one.get("ShardId").and_then(Value::as_str);
+                shards.push(shard.context("a record without a shard")?.to_owned());
+            }
         }
-        Ok(())
+        Ok(shards)
     }
 
     fn await_active(&self, stream: &str) -> Result<()> {

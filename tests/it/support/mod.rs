@@ -26,6 +26,9 @@ pub(crate) mod write_request;
 pub(crate) mod mosquitto;
 
 #[cfg(feature = "mqtt")]
+pub(crate) mod publishers;
+
+#[cfg(feature = "mqtt")]
 pub(crate) mod web_socket;
 
 #[cfg(any(feature = "kafka", feature = "mqtt"))]

@@ -1,9 +1,9 @@
 //! A real Mosquitto, an MQTT broker.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use super::LIMIT;
@@ -11,6 +11,10 @@ use super::certificates::Certificates;
 use super::files::{find_program, run, temporary_folder, write};
 use super::ports::{accepts, on_free_ports};
 use super::process::Process;
+
+/// What it has saved, and where it is writing that.
+const DATABASE: &str = "mosquitto.db";
+const HALF_SAVED: &str = "mosquitto.db.new";
 
 /// Its loop looks for unsaved changes ten times a second: as long as none came, clients have probably said all.
 const SAVE_QUIET: Duration = Duration::from_millis(300);
@@ -31,6 +35,8 @@ pub(crate) struct MosquittoOptions {
     /// [`Mosquitto::kill`]. Slow with many messages; a [`Mosquitto::stop`] saves them anyhow. Asks for
     /// neither `credentials` nor `tls`.
     pub(crate) save_every_change: bool,
+    /// Save them every second or two, whatever has changed, for a [`Mosquitto::kill_at_once`].
+    pub(crate) save_every_second: bool,
     /// It forgets all sessions when it ends.
     pub(crate) forgets: bool,
     /// How many messages it sends a client before the first is acknowledged; without limit where
@@ -128,20 +134,37 @@ impl Mosquitto {
         self.process.kill()
     }
 
+    /// Kills it in the midst of its work, and says up to when it had saved what it had acknowledged: it
+    /// acknowledges nothing while it saves, and the file's time is that of the end of it. What it
+    /// acknowledged later is lost, unless it was handed over.
+    ///
+    /// # Errors
+    /// It had ended before, or has never saved anything.
+    pub(crate) fn kill_at_once(&mut self) -> Result<SystemTime> {
+        self.process.kill()?;
+        saved(&self.folder).context("mosquitto has never saved anything")
+    }
+
+    /// Waits until it has saved everything that it has by now.
+    ///
+    /// # Errors
+    /// It ends, or saves nothing.
+    pub(crate) fn await_save(&mut self) -> Result<()> {
+        let (folder, now) = (&self.folder, SystemTime::now());
+        self.process
+            .wait_until("save", LIMIT, || saved(folder).is_some_and(|at| at > now))
+    }
+
     /// Waits until it has written nothing for some turns of its loop: until then, something that has
     /// changed may be unsaved.
     fn await_saved(&mut self) -> Result<()> {
-        let file = self.folder.path().join("mosquitto.db");
-        let saved = || {
-            let metadata = std::fs::metadata(&file).ok();
-            metadata.and_then(|metadata| metadata.modified().ok())
-        };
+        let folder = &self.folder;
         // It writes all that it has into this one, which then takes the place of the other. Where the disk is
         // slow, that is no quiet.
-        let half_saved = self.folder.path().join("mosquitto.db.new");
-        let (mut last, mut since) = (saved(), Instant::now());
+        let half_saved = folder.path().join(HALF_SAVED);
+        let (mut last, mut since) = (saved(folder), Instant::now());
         self.process.wait_until("quiet moment", LIMIT, || {
-            let now = saved();
+            let now = saved(folder);
             if now != last || half_saved.exists() {
                 (last, since) = (now, Instant::now());
             }
@@ -151,6 +174,7 @@ impl Mosquitto {
         self.marks += 1;
         let mark = format!("mark {} of {}", self.marks, self.port);
         retain(self.port, &mark)?;
+        let file = folder.path().join(DATABASE);
         self.process.wait_until("save", LIMIT, || {
             let saved = std::fs::read(&file).unwrap_or_default();
             let mut places = saved.windows(mark.len());
@@ -174,6 +198,12 @@ impl Mosquitto {
         self.process = launch(&self.folder, self.port)?;
         Ok(())
     }
+}
+
+/// When it last ended a save.
+fn saved(folder: &TempDir) -> Option<SystemTime> {
+    let metadata = std::fs::metadata(folder.path().join(DATABASE)).ok()?;
+    metadata.modified().ok()
 }
 
 fn launch(folder: &TempDir, port: u16) -> Result<Process> {
@@ -247,6 +277,8 @@ fn configuration(
     }
     if options.save_every_change {
         lines.push("autosave_on_changes true".to_owned());
+    }
+    if options.save_every_change || options.save_every_second {
         lines.push("autosave_interval 1".to_owned());
     }
     if let Some(certificates) = certificates {

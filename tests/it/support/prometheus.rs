@@ -45,6 +45,8 @@ pub(crate) struct PrometheusOptions {
     pub(crate) scrape: Vec<String>,
     /// Where it writes what it scrapes.
     pub(crate) remote_write: Option<RemoteWrite>,
+    /// Labels that all samples have which it writes there, and that it does not have itself.
+    pub(crate) external_labels: Vec<(&'static str, String)>,
     /// The content of a rule file.
     pub(crate) rules: Option<String>,
     /// Rule files as they lie: paths or patterns, absolute.
@@ -328,6 +330,12 @@ fn launch(program: &Path, folder: &TempDir, port: u16) -> Result<Process> {
 
 fn configuration(options: &PrometheusOptions) -> String {
     let mut text = "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n".to_owned();
+    if !options.external_labels.is_empty() {
+        text.push_str("  external_labels:\n");
+    }
+    for (name, value) in &options.external_labels {
+        text.push_str(&format!("    {name}: '{value}'\n"));
+    }
     let mut rule_files = options.rule_files.clone();
     if options.rules.is_some() {
         rule_files.push("rules.yml".to_owned());
