@@ -1,20 +1,26 @@
 //! Import directions: a module imports only from lower levels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::code::{Code, Finding};
 use crate::modules::{Sources, modules};
 
 /// The levels of the top modules, as the map of the library writes them.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Levels(BTreeMap<String, u32>);
+pub(crate) struct Levels {
+    levels: BTreeMap<String, u32>,
+    /// Modules that are there for tests alone: those of every level may import them.
+    for_tests: BTreeSet<String>,
+}
 
 impl Levels {
     /// Reads `pub mod name; // level what it is for`.
     pub(crate) fn parse(path: &str, lib: &str) -> Result<Self, Vec<Finding>> {
-        let mut levels = BTreeMap::new();
+        let (mut levels, mut for_tests) = (BTreeMap::new(), BTreeSet::new());
         let mut findings = Vec::new();
+        let mut before = "";
         for (index, line) in lib.lines().enumerate() {
+            let is_for_tests = std::mem::replace(&mut before, line.trim()) == "#[cfg(test)]";
             let declaration = line.trim().trim_start_matches("pub ");
             let Some((name, comment)) = declaration
                 .strip_prefix("mod ")
@@ -25,6 +31,9 @@ impl Levels {
             let comment = comment.trim().strip_prefix("// ").unwrap_or_default();
             let (level, purpose) = comment.split_once(' ').unwrap_or((comment, ""));
             match level.parse() {
+                Ok(_) if !purpose.is_empty() && is_for_tests => {
+                    for_tests.insert(name.to_owned());
+                }
                 Ok(level) if !purpose.is_empty() => drop(levels.insert(name.to_owned(), level)),
                 _ => {
                     let message = format!("write what {name} is: mod {name}; // level purpose");
@@ -33,22 +42,23 @@ impl Levels {
             }
         }
         if findings.is_empty() {
-            Ok(Self(levels))
+            Ok(Self { levels, for_tests })
         } else {
             Err(findings)
         }
     }
 
+    /// The modules that are not for tests alone.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.levels.keys().map(String::as_str)
     }
 
     /// Why a module may not import another one.
     fn refuse(&self, from: &str, to: &str) -> Option<String> {
-        if from == to {
+        if from == to || self.for_tests.contains(to) {
             return None;
         }
-        match (self.0.get(from), self.0.get(to)) {
+        match (self.levels.get(from), self.levels.get(to)) {
             (Some(mine), Some(theirs)) if theirs < mine => None,
             (Some(mine), Some(theirs)) => Some(format!(
                 "{from} (level {mine}) must not import {to} (level {theirs})"
@@ -147,7 +157,8 @@ mod tests {
     use super::*;
 
     const LIB: &str = "//! The map.\n\npub mod model; // 0 words\npub mod decode; // 1 bytes\n\
-                       pub mod write; // 1 out\npub mod cli; // 5 commands\n";
+                       pub mod write; // 1 out\npub mod cli; // 5 commands\n\
+                       #[cfg(test)]\nmod testing; // 0 for tests\n";
 
     fn wrong(path: &str, text: &str) -> Vec<String> {
         let files = [
@@ -195,6 +206,17 @@ mod tests {
         assert_eq!(
             wrong("src/model.rs", "use crate::decode::x;"),
             ["src/model.rs:1: model (level 0) must not import decode (level 1)"]
+        );
+    }
+
+    #[test]
+    fn what_is_for_tests_alone_may_be_imported_and_imports_nothing() {
+        for path in ["src/model.rs", "src/decode/json.rs"] {
+            assert_eq!(wrong(path, "use crate::testing::x;"), [""; 0]);
+        }
+        assert_eq!(
+            wrong("src/testing.rs", "use crate::model::x;"),
+            ["src/testing.rs:1: testing has no level"]
         );
     }
 
