@@ -322,6 +322,7 @@ impl Decoder {
         match &mut self.reader {
             Reader::Sparkplug(reader) => reader.begin(split, self.metrics.sequence_gaps()),
             Reader::Avro(reader) => reader.begin(split),
+            Reader::RemoteWrite(reader) => reader.begin(self.metrics.stale_markers()),
             _ => {}
         }
         let mut batch = Batch::new(split);

@@ -101,6 +101,8 @@ pub struct DecodeMetrics {
     field_errors: IntCounterVec,
     /// Messages of Sparkplug B before which others are missing.
     sequence_gaps: IntCounter,
+    /// Samples of Remote-Write requests that say that a series has ended.
+    stale_markers: IntCounter,
 }
 
 impl DecodeMetrics {
@@ -122,6 +124,10 @@ impl DecodeMetrics {
             sequence_gaps: registry.counter(
                 "weir_sparkplug_sequence_gaps_total",
                 "Messages of Sparkplug B before which others of the same node are missing.",
+            ),
+            stale_markers: registry.counter(
+                "weir_decode_stale_markers_total",
+                "Stale markers of Remote-Write requests, which are no events.",
             ),
         };
         // All reasons are there from the start, at 0: a rate over a new series misses its first step.
@@ -160,6 +166,11 @@ impl DecodeMetrics {
     /// The counter of messages before which others are missing.
     pub(super) fn sequence_gaps(&self) -> &IntCounter {
         &self.sequence_gaps
+    }
+
+    /// The counter of stale markers.
+    pub(super) fn stale_markers(&self) -> &IntCounter {
+        &self.stale_markers
     }
 
     /// The counter of a field's missing values.

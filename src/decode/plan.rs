@@ -74,8 +74,8 @@ pub(super) struct ObjectPlan {
     entries: Vec<(Box<str>, EntryPlan)>,
     /// Places of arrays by the entries whose keys are their numbers.
     places: Vec<(usize, usize)>,
-    /// The entry of all keys with this end that have no other one.
-    by_end: Option<(u8, usize)>,
+    /// The entry of all keys with this end that have no other one; it has no key of its own.
+    by_end: Option<(u8, Box<EntryPlan>)>,
 }
 
 /// What to do with the value of a key.
@@ -130,9 +130,8 @@ impl ObjectPlan {
     /// Adds a leaf for all keys that end in a character of ASCII and that nothing else is added for.
     pub(super) fn add_by_end(&mut self, end: u8, leaf: usize) {
         let mut entry = EntryPlan::default();
-        entry.leaves.push(leaf);
-        self.by_end = Some((end, self.entries.len()));
-        self.entries.push((Box::default(), entry));
+        entry.add(&[], leaf);
+        self.by_end = Some((end, Box::new(entry)));
     }
 
     /// The entry of an item of an array, where the object is one.
@@ -166,23 +165,22 @@ impl ObjectPlan {
     /// The entry of a key. A device sends its keys in the same order every time, so the entry after
     /// the last one found is tried first.
     pub(super) fn entry(&self, key: &str, expected: &mut usize) -> Option<&EntryPlan> {
-        let index = self.index(key.as_bytes(), expected)?;
-        self.entries.get(index).map(|(_, entry)| entry)
+        match self.index(key.as_bytes(), expected) {
+            Some(index) => self.entries.get(index).map(|(_, entry)| entry),
+            None => {
+                let (end, entry) = self.by_end.as_ref()?;
+                key.as_bytes().ends_with(&[*end]).then_some(&**entry)
+            }
+        }
     }
 
-    /// The place of a key's entry in the plan, as [`entry`](Self::entry) finds it.
+    /// The place in the plan of the entry that a key has for itself, found as by [`entry`](Self::entry).
     #[inline]
     pub(super) fn index(&self, key: &[u8], expected: &mut usize) -> Option<usize> {
         let is_key = |(name, _): &(Box<str>, EntryPlan)| name.as_bytes() == key;
         let index = match self.entries.get(*expected) {
             Some(entry) if is_key(entry) => *expected,
-            _ => match self.entries.iter().position(is_key) {
-                Some(index) => index,
-                None => {
-                    let (end, index) = self.by_end?;
-                    return key.ends_with(&[end]).then_some(index);
-                }
-            },
+            _ => self.entries.iter().position(is_key)?,
         };
         *expected = index + 1;
         Some(index)

@@ -1,11 +1,14 @@
-//! Requests of Prometheus Remote-Write 1.0 (`prometheus.WriteRequest`), not compressed. Every sample is an
-//! event: its labels are found by their names, with `__name__` among them, and its value and time as `value`
+//! Requests of Prometheus Remote-Write 1.0 (`prometheus.WriteRequest`), not compressed. Every sample but stale
+//! markers is an event: its labels are found by their names, with `__name__` among them, and its value and time as `value`
 //! and `timestamp`, which go before labels of these names.
 //!
 //! Field numbers from Prometheus' `prompb/remote.proto` and `prompb/types.proto`.
 
 use std::borrow::Cow;
 
+use prometheus::IntCounter;
+
+use crate::model::STALE_NAN_BITS;
 use crate::model::protobuf::{Content, Fields, Malformed};
 
 use super::events::{Events, Refusal};
@@ -21,6 +24,7 @@ const TIMESTAMP: &str = "timestamp";
 #[derive(Debug)]
 pub(super) struct RemoteWriteReader {
     plan: ObjectPlan,
+    stale_markers: Option<IntCounter>,
 }
 
 impl RemoteWriteReader {
@@ -28,6 +32,14 @@ impl RemoteWriteReader {
     pub(super) fn new(wanted: &[Wanted]) -> Self {
         Self {
             plan: ObjectPlan::flat(wanted),
+            stale_markers: None,
+        }
+    }
+
+    /// A batch comes next; stale markers are counted in `stale_markers`.
+    pub(super) fn begin(&mut self, stale_markers: &IntCounter) {
+        if self.stale_markers.is_none() {
+            self.stale_markers = Some(stale_markers.clone());
         }
     }
 
@@ -82,6 +94,11 @@ impl RemoteWriteReader {
                 (2, Content::Varint(number)) => timestamp = number.cast_signed(),
                 _ => {}
             }
+        }
+        if value.to_bits() == STALE_NAN_BITS {
+            // It says that the series has ended; nothing was measured.
+            self.stale_markers.iter().for_each(IntCounter::inc);
+            return Ok(());
         }
         for ((_, entry), label) in self.plan.entries().zip(labels) {
             if let Some(text) = label {

@@ -20,7 +20,7 @@ use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
 use crate::model::SplitId;
 use crate::model::protobuf::{Content, Fields, Malformed};
 use metric::{Metric, hand_over_properties, type_name};
-use state::{Named, Names};
+use state::{Names, Said};
 
 pub use state::{Births, SparkplugState};
 
@@ -117,7 +117,7 @@ struct Head {
 }
 
 /// What a birth says of the data behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Birth {
     names: Names,
     /// What the death that belongs to it will say.
@@ -126,28 +126,19 @@ struct Birth {
 
 impl Birth {
     fn read(bytes: &[u8]) -> Result<Self, Refusal> {
-        let mut birth = Self::default();
+        let (mut said, mut birth_death) = (Said::default(), None);
         for metric in Metric::all(bytes) {
             let metric = metric?;
             let name = metric.name.unwrap_or_default();
             if name == BIRTH_DEATH {
-                birth.birth_death = metric.number();
+                birth_death = metric.number();
             }
-            match (metric.alias, metric.datatype) {
-                (Some(alias), datatype) => {
-                    let named = Named {
-                        name: name.into(),
-                        datatype: datatype.unwrap_or_default(),
-                    };
-                    birth.names.aliases.insert(alias, named);
-                }
-                (None, Some(datatype)) => {
-                    birth.names.types.insert(name.into(), datatype);
-                }
-                (None, None) => {}
-            }
+            said.add(name, metric.alias, metric.datatype);
         }
-        Ok(birth)
+        Ok(Self {
+            names: said.names(),
+            birth_death,
+        })
     }
 }
 
@@ -201,20 +192,21 @@ impl SparkplugReader {
             return Ok(());
         };
         let key = format!("{}/{}", topic.group, topic.node);
-        let head = Head::read(bytes).inspect_err(|_| self.birth_refused(&topic, &key))?;
-        match topic.kind {
-            Kind::NodeBirth | Kind::DeviceBirth => {
-                self.birth(bytes, &head, &topic, &key, events)?
-            }
-            Kind::NodeData | Kind::DeviceData => self.data(bytes, &head, &topic, &key, events)?,
+        let head = Head::read(bytes).inspect_err(|_| self.head_refused(&topic, &key))?;
+        let taken = match topic.kind {
+            Kind::NodeBirth | Kind::DeviceBirth => self.birth(bytes, &head, &topic, &key, events),
+            Kind::NodeData | Kind::DeviceData => self.data(bytes, &head, &topic, &key, events),
             Kind::NodeDeath => {
                 let birth_death = birth_death(bytes)?;
                 self.change().node_death(&key, birth_death);
                 return Ok(());
             }
-            Kind::DeviceDeath => self.change().device_death(&key, topic.device),
-        }
-        // A node's birth begins the sequence.
+            Kind::DeviceDeath => {
+                self.change().device_death(&key, topic.device);
+                Ok(())
+            }
+        };
+        // A node's birth begins the sequence. A message that is refused has come, and is not missing.
         if topic.kind != Kind::NodeBirth
             && let Some(seq) = head.seq
             && self.change().is_gap(&key, seq)
@@ -222,11 +214,19 @@ impl SparkplugReader {
         {
             gaps.inc();
         }
-        Ok(())
+        taken
     }
 
     fn change(&mut self) -> &mut SparkplugState {
         Arc::make_mut(self.states.entry(self.split).or_default())
+    }
+
+    /// The number of a message cannot be read: whether one is missing before the next cannot be told.
+    fn head_refused(&mut self, topic: &Topic<'_>, key: &str) {
+        self.birth_refused(topic, key);
+        if self.states.contains_key(&self.split) && topic.kind != Kind::NodeDeath {
+            self.change().forget_sequence(key);
+        }
     }
 
     /// A message cannot be read: if it was a birth, what an earlier one has said is true no more.
@@ -281,10 +281,10 @@ impl SparkplugReader {
         for metric in Metric::all(bytes) {
             let metric = metric?;
             let alias = metric.alias;
-            let named = alias.and_then(|alias| names.as_ref()?.aliases.get(&alias));
+            let aliased = alias.and_then(|alias| names.as_ref()?.aliased(alias));
             // A name that data says itself holds.
             let own = metric.name.filter(|name| !name.is_empty());
-            let Some(name) = own.or_else(|| named.map(|named| &*named.name)) else {
+            let Some(name) = own.or_else(|| aliased.map(|aliased| &*aliased.name)) else {
                 let detail = match alias {
                     Some(alias) => format!(
                         "alias {alias} of {key}{}{}: no birth has said its name",
@@ -296,11 +296,9 @@ impl SparkplugReader {
                 events.refuse(Reason::UnknownAlias, detail)?;
                 continue;
             };
-            let of_name = || names.as_ref()?.types.get(own?).copied();
-            let datatype = metric
-                .datatype
-                .or(named.map(|named| named.datatype))
-                .or_else(of_name);
+            let named = names.as_ref().and_then(|names| names.named(own?));
+            let born = named.or(aliased).map(|born| born.datatype);
+            let datatype = metric.datatype.or(born);
             self.event(&metric, name, datatype, head, topic, events)?;
         }
         Ok(())

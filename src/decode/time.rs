@@ -48,11 +48,12 @@ fn convert(scalar: &Scalar<'_>, unit: TimeUnit) -> Result<TimestampMs, Reason> {
         }),
         (Scalar::Number(value), unit) => {
             let millis = match unit {
-                // A float of seconds is right to a microsecond; without rounding to one, half of
-                // all times would be floored to the millisecond before.
+                // A float of seconds is right to a microsecond, and one of nanoseconds to 128 of them;
+                // without rounding to a microsecond, many times would be floored to the millisecond
+                // before.
                 TimeUnit::S => (value * 1e6).round() / 1e3,
                 TimeUnit::Us => value / 1e3,
-                TimeUnit::Ns => value / 1e6,
+                TimeUnit::Ns => (value / 1e3).round() / 1e3,
                 TimeUnit::Ms | TimeUnit::Rfc3339 => *value,
             };
             // The conversion saturates, and what saturates is out of range.
@@ -73,35 +74,50 @@ mod tests {
         event_time(&scalar, unit, NOW, 60_000)
     }
 
+    /// Each millisecond of a second in every unit, as a whole number and as a float: a float of nanoseconds is a
+    /// multiple of 256 of them, one of seconds is right to a quarter of a microsecond.
     #[test]
-    fn reads_every_unit() {
-        assert_eq!(read(Scalar::Integer(1_730_621_749), TimeUnit::S), Ok(NOW));
-        assert_eq!(
-            read(Scalar::Number(1_730_621_748.25), TimeUnit::S),
-            Ok(NOW - 750)
-        );
+    fn reads_every_unit_from_whole_numbers_and_floats() {
         for millis in 0..1_000 {
+            let time = NOW - 1_000 + millis;
+            for (unit, of_a_ms) in [
+                (TimeUnit::Ms, 1),
+                (TimeUnit::Us, 1_000),
+                (TimeUnit::Ns, 1_000_000),
+            ] {
+                let whole = time * of_a_ms;
+                assert_eq!(read(Scalar::Integer(whole), unit), Ok(time), "{whole}");
+                let float = whole as f64;
+                assert_eq!(
+                    read(Scalar::Number(float), unit),
+                    Ok(time),
+                    "{float:?} {unit:?}"
+                );
+                // Not the next millisecond before it is there.
+                let last = whole + of_a_ms - 1;
+                assert_eq!(read(Scalar::Integer(last), unit), Ok(time), "{last}");
+                let almost = (whole as f64) + (of_a_ms as f64) * 0.999;
+                assert_eq!(
+                    read(Scalar::Number(almost), unit),
+                    Ok(time),
+                    "{almost:?} {unit:?}"
+                );
+            }
             let text = format!("1730621748.{millis:03}");
             let seconds = Scalar::Number(text.parse().unwrap());
-            assert_eq!(
-                read(seconds, TimeUnit::S),
-                Ok(NOW - 1_000 + millis),
-                "{text}"
-            );
+            assert_eq!(read(seconds, TimeUnit::S), Ok(time), "{text}");
+            let text = format!("{text}999");
+            let almost = Scalar::Number(text.parse().unwrap());
+            assert_eq!(read(almost, TimeUnit::S), Ok(time), "{text}");
         }
-        let almost = Scalar::Number(1_730_621_748.999_6);
-        assert_eq!(read(almost, TimeUnit::S), Ok(NOW - 1));
-        assert_eq!(read(Scalar::Integer(NOW), TimeUnit::Ms), Ok(NOW));
-        assert_eq!(
-            read(Scalar::Integer(NOW * 1_000 + 999), TimeUnit::Us),
-            Ok(NOW)
-        );
-        assert_eq!(
-            read(Scalar::Integer(NOW * 1_000_000), TimeUnit::Ns),
-            Ok(NOW)
-        );
+        let seconds = NOW / 1_000;
+        assert_eq!(read(Scalar::Integer(seconds), TimeUnit::S), Ok(NOW));
+        assert_eq!(read(Scalar::Number(seconds as f64), TimeUnit::S), Ok(NOW));
         let text = Scalar::Text("2024-11-03T09:15:49+01:00".into());
         assert_eq!(read(text, TimeUnit::Rfc3339), Ok(NOW));
+        for scalar in [Scalar::Integer(NOW), Scalar::Number(NOW as f64)] {
+            assert_eq!(read(scalar, TimeUnit::Rfc3339), Err(Reason::TimeUnreadable));
+        }
     }
 
     #[test]

@@ -207,6 +207,10 @@ pub struct Batch {
     pub received: Vec<TimestampMs>,
     /// The split's watermark before each row, ms since the epoch.
     pub watermarks: Vec<TimestampMs>,
+    /// The number of each row among those that were numbered, rising: what was found out of a row then is found
+    /// by it once others are dropped, where positions do not tell the events of a record apart. Empty until
+    /// [`number_rows`](Self::number_rows).
+    pub numbers: Vec<u32>,
     /// The columns, in the schema's order.
     pub columns: Vec<Column>,
 }
@@ -220,6 +224,7 @@ impl Batch {
             positions: Vec::new(),
             received: Vec::new(),
             watermarks: Vec::new(),
+            numbers: Vec::new(),
             columns: Vec::new(),
         }
     }
@@ -229,12 +234,18 @@ impl Batch {
         self.times.len()
     }
 
+    /// Gives each row its number from 0 on, which it keeps from now on.
+    pub fn number_rows(&mut self) {
+        self.numbers = (0_u32..).take(self.rows()).collect();
+    }
+
     /// Keeps only some rows, given by number in ascending order.
     pub fn keep(&mut self, rows: &[u32]) {
         keep(&mut self.times, rows);
         keep(&mut self.positions, rows);
         keep(&mut self.received, rows);
         keep(&mut self.watermarks, rows);
+        keep(&mut self.numbers, rows);
         for column in &mut self.columns {
             match column {
                 Column::Number(values) => keep(values, rows),

@@ -73,6 +73,8 @@ pub(super) enum Part {
     SkipNumbers(usize),
     /// A value that is walked.
     Step(usize),
+    /// A value that is walked more than once: it is wanted by its name and by an alias.
+    Again(Box<[usize]>),
 }
 
 /// What is wanted of a value.
@@ -244,16 +246,26 @@ impl<'s, 'w> Compiler<'s, 'w> {
 
     fn record(&mut self, fields: &[RecordField], want: Want<'w>) -> Kind {
         let wanted = self.wanted_parts(want);
-        let mut wants = vec![Want::Nothing; fields.len()];
+        // A name and its aliases may be wanted at once, each for another field of the event.
+        let mut wants = vec![Vec::new(); fields.len()];
         for (key, want) in wanted {
             let by_name = fields.iter().position(|field| *field.name == *key);
             let found = by_name.or_else(|| fields.iter().position(|field| field.is_called(key)));
-            if let Some(place) = found.and_then(|index| wants.get_mut(index)) {
-                *place = want;
+            if let Some(wants) = found.and_then(|index| wants.get_mut(index)) {
+                wants.push(want);
             }
         }
         let mut parts: Vec<Part> = Vec::new();
-        for (field, want) in fields.iter().zip(wants) {
+        for (field, wants) in fields.iter().zip(wants) {
+            let want = match wants.as_slice() {
+                [] => Want::Nothing,
+                [want] => *want,
+                several => {
+                    let steps = several.iter().map(|want| self.step(field.node, *want));
+                    parts.push(Part::Again(steps.collect()));
+                    continue;
+                }
+            };
             let part = match (want, self.schema.nodes.get(field.node)) {
                 (Want::Nothing, _) if self.is_empty(field.node) => continue,
                 (Want::Nothing, Some(Node::Boolean)) => Part::Skip(1),

@@ -150,6 +150,13 @@ impl<'p> Walk<'p> {
                 for part in parts {
                     match part {
                         Part::Step(step) => drop(self.value(cursor, *step, out, depth + 1)?),
+                        Part::Again(steps) => {
+                            let begin = cursor.clone();
+                            for step in steps {
+                                *cursor = begin.clone();
+                                self.value(cursor, *step, out, depth + 1)?;
+                            }
+                        }
                         Part::Skip(bytes) => drop(cursor.take(*bytes)?),
                         Part::SkipNumbers(numbers) => {
                             for _ in 0..*numbers {

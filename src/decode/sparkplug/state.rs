@@ -4,6 +4,7 @@
 //! with every message: so a copy shares all groups that did not change since, and a checkpoint is told which of
 //! them it has already.
 
+mod names;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::hash::StableHash;
+
+pub(super) use names::{Names, Said};
 
 pub use saved::Births;
 
@@ -23,23 +26,6 @@ const MAX_BYTES: usize = 512 << 20;
 
 /// What a node, a device or a metric takes beyond its name, bytes.
 const OVERHEAD: usize = 64;
-
-/// What a birth has said of the metrics of a node or device.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Names {
-    /// Those that have aliases, by these.
-    pub(super) aliases: BTreeMap<u64, Named>,
-    /// The types of the others, by their names.
-    pub(super) types: BTreeMap<Box<str>, u32>,
-}
-
-/// What a birth has said of a metric.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) name: Box<str>,
-    /// The number of its type.
-    pub(super) datatype: u32,
-}
 
 /// What is known of the edge nodes of one split. Copies share what did not change since.
 #[derive(Debug, Clone)]
@@ -83,10 +69,8 @@ struct Scope {
 
 impl Scope {
     fn new(device: &str, names: Names) -> Self {
-        let aliases = names.aliases.values().map(|named| &named.name);
-        let all = aliases.chain(names.types.keys());
         Self {
-            bytes: OVERHEAD + device.len() + all.map(|name| OVERHEAD + name.len()).sum::<usize>(),
+            bytes: OVERHEAD + device.len() + names.bytes(),
             names: Arc::new(names),
         }
     }
@@ -271,6 +255,11 @@ impl SparkplugState {
         before.is_some_and(|before| before.wrapping_add(1) % 256 != seq)
     }
 
+    /// The number of a node's message is not known: nothing is missing before the next.
+    pub(super) fn forget_sequence(&mut self, node: &str) {
+        self.set_sequence(node, None);
+    }
+
     /// Sets the number of the last message of a node, and gives the one before.
     fn set_sequence(&mut self, node: &str, seq: Option<u64>) -> Option<u64> {
         let group = self.groups.get_mut(Self::group_of(node))?;
@@ -291,21 +280,22 @@ mod tests {
     use super::*;
 
     pub(super) fn named(names: &[(u64, &str)]) -> Names {
-        let aliases = names.iter().map(|(alias, name)| {
-            let name = (*name).into();
-            (*alias, Named { name, datatype: 9 })
-        });
-        Names {
-            aliases: aliases.collect(),
-            types: BTreeMap::new(),
+        let mut said = Said::default();
+        for (alias, name) in names {
+            said.add(name, Some(*alias), Some(9));
         }
+        said.names()
     }
 
     pub(super) fn some_state() -> SparkplugState {
         let mut state = SparkplugState::default();
-        let mut names = named(&[(1, "rpm"), (2, "temp")]);
-        names.types.insert("oil".into(), 3);
-        state.node_birth("g/n", Some(0), Some(7), names).unwrap();
+        let mut said = Said::default();
+        for (name, alias) in [("temp", Some(2)), ("rpm", Some(1)), ("oil", None)] {
+            said.add(name, alias, Some(3));
+        }
+        state
+            .node_birth("g/n", Some(0), Some(7), said.names())
+            .unwrap();
         state
             .device_birth("g/n", "d", named(&[(1, "rpm")]))
             .unwrap();
@@ -405,7 +395,7 @@ mod tests {
         let mut state = some_state();
         let name = |state: &SparkplugState, node: &str, device: &str| {
             let names = state.names(node, device)?;
-            Some(names.aliases.get(&1)?.name.to_string())
+            Some(names.aliased(1)?.name.to_string())
         };
         assert_eq!(name(&state, "g/n", "d").as_deref(), Some("rpm"));
         state.device_death("g/n", "d");

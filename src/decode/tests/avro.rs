@@ -122,6 +122,70 @@ fn telemetry_of(rpm: Datum) -> Vec<u8> {
 }
 
 #[test]
+fn a_field_is_taken_by_its_name_and_by_its_aliases_at_once() {
+    let event = r#"{"time": {"from": "t"}, "fields": {
+        "vin": {"from": "vehicle.vin", "type": "text", "required": true},
+        "id": {"from": "vehicle.id", "type": "text", "required": true},
+        "tag": {"from": "car.id", "type": "text", "required": true},
+        "speed": "number", "velocity": "number",
+        "bar": {"from": "tyres.1.bar", "type": "number"}, "pressure": {"from": "tyres.1.pressure", "type": "number"},
+        "wheel": {"from": "wheels.0.bar", "type": "number"},
+        "site": {"from": "labels.site", "type": "text"}, "place": {"from": "tags.site", "type": "text"},
+        "after": "number"}}"#;
+    let schema = json!({
+        "type": "record", "name": "Telemetry", "fields": [
+            {"name": "t", "type": "long"},
+            {"name": "vehicle", "aliases": ["car"], "type": ["null", {"type": "record", "name": "Vehicle", "fields": [
+                {"name": "raw", "type": "bytes"}, {"name": "vin", "aliases": ["id"], "type": "string"}]}]},
+            {"name": "speed", "aliases": ["velocity"], "type": "double"},
+            {"name": "tyres", "aliases": ["wheels"], "type": {"type": "array", "items": {
+                "type": "record", "name": "Tyre", "fields": [{"name": "bar", "aliases": ["pressure"], "type": "double"}]}}},
+            {"name": "labels", "aliases": ["tags"], "type": {"type": "map", "values": "string"}},
+            {"name": "after", "type": "int"},
+        ]
+    });
+    let tyre = |bar| record([("bar", Datum::Double(bar))]);
+    let vehicle = record([("raw", Datum::Bytes(vec![1, 2])), ("vin", text("V7"))]);
+    let labels = [("site".to_owned(), text("Hull"))];
+    let datum = |vehicle| {
+        let datum = record([
+            ("t", Datum::Long(NOW)),
+            ("vehicle", vehicle),
+            ("speed", Datum::Double(88.0)),
+            ("tyres", Datum::Array(vec![tyre(2.5), tyre(2.25)])),
+            ("labels", Datum::Map(labels.clone().into_iter().collect())),
+            ("after", Datum::Int(42)),
+        ]);
+        written(&schema, datum)
+    };
+    let whole = datum(some(1, vehicle.clone()));
+    let mut fixture = bare(&schema, None, event);
+    let decoded = fixture.decode(&[
+        &whole,
+        &datum(some(0, Datum::Null)),
+        &whole[..whole.len() - 1],
+    ]);
+    assert_eq!(
+        decoded.cells(),
+        ["V7 V7 V7 88 88 2.25 2.25 2.5 Hull Hull 42"]
+    );
+    assert_eq!(
+        decoded.refused,
+        [
+            "1 missing_field vin".to_owned(),
+            format!("2 malformed cut off at byte {}", whole.len() - 1),
+        ]
+    );
+    // The items of an array as well.
+    let event = r#"{"time": {"from": "t"}, "fields": {
+        "speed": "number", "velocity": "number", "bar": {"from": "tyres.bar", "type": "number"},
+        "pressure": {"from": "tyres.pressure", "type": "number"}}}"#;
+    let decoded = bare(&schema, Some("tyres"), event).decode(&[&whole]);
+    assert_eq!(decoded.refused, [""; 0]);
+    assert_eq!(decoded.cells(), ["88 88 2.5 2.5", "88 88 2.25 2.25"]);
+}
+
+#[test]
 fn reads_every_kind_of_value() {
     let mut fixture = bare(&telemetry(), None, EVENT);
     let records = [

@@ -1,6 +1,7 @@
 //! Remote-Write requests.
 
 use super::{Fixture, NOW};
+use crate::model::STALE_NAN_BITS;
 use crate::model::protobuf::{put_bytes, put_varint};
 
 const EVENT: &str = r#"{"time": {"from": "timestamp"}, "fields": {
@@ -60,6 +61,30 @@ fn every_sample_is_an_event() {
     let times: Vec<_> = decoded.rows.iter().map(|(time, _, _)| *time).collect();
     assert_eq!(times, [NOW - 1, NOW, NOW, NOW]);
     assert_eq!(decoded.refused, [""; 0]);
+}
+
+#[test]
+fn stale_markers_are_no_events_and_other_nans_are() {
+    let mut fixture = Fixture::new(r#""remote_write""#, EVENT);
+    let stale = f64::from_bits(STALE_NAN_BITS);
+    let record = request(&[
+        (
+            &[("__name__", "up")],
+            &[(1.0, NOW - 2), (stale, NOW - 1), (f64::NAN, NOW)],
+        ),
+        // Not even as one that would be refused.
+        (&[], &[(stale, NOW), (stale, 0)]),
+    ]);
+    let decoded = fixture.decode(&[&record]);
+    assert_eq!(decoded.cells(), ["up 1 - -", "up - - -"]);
+    assert_eq!(decoded.refused, [""; 0]);
+    assert_eq!(
+        fixture.metrics.not_finite("value").get(),
+        1,
+        "of the other NaN"
+    );
+    assert_eq!(fixture.metrics.missing("name").get(), 0);
+    assert_eq!(fixture.metrics.stale_markers().get(), 3);
 }
 
 #[test]

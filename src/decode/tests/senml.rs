@@ -136,8 +136,26 @@ fn a_label_that_must_be_understood_refuses_the_pack() {
         let decoded = Fixture::new(r#""senml_cbor""#, EVENT).decode(&[&cbor(&pack)]);
         assert_eq!(decoded.refused, [expected]);
     }
-    let others = json!([{"bt": 1_730_621_749, "n": "a", "v": 1, "sc_ale": 7, "x": {}}]);
-    let decoded = fixture().decode(&[others.to_string().as_bytes()]);
+}
+
+#[test]
+fn other_labels_are_passed_over() {
+    let pack = json!([{"bt": 1_730_621_749, "n": "a", "v": 1, "sc_ale": 7, "x": {}, "": 0}]);
+    let decoded = fixture().decode(&[pack.to_string().as_bytes()]);
+    assert_eq!(decoded.refused, [""; 0]);
+    assert_eq!(decoded.cells(), ["a - 1 - - -"]);
+    // In whatever place.
+    let first = br#"[{"":"x","n":"a","bt":1730621749,"v":1},{"n":"b","":null,"v":2}]"#;
+    assert_eq!(
+        fixture().decode(&[first]).cells(),
+        ["a - 1 - - -", "b - 2 - - -"]
+    );
+    // {0: "a", -3: 1730621749, 2: 1, "": 0}
+    let mut of_cbor = b"\x81\xa4\x00\x61a\x22\x1a".to_vec();
+    of_cbor.extend(1_730_621_749_u32.to_be_bytes());
+    of_cbor.extend(b"\x02\x01\x60\x00");
+    let decoded = Fixture::new(r#""senml_cbor""#, EVENT).decode(&[&of_cbor]);
+    assert_eq!(decoded.refused, [""; 0]);
     assert_eq!(decoded.cells(), ["a - 1 - - -"]);
 }
 

@@ -93,10 +93,21 @@ fn every_metric_is_an_event_and_births_say_what_numbers_mean() {
 }
 
 #[test]
-fn births_say_what_names_without_numbers_mean() {
+fn births_say_what_names_mean() {
+    for first_alias in [None, Some(1)] {
+        names_mean_what_births_say(first_alias);
+    }
+}
+
+/// Data says names alone; the birth says aliases as well, if any.
+fn names_mean_what_births_say(first_alias: Option<u64>) {
     let metric = |name: &str, datatype, value| Metric {
         alias: None,
         ..metric(name, 0, datatype, value)
+    };
+    let born_as = |number: u64, name: &str, datatype, value| Metric {
+        alias: first_alias.map(|first| first + number),
+        ..metric(name, datatype, value)
     };
     let birth = |metrics| ("spBv1.0/g/NBIRTH/n", payload(0, metrics));
     let data = vec![
@@ -110,10 +121,10 @@ fn births_say_what_names_without_numbers_mean() {
     ];
     let data = ("spBv1.0/g/NDATA/n", payload(1, data));
     let born = birth(vec![
-        metric("temp", 3, Value::Int(5)),
-        metric("small", 1, Value::Int(5)),
-        metric("long", 4, Value::Long(5)),
-        metric("whole", 8, Value::Long(5)),
+        born_as(0, "temp", 3, Value::Int(5)),
+        born_as(1, "small", 1, Value::Int(5)),
+        born_as(2, "long", 4, Value::Long(5)),
+        born_as(3, "whole", 8, Value::Long(5)),
     ]);
     let expected = [
         "temp -5 -5 - Int32 n - 1",
@@ -137,6 +148,76 @@ fn births_say_what_names_without_numbers_mean() {
     );
     let decoded = after.decode_messages(&[birth(vec![]), data]);
     assert_eq!(decoded.cells()[0], "temp 4294967291 4294967291 - - n - 1");
+}
+
+#[test]
+fn a_name_that_data_says_goes_before_its_alias() {
+    let born = vec![
+        metric("small", 1, 1, Value::Int(5)),
+        metric("temp", 2, 3, Value::Int(5)),
+    ];
+    let data = vec![
+        metric("small", 2, 0, Value::Int(0xff)),
+        metric("other", 1, 0, Value::Int(0xff)),
+    ];
+    let messages = [
+        ("spBv1.0/g/NBIRTH/n", payload(0, born)),
+        ("spBv1.0/g/NDATA/n", payload(1, data)),
+    ];
+    let decoded = fixture(EVENT).decode_messages(&messages);
+    assert_eq!(
+        decoded.cells()[2..],
+        ["small -1 -1 - Int8 n - 1", "other -1 -1 - Int8 n - 1"]
+    );
+}
+
+#[test]
+fn messages_that_are_refused_are_not_missing() {
+    let data = |seq| payload(seq, vec![metric("", 1, 0, Value::Long(2))]);
+    let no_text = |seq| {
+        let text = Value::Text("~".to_owned());
+        let mut message = payload(seq, vec![metric("x", 9, 12, text)]);
+        let place = message.iter().position(|byte| *byte == b'~').unwrap();
+        message[place] = 0xff;
+        message
+    };
+    let many = |seq| payload(seq, vec![metric("x", 9, 8, Value::Long(2)); 10_001]);
+    let cut = |mut message: Vec<u8>| {
+        message.pop();
+        message
+    };
+    let on_node = |message| ("spBv1.0/g/NDATA/n", message);
+    let on_device = |message| ("spBv1.0/g/DBIRTH/n/d", message);
+    // How many messages are refused, and how many are missing.
+    for (messages, refused, gaps) in [
+        (vec![on_node(no_text(2)), on_node(data(3))], 1, 0),
+        (vec![on_node(many(2)), on_node(data(3))], 1, 0),
+        (vec![on_device(no_text(2)), on_node(data(3))], 1, 0),
+        (vec![on_node(no_text(3)), on_node(data(4))], 1, 1),
+        // Of one whose number cannot be read, nobody knows whether it was the one that is missing.
+        (
+            vec![on_node(cut(data(2))), on_node(data(3)), on_node(data(4))],
+            1,
+            0,
+        ),
+        (
+            vec![on_node(cut(data(2))), on_node(data(3)), on_node(data(5))],
+            1,
+            1,
+        ),
+        (vec![on_node(data(3))], 0, 1),
+    ] {
+        let mut fixture = fixture(EVENT);
+        fixture.decode_messages(&born());
+        let decoded = fixture.decode_messages(&messages);
+        assert_eq!(decoded.refused.len(), refused, "{:?}", decoded.refused);
+        assert_eq!(
+            fixture.metrics.sequence_gaps().get(),
+            gaps,
+            "{:?}",
+            decoded.refused
+        );
+    }
 }
 
 #[test]

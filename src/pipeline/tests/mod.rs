@@ -4,6 +4,7 @@ mod alignment;
 mod bench;
 mod checkpoints;
 mod clocks;
+mod clocks_of_records;
 mod compaction;
 mod failures;
 #[cfg(feature = "kafka")]

@@ -173,7 +173,8 @@ impl Preparation {
             // Records that are read again are accounted for by their first reading.
             positions = Some((first.max(before), last));
         }
-        let judged = self.clocks.as_mut().map(|clocks| clocks.judge(&batch));
+        let clocks = self.clocks.as_mut();
+        let judged = clocks.map(|clocks| clocks.judge(&mut batch));
         let marks = judged.as_ref().map(|judged| judged.marks.as_slice());
         let all_doubted = marks.is_some_and(|marks| {
             !marks.is_empty() && marks.iter().all(|mark| *mark == TimestampMs::MIN)

@@ -143,7 +143,7 @@ mod tests {
         let mut batches = batches(&mut interner);
         let (judged, settled) = (20, 12);
         let waiting: Vec<_> = batches[..judged]
-            .iter()
+            .iter_mut()
             .map(|batch| before.judge(batch))
             .collect();
         let mut settle = |stage: &mut ClockStage, number: usize| {
@@ -173,7 +173,7 @@ mod tests {
         after.assign(&split(), &mut interner);
         let mut batches = self::batches(&mut interner);
         for (number, expected) in expected.iter().enumerate().skip(settled) {
-            let judged = after.judge(&batches[number]);
+            let judged = after.judge(&mut batches[number]);
             assert_eq!(marks(&judged), expected.0, "{number}");
             let dropped = after.settle(&judged, &mut batches[number]);
             assert_eq!(dropped, expected.1, "{number}");
@@ -217,7 +217,7 @@ mod tests {
         let mut batches = batches(&mut interner);
         let (judged, settled) = (20, 12);
         let mut waiting: Vec<_> = batches
-            .iter()
+            .iter_mut()
             .take(judged)
             .map(|b| stage.judge(b))
             .collect();
@@ -240,7 +240,7 @@ mod tests {
 
         for (number, expected) in expected.iter().enumerate().skip(settled) {
             if number >= judged {
-                waiting.push(stage.judge(&batches[number]));
+                waiting.push(stage.judge(&mut batches[number]));
             }
             assert_eq!(marks(&waiting[number]), expected.0, "{number}");
             let dropped = stage.settle(&waiting[number], &mut batches[number]);

@@ -37,13 +37,15 @@ pub(in crate::pipeline) struct ClockStage {
     metrics: ClockMetrics,
 }
 
-/// What is known of a batch before its lookups, by position: rows may be dropped meanwhile.
+/// What is known of a batch before its lookups, by the numbers of its rows: some may be dropped meanwhile.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Judged {
     /// Up to which time each row moves its split's watermark.
     pub(in crate::pipeline) marks: Vec<TimestampMs>,
-    skewed: Vec<(u64, State)>,
-    changed: Vec<(u64, u32, ClockState)>,
+    /// The rows of wrong clocks, in order.
+    skewed: Vec<(u32, State)>,
+    /// The rows at which a device's state has changed, in order, with the device's number and its new state.
+    changed: Vec<(u32, u32, ClockState)>,
     /// What was judged, where that is to be repeated when the batch is settled.
     rows: Option<JudgedRows>,
 }
@@ -130,8 +132,9 @@ impl ClockStage {
         snapshot.collect()
     }
 
-    /// Judges a batch as it was decoded.
-    pub(in crate::pipeline) fn judge(&mut self, batch: &Batch) -> Judged {
+    /// Judges a batch as it was decoded, and numbers its rows.
+    pub(in crate::pipeline) fn judge(&mut self, batch: &mut Batch) -> Judged {
+        batch.number_rows();
         let devices = batch.columns.get(self.device).map(Column::symbols);
         let devices = devices.unwrap_or_default();
         let clocks = clocks_of(batch.split, &mut self.splits, self.max_skew_ms);
@@ -139,15 +142,9 @@ impl ClockStage {
         self.metrics
             .ahead_of_others
             .inc_by(judgement.ahead_of_others);
-        let position = |row: u32| {
-            batch
-                .positions
-                .get(row as usize)
-                .copied()
-                .unwrap_or_default()
-        };
         let mut judged = Judged {
             marks: judgement.marks,
+            changed: judgement.changed,
             rows: self.settled.is_some().then(|| JudgedRows {
                 devices: devices.to_vec(),
                 times: batch.times.clone(),
@@ -158,13 +155,9 @@ impl ClockStage {
         for (row, state) in judgement.skewed {
             if let Some(state) = State::of(state) {
                 self.metrics.skewed(state).inc();
-                judged.skewed.push((position(row), state));
+                judged.skewed.push((row, state));
             }
         }
-        let changed = judgement.changed.into_iter();
-        judged.changed = changed
-            .map(|(row, device, state)| (position(row), device, state))
-            .collect();
         self.changed |= !batch.times.is_empty();
         judged
     }
@@ -180,10 +173,10 @@ impl ClockStage {
             let clocks = clocks_of(batch.split, settled, self.max_skew_ms);
             clocks.judge(&rows.devices, &rows.times, &rows.received);
         }
-        for (position, device, state) in &judged.changed {
+        for (number, device, state) in &judged.changed {
             self.uncount((batch.split, *device));
             if let Some(state) = State::of(*state) {
-                let by = self.labels(batch, *position);
+                let by = self.labels(batch, *number);
                 *self.counts.entry((state, by.clone())).or_default() += 1;
                 self.skewed.insert((batch.split, *device), (state, by));
             }
@@ -194,10 +187,10 @@ impl ClockStage {
         let mut kept = Vec::with_capacity(batch.rows());
         let mut quarantined = Vec::new();
         let mut skewed = judged.skewed.iter().peekable();
-        for (position, row) in batch.positions.iter().zip(0_u32..) {
+        for ((number, position), row) in batch.numbers.iter().zip(&batch.positions).zip(0_u32..) {
             // Rows that a lookup has dropped are passed over.
-            while skewed.next_if(|(known, _)| known < position).is_some() {}
-            match skewed.next_if(|(known, _)| known == position) {
+            while skewed.next_if(|(known, _)| known < number).is_some() {}
+            match skewed.next_if(|(known, _)| known == number) {
                 None => kept.push(row),
                 Some((_, state)) => {
                     self.metrics.dropped(*state).inc();
@@ -212,8 +205,8 @@ impl ClockStage {
 
     /// The values of the fields that devices are counted by; NULL where a lookup has dropped the
     /// row.
-    fn labels(&self, batch: &Batch, position: u64) -> Box<[Symbol]> {
-        let row = batch.positions.binary_search(&position).ok();
+    fn labels(&self, batch: &Batch, number: u32) -> Box<[Symbol]> {
+        let row = batch.numbers.binary_search(&number).ok();
         let value = |column: &usize| {
             let symbols = batch.columns.get(*column).map(Column::symbols)?;
             symbols.get(row?).copied()

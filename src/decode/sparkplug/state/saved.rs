@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{Named, Names, Node, Scope, SparkplugState};
+use super::names::Named;
+use super::{Names, Node, Said, Scope, SparkplugState};
 use crate::model::{Corrupt, Decoder, Encoder};
 
 /// The version of what births have said.
 const BIRTHS: u8 = 3;
 
-/// That before, which had the numbers of messages with the births once, and no types of metrics without aliases.
+/// That before, which had the numbers of messages with the births once, and only metrics with aliases.
 const BIRTHS_ONCE: u8 = 1;
 
 /// The version of the numbers of messages.
@@ -114,26 +115,30 @@ impl SparkplugState {
 
 /// The metrics of a device of a node.
 fn read_names(from: &mut Decoder<'_>, version: u8, node: &str) -> Result<Names, Corrupt> {
-    let mut names = Names::default();
-    for _ in 0..from.count(1)? {
-        let alias = from.u64()?;
-        let datatype = from.u32()?;
-        let name = from.text()?.into();
-        let before = names.aliases.insert(alias, Named { name, datatype });
-        if before.is_some() {
-            return Err(from.corrupt(format!("alias {alias} of {node} is there twice")));
-        }
-    }
     if version == BIRTHS_ONCE {
-        return Ok(names);
-    }
-    for _ in 0..from.count(1)? {
-        let name: Box<str> = from.text()?.into();
-        if names.types.insert(name.clone(), from.u32()?).is_some() {
-            return Err(from.corrupt(format!("metric {name} of {node} is there twice")));
+        let mut said = Said::default();
+        for _ in 0..from.count(1)? {
+            let (alias, datatype) = (from.u64()?, from.u32()?);
+            if said
+                .add(from.text()?, Some(alias), Some(datatype))
+                .is_some()
+            {
+                return Err(from.corrupt(format!("alias {alias} of {node} is there twice")));
+            }
         }
+        return Ok(said.names());
     }
-    Ok(names)
+    let mut metrics = Vec::new();
+    for _ in 0..from.count(1)? {
+        let name = from.text()?.into();
+        let datatype = from.u32()?;
+        metrics.push(Named { name, datatype });
+    }
+    let mut aliases = Vec::new();
+    for _ in 0..from.count(1)? {
+        aliases.push((from.u64()?, from.u32()?));
+    }
+    Names::of(metrics, aliases).map_err(|what| from.corrupt(format!("births of {node}: {what}")))
 }
 
 impl Births<'_> {
@@ -148,16 +153,15 @@ impl Births<'_> {
             out.count(node.scopes.len());
             for (device, scope) in &node.scopes {
                 out.text(device);
-                out.count(scope.names.aliases.len());
-                for (alias, named) in &scope.names.aliases {
-                    out.u64(*alias);
-                    out.u32(named.datatype);
-                    out.text(&named.name);
+                out.count(scope.names.metrics().len());
+                for metric in scope.names.metrics() {
+                    out.text(&metric.name);
+                    out.u32(metric.datatype);
                 }
-                out.count(scope.names.types.len());
-                for (name, datatype) in &scope.names.types {
-                    out.text(name);
-                    out.u32(*datatype);
+                out.count(scope.names.aliases().len());
+                for (alias, metric) in scope.names.aliases() {
+                    out.u64(*alias);
+                    out.u32(*metric);
                 }
             }
         }
