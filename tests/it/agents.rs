@@ -121,14 +121,17 @@ fn value(metric: &str, gateways: &[Vec<Vec<Sample>>]) -> Option<f64> {
         _ => {
             let counters = all().filter(|series| series.len() > 1);
             let counted = counters.map(|series| {
-                let steps = series.windows(2).map(|two| {
-                    let (before, after) = (two[0].value, two[1].value);
-                    if after < before {
-                        after
-                    } else {
-                        after - before
-                    }
-                });
+                let steps = series
+                    .iter()
+                    .zip(series.iter().skip(1))
+                    .map(|(before, after)| {
+                        let (before, after) = (before.value, after.value);
+                        if after < before {
+                            after
+                        } else {
+                            after - before
+                        }
+                    });
                 steps.sum::<f64>()
             });
             counted.reduce(|sum, one| sum + one)

@@ -187,7 +187,9 @@ fn messages(events: &[u8]) -> Result<Vec<Vec<Message>>> {
             text("vehicleId"),
             text("eventType")
         );
-        lists[turn].push((topic, line.to_owned()));
+        if let Some(list) = lists.get_mut(turn) {
+            list.push((topic, line.to_owned()));
+        }
     }
     Ok(lists)
 }

@@ -253,7 +253,6 @@ fn requests_of_remote_write_are_run_with_what_is_told() -> Result<()> {
             &[("__name__", "speed"), ("vehicle", "V1")],
             &[(START_MS, 3.0), (START_MS + 1, 4.0)],
         )],
-        ..WriteRequest::default()
     };
     let request = BASE64_STANDARD.encode(request.encode_to_vec());
     write(folder.path(), "letters.ndjson", &letter(1, "", &request))?;

@@ -158,7 +158,7 @@ fn a_field_is_taken_by_its_name_and_by_its_aliases_at_once() {
         ]);
         written(&schema, datum)
     };
-    let whole = datum(some(1, vehicle.clone()));
+    let whole = datum(some(1, vehicle));
     let mut fixture = bare(&schema, None, event);
     let decoded = fixture.decode(&[
         &whole,

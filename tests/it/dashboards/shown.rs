@@ -10,7 +10,11 @@ use crate::metrics::{documented, family, used_by_dashboards_and_alerts};
 const COMMON: [&str; 4] = ["pipeline", "job", "instance", "le"];
 
 /// Metrics that are in no panel and no alert, and why.
-const NOT_SHOWN: [(&str, &str); 28] = [
+const NOT_SHOWN: [(&str, &str); 29] = [
+    (
+        "weir_decode_stale_markers_total",
+        "agents end series all the time",
+    ),
     (
         "weir_split_pauses_total",
         "the panel of splits shows paused ones",

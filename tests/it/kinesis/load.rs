@@ -121,7 +121,7 @@ impl<'k> Load<'k> {
             while !changes.is_finished() {
                 let before = turns.load(Ordering::SeqCst);
                 self.put(7)?;
-                let is_quiet = before % 2 == 0 && before == turns.load(Ordering::SeqCst);
+                let is_quiet = before.is_multiple_of(2) && before == turns.load(Ordering::SeqCst);
                 meanwhile += usize::from(!is_quiet);
                 // Whoever does not wait for it needs no word.
                 wrote.try_send(()).ok();
