@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::events::{Events, MAX_EVENTS, Refusal};
-use super::explode::{Explode, Exploded, Items, Shared, no_array};
+use super::explode::{Explode, Exploded, Items, Shared};
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
 use crate::model::{RecordBatch, SplitId};
@@ -214,7 +214,7 @@ impl What {
                 leaves: Vec::new(),
                 object: Some(ObjectPlan::of(wanted)),
             }),
-            Some(path) => Self::Exploded(Explode::new(path, wanted)),
+            Some(path) => Self::Exploded(Explode::new(&path, wanted)),
         }
     }
 
@@ -224,16 +224,10 @@ impl What {
                 plan: Plan::of(schema, entry),
                 shared: None,
             },
-            Self::Exploded(explode) => {
-                let shared = EntryPlan {
-                    leaves: Vec::new(),
-                    object: Some(explode.shared.clone()),
-                };
-                Compiled {
-                    plan: Plan::of_items(schema, &explode.path, &explode.item),
-                    shared: Some(Plan::of(schema, &shared)),
-                }
-            }
+            Self::Exploded(explode) => Compiled {
+                plan: Plan::of_way(schema, &explode.items),
+                shared: Some(Plan::of_way(schema, &explode.shared)),
+            },
         }
     }
 
@@ -254,28 +248,18 @@ impl What {
                 };
             }
         };
-        let mut values = SharedValues(Shared::default());
-        if !explode.path.is_empty() {
-            walk::walk(shared, &mut cursor.clone(), &mut values)?;
+        let mut values = Shared::default();
+        if explode.has_way()
+            && let Err(refusal) = walk::walk(shared, &mut cursor.clone(), &mut values)
+        {
+            return Err(values.failed().unwrap_or(refusal));
         }
-        let mut items = Found {
-            items: Exploded::new(explode, values.0, events),
-            found: false,
-        };
-        let walked = walk::walk(&compiled.plan, cursor, &mut items);
-        let Found { items, found } = items;
-        match walked {
+        let mut items = Exploded::new(explode, values, events);
+        match walk::walk(&compiled.plan, cursor, &mut items) {
+            Ok(_) => Ok(()),
             Err(refusal) => Err(items.failed().unwrap_or(refusal)),
-            Ok(_) if found => Ok(()),
-            Ok(_) => Err(no_array(&explode.path)),
         }
     }
-}
-
-/// Takes what the walk finds.
-trait Output: Items {
-    /// The array begins whose items are events.
-    fn begin(&mut self) {}
 }
 
 /// A datum that is one event.
@@ -288,52 +272,14 @@ impl Leaves for One<'_, '_> {
     }
 }
 
+/// There is no way to any items.
 impl Items for One<'_, '_> {
-    fn end_item(&mut self, _is_object: bool) -> bool {
+    fn no_array(&mut self) -> bool {
         true
     }
-}
 
-impl Output for One<'_, '_> {}
-
-/// What all events of a datum share.
-struct SharedValues(Shared);
-
-impl Leaves for SharedValues {
-    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
-        self.0.take(leaf, value);
-    }
-}
-
-impl Items for SharedValues {
     fn end_item(&mut self, _is_object: bool) -> bool {
         true
-    }
-}
-
-impl Output for SharedValues {}
-
-/// The items of an array, and whether there is one.
-struct Found<'e, 'r> {
-    items: Exploded<'e, 'r>,
-    found: bool,
-}
-
-impl Leaves for Found<'_, '_> {
-    fn take(&mut self, leaf: usize, value: &Scalar<'_>) {
-        self.items.take(leaf, value);
-    }
-}
-
-impl Items for Found<'_, '_> {
-    fn end_item(&mut self, is_object: bool) -> bool {
-        self.items.end_item(is_object)
-    }
-}
-
-impl Output for Found<'_, '_> {
-    fn begin(&mut self) {
-        self.found = true;
     }
 }
 

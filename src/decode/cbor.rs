@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::events::Refusal;
-use super::explode::Items;
+use super::explode::{Items, Way, WayStep};
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar};
 use super::tree::Tree;
@@ -31,18 +31,15 @@ impl Tree for Cbor<'_> {
         cursor.end()
     }
 
-    fn parse_items(
-        &self,
-        path: &[String],
-        item: &EntryPlan,
-        items: &mut impl Items,
-    ) -> Result<bool, Refusal> {
+    fn parse_items(&self, way: &Way, items: &mut impl Items) -> Result<(), Refusal> {
         let mut cursor = Cursor::new(self.0);
-        let mut found = false;
         let head = cursor.head()?;
-        cursor.find(head, path, item, items, &mut found, 1)?;
-        cursor.end()?;
-        Ok(found)
+        if !way.steps.is_empty() && !matches!(head, Head::Map(_)) {
+            // Says what it is instead.
+            return self.parse(&ObjectPlan::default(), items);
+        }
+        cursor.walk(head, &way.steps, way.item.as_ref(), items, 1)?;
+        cursor.end()
     }
 }
 
@@ -324,22 +321,18 @@ impl<'b> Cursor<'b> {
         Ok(())
     }
 
-    /// Looks for an array in a value that has begun; below a path, in the objects on the way.
-    fn find(
+    /// A value on the way that has begun; `steps` are the keys that are left.
+    fn walk(
         &mut self,
         head: Head<'b>,
-        path: &[String],
-        item: &EntryPlan,
+        steps: &[WayStep],
+        item: Option<&EntryPlan>,
         items: &mut impl Items,
-        found: &mut bool,
         depth: usize,
     ) -> Result<(), Refusal> {
         refuse_depth(depth)?;
-        match (path.split_first(), head) {
-            (None, Head::Array(mut left)) => {
-                if std::mem::replace(found, true) {
-                    return Err(broken("the array stands there twice"));
-                }
+        match (steps.split_first(), item, head) {
+            (None, Some(item), Head::Array(mut left)) => {
                 while let Some(head) = self.next(&mut left)? {
                     let is_object = match head {
                         Head::Map(_) => true,
@@ -347,27 +340,53 @@ impl<'b> Cursor<'b> {
                         _ => false,
                     };
                     self.value(head, item, items, depth + 1)?;
-                    if !items.end_item(is_object) {
-                        return Err(broken("too many items"));
-                    }
+                    go_on(items.end_item(is_object))?;
                 }
                 Ok(())
             }
-            (Some((wanted, rest)), Head::Map(mut left)) => {
+            (None, None, head @ Head::Array(_)) => self.skip(head, depth),
+            (Some(_), _, Head::Array(mut left)) => {
+                while let Some(head) = self.next(&mut left)? {
+                    self.walk(head, steps, item, items, depth + 1)?;
+                }
+                Ok(())
+            }
+            (Some((step, rest)), _, Head::Map(mut left)) => {
+                items.begin_object();
+                let (mut is_found, mut expected) = (false, 0);
                 while let Some(key) = self.next(&mut left)? {
                     let key = self.key(key, depth)?;
                     let value = self.head()?;
-                    match key {
-                        Some(key) if key == *wanted => {
-                            self.find(value, rest, item, items, found, depth + 1)?;
+                    if key.as_deref() == Some(&*step.key) {
+                        if std::mem::replace(&mut is_found, true) {
+                            return Err(broken(format!("'{}' stands there twice", step.key)));
                         }
-                        _ => self.skip(value, depth + 1)?,
+                        self.walk(value, rest, item, items, depth + 1)?;
+                        continue;
+                    }
+                    match key.and_then(|key| step.beside.entry(&key, &mut expected)) {
+                        Some(entry) => self.value(value, entry, items, depth + 1)?,
+                        None => self.skip(value, depth + 1)?,
                     }
                 }
+                if !is_found {
+                    go_on(items.no_array())?;
+                }
+                items.end_object();
                 Ok(())
             }
-            (_, head) => self.skip(head, depth),
+            (_, _, head) => {
+                self.skip(head, depth)?;
+                go_on(items.no_array())
+            }
         }
+    }
+}
+
+fn go_on(is_wanted: bool) -> Result<(), Refusal> {
+    match is_wanted {
+        true => Ok(()),
+        false => Err(broken("too many items")),
     }
 }
 

@@ -4,7 +4,7 @@
 //! and something below `data` is wanted, it is JSON in Base64.
 
 use super::events::{Events, Refusal};
-use super::explode::Items;
+use super::explode::{Items, Way};
 use super::json::Json;
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
@@ -21,7 +21,10 @@ const VERSION: &str = "1.0";
 /// Reads CloudEvents.
 #[derive(Debug)]
 pub(super) struct CloudEventsReader {
-    item: EntryPlan,
+    /// What is wanted of an event on its own.
+    event: EntryPlan,
+    /// The same of each event of a batch.
+    batch: Way,
     /// What is wanted of data.
     data: ObjectPlan,
 }
@@ -44,7 +47,11 @@ impl CloudEventsReader {
         if wants_data {
             item.add(&["data_base64".to_owned()], DATA_LEAF);
         }
-        Self { item, data }
+        Self {
+            event: item.clone(),
+            batch: Way::to_record(item),
+            data,
+        }
     }
 
     /// Hands over the events of a record.
@@ -60,15 +67,13 @@ impl CloudEventsReader {
             failed: None,
         };
         if !text.trim_start().starts_with('[') {
-            let plan = self.item.object.as_ref();
+            let plan = self.event.object.as_ref();
             Json(text).parse(plan.unwrap_or(&self.data), &mut items)?;
             items.end_item(true);
             return items.failed.map_or(Ok(()), Err);
         }
-        match Json(text).parse_items(&[], &self.item, &mut items) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(items.failed.unwrap_or(refusal)),
-        }
+        let parsed = Json(text).parse_items(&self.batch, &mut items);
+        parsed.map_err(|refusal| items.failed.unwrap_or(refusal))
     }
 }
 
@@ -92,6 +97,11 @@ impl Leaves for CloudEvents<'_, '_, '_> {
 }
 
 impl Items for CloudEvents<'_, '_, '_> {
+    /// A batch begins as an array, and is nothing else.
+    fn no_array(&mut self) -> bool {
+        true
+    }
+
     fn end_item(&mut self, is_object: bool) -> bool {
         let (version, encoded) = (self.version.take(), self.encoded.take());
         let judged = match is_object {

@@ -30,6 +30,11 @@ pub(super) const MAX_EVENTS: usize = 10_000;
 /// Why there is no event, and what there is to say beyond the reason; may be empty.
 pub(super) type Refusal = (Reason, String);
 
+/// Why there is no record of more events.
+pub(super) fn too_many_events() -> Refusal {
+    (Reason::TooManyEvents, format!("more than {MAX_EVENTS}"))
+}
+
 /// A reason, what there is to say beyond it, and how many events were refused for it.
 pub(super) type RefusedEvents = (Reason, String, usize);
 
@@ -372,8 +377,7 @@ impl<'a> Events<'a> {
     #[inline]
     fn settle(&mut self, times: Result<Times, Refusal>) -> Result<(), Refusal> {
         if self.ended == MAX_EVENTS {
-            let detail = format!("more than {MAX_EVENTS}");
-            return Err((Reason::TooManyEvents, detail));
+            return Err(too_many_events());
         }
         self.ended += 1;
         match times {

@@ -241,17 +241,25 @@ impl DecodeConfig {
     /// # Errors
     /// Why it cannot.
     pub fn check_path(&self, keys: &[String], purpose: Purpose) -> Result<(), String> {
+        let Self::Options(
+            FormatOptions::Protobuf { explode, .. } | FormatOptions::Avro { explode, .. },
+        ) = self
+        else {
+            return Ok(());
+        };
+        let array = array(explode);
+        if explode.is_some() && array.is_none() {
+            return Ok(());
+        }
         match self {
             Self::Options(FormatOptions::Protobuf {
-                explode,
                 message_type: Some(message_type),
                 ..
-            }) => message_type.check(keys, array(explode).as_deref(), purpose),
+            }) => message_type.check(keys, array.as_deref(), purpose),
             Self::Options(FormatOptions::Avro {
-                explode,
                 loaded: Some(schema),
                 ..
-            }) => schema.check(keys, array(explode).as_deref(), purpose),
+            }) => schema.check(keys, array.as_deref(), purpose),
             _ => Ok(()),
         }
     }
@@ -263,9 +271,13 @@ impl DecodeConfig {
             violations.push((vec![key.to_owned()], message));
         };
         match self.options() {
-            FormatOptions::Json { explode }
-            | FormatOptions::Cbor { explode }
-            | FormatOptions::Protobuf { explode, .. } => {
+            FormatOptions::Json { explode } | FormatOptions::Protobuf { explode, .. } => {
+                if let Some(Err(error)) = explode.as_deref().map(Explode::keys_without_places) {
+                    wrong("explode", error.to_string());
+                }
+            }
+            // The keys of its maps may be numbers.
+            FormatOptions::Cbor { explode } => {
                 if let Some(Err(error)) = explode.as_deref().map(Explode::keys) {
                     wrong("explode", error.to_string());
                 }
@@ -302,7 +314,7 @@ impl DecodeConfig {
                 explode,
                 ..
             } => {
-                if let Some(Err(error)) = explode.as_deref().map(Explode::keys) {
+                if let Some(Err(error)) = explode.as_deref().map(Explode::keys_without_places) {
                     wrong("explode", error.to_string());
                 }
                 if schema.is_some() && registry.is_some() {
@@ -359,7 +371,7 @@ impl DecodeConfig {
 
 /// The keys of the array whose items are events, where there is one. What is no path was told already.
 fn array(explode: &Option<String>) -> Option<Vec<String>> {
-    let keys = explode.as_deref().map(Explode::keys);
+    let keys = explode.as_deref().map(Explode::keys_without_places);
     keys.and_then(Result::ok)
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::events::Refusal;
-use super::explode::Items;
+use super::explode::{Items, Way};
 use super::json_items::parse_items;
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar};
@@ -32,13 +32,8 @@ impl Tree for Json<'_> {
         Ok(parse(self.0, plan, leaves)?)
     }
 
-    fn parse_items(
-        &self,
-        path: &[String],
-        item: &EntryPlan,
-        items: &mut impl Items,
-    ) -> Result<bool, Refusal> {
-        Ok(parse_items(self.0, path, item, items)?)
+    fn parse_items(&self, way: &Way, items: &mut impl Items) -> Result<(), Refusal> {
+        Ok(parse_items(self.0, way, items)?)
     }
 }
 

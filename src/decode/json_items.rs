@@ -1,49 +1,57 @@
-//! The items of an array in JSON: one walk over the record, in which each item is given on its own.
+//! The items of an array in JSON: one walk along the way to it, in which each item is given on its own.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::explode::Items;
-use super::json::{JsonError, ValueSeed, first_line, refuse_depth};
-use super::plan::{EntryPlan, Leaves};
+use super::explode::{Items, Way, WayStep};
+use super::json::{JsonError, ValueSeed, first_line, parse, refuse_depth};
+use super::plan::{EntryPlan, Leaves, ObjectPlan};
 
-/// Walks the array at a path, and hands over the planned values of each item. Gives whether there is
-/// an array.
+/// Walks along a way, and hands over what is planned of the objects on it and of each item.
 ///
 /// # Errors
-/// The text is not JSON, the array stands there twice, or `items` wants no more.
-pub(super) fn parse_items(
-    text: &str,
-    path: &[String],
-    item: &EntryPlan,
-    items: &mut impl Items,
-) -> Result<bool, JsonError> {
+/// The text is not JSON, or no object where the way has keys; an object has a key of the way twice; or
+/// `items` wants no more.
+pub(super) fn parse_items(text: &str, way: &Way, items: &mut impl Items) -> Result<(), JsonError> {
     refuse_depth(text)?;
-    let mut found = false;
+    if !way.steps.is_empty() && !text.trim_start().starts_with('{') {
+        // Says what it is instead.
+        return parse(text, &ObjectPlan::default(), items);
+    }
     let mut deserializer = sonic_rs::Deserializer::from_str(text);
-    let seed = ArraySeed {
-        path,
-        item,
+    let seed = WaySeed {
+        steps: &way.steps,
+        item: way.item.as_ref(),
         items,
-        found: &mut found,
     };
     let walked = seed.deserialize(&mut deserializer);
-    match walked.and_then(|()| deserializer.end()) {
-        Ok(()) => Ok(found),
-        Err(error) => Err(JsonError::Malformed(first_line(&error.to_string()))),
+    let ended = walked.and_then(|()| deserializer.end());
+    ended.map_err(|error| JsonError::Malformed(first_line(&error.to_string())))
+}
+
+/// A value on the way.
+struct WaySeed<'p, 'l, I> {
+    /// The keys that are left.
+    steps: &'p [WayStep],
+    item: Option<&'p EntryPlan>,
+    items: &'l mut I,
+}
+
+impl<I: Items> WaySeed<'_, '_, I> {
+    fn no_array<E: Error>(self) -> Result<(), E> {
+        go_on(self.items.no_array())
     }
 }
 
-/// Looks for an array; below a path, in the objects on the way.
-struct ArraySeed<'p, 'l, I> {
-    path: &'p [String],
-    item: &'p EntryPlan,
-    items: &'l mut I,
-    found: &'l mut bool,
+fn go_on<E: Error>(is_wanted: bool) -> Result<(), E> {
+    match is_wanted {
+        true => Ok(()),
+        false => Err(E::custom("too many items")),
+    }
 }
 
-impl<'de, I: Items> DeserializeSeed<'de> for ArraySeed<'_, '_, I> {
+impl<'de, I: Items> DeserializeSeed<'de> for WaySeed<'_, '_, I> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -51,104 +59,141 @@ impl<'de, I: Items> DeserializeSeed<'de> for ArraySeed<'_, '_, I> {
     }
 }
 
-impl<'de, I: Items> Visitor<'de> for ArraySeed<'_, '_, I> {
+impl<'de, I: Items> Visitor<'de> for WaySeed<'_, '_, I> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
+        f.write_str("an object or an array")
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.no_array()
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        self.no_array()
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        self.no_array()
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        self.no_array()
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        self.no_array()
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        self.no_array()
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (key, rest) = match self.path.split_first() {
-            Some((key, rest)) => (Some(key), rest),
-            None => (None, self.path),
+        let Some((step, rest)) = self.steps.split_first() else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return self.no_array();
         };
-        while let Some(is_key) = map.next_key_seed(IsKey(key.map(String::as_str)))? {
-            if is_key {
-                map.next_value_seed(ArraySeed {
-                    path: rest,
+        self.items.begin_object();
+        let mut expected = 0;
+        let mut is_found = false;
+        while let Some(key) = map.next_key_seed(WayKeySeed {
+            step,
+            at: &mut expected,
+        })? {
+            match key {
+                WayKey::OfTheWay if std::mem::replace(&mut is_found, true) => {
+                    let key = &step.key;
+                    return Err(A::Error::custom(format!("'{key}' stands there twice")));
+                }
+                WayKey::OfTheWay => map.next_value_seed(WaySeed {
+                    steps: rest,
                     item: self.item,
                     items: &mut *self.items,
-                    found: &mut *self.found,
-                })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+                })?,
+                WayKey::Beside(entry) => map.next_value_seed(ValueSeed {
+                    entry,
+                    leaves: &mut *self.items,
+                })?,
+                WayKey::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
+        if !is_found {
+            go_on(self.items.no_array())?;
+        }
+        self.items.end_object();
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
-        if !self.path.is_empty() {
-            while array.next_element::<IgnoredAny>()?.is_some() {}
+        if !self.steps.is_empty() {
+            while array
+                .next_element_seed(WaySeed {
+                    steps: self.steps,
+                    item: self.item,
+                    items: &mut *self.items,
+                })?
+                .is_some()
+            {}
             return Ok(());
         }
-        if std::mem::replace(self.found, true) {
-            return Err(A::Error::custom("the array stands there twice"));
-        }
+        let Some(item) = self.item else {
+            while array.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        };
         let mut is_object = false;
         while array
             .next_element_seed(ItemSeed {
                 value: ValueSeed {
-                    entry: self.item,
+                    entry: item,
                     leaves: &mut *self.items,
                 },
                 is_object: &mut is_object,
             })?
             .is_some()
         {
-            if !self.items.end_item(is_object) {
-                return Err(A::Error::custom("too many items"));
-            }
+            go_on(self.items.end_item(is_object))?;
         }
         Ok(())
     }
 }
 
-/// Whether a key is the one that is looked for.
-struct IsKey<'p>(Option<&'p str>);
+/// What a key of an object on the way is.
+enum WayKey<'p> {
+    OfTheWay,
+    Beside(&'p EntryPlan),
+    Other,
+}
 
-impl<'de> DeserializeSeed<'de> for IsKey<'_> {
-    type Value = bool;
+struct WayKeySeed<'p, 'e> {
+    step: &'p WayStep,
+    at: &'e mut usize,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+impl<'de, 'p> DeserializeSeed<'de> for WayKeySeed<'p, '_> {
+    type Value = WayKey<'p>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for IsKey<'_> {
-    type Value = bool;
+impl<'p> Visitor<'_> for WayKeySeed<'p, '_> {
+    type Value = WayKey<'p>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(self.0 == Some(key))
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        if key == self.step.key {
+            return Ok(WayKey::OfTheWay);
+        }
+        Ok(match self.step.beside.entry(key, self.at) {
+            Some(entry) => WayKey::Beside(entry),
+            None => WayKey::Other,
+        })
     }
 }
 

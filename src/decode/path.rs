@@ -113,6 +113,16 @@ pub enum InvalidPath {
         "'{0}' is no array of the record; write its keys separated by dots, or . for the record"
     )]
     NoArray(String),
+    /// The place of an item on the way to an array whose items are taken.
+    #[error(
+        "'{place}' is the place of an item; explode takes all items of the arrays on the way: write {right}"
+    )]
+    Place {
+        /// The number.
+        place: String,
+        /// The path without places.
+        right: String,
+    },
     /// The records of the pipeline have nothing there.
     #[error("{0}")]
     NotThere(String),

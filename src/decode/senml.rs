@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::events::{Events, MAX_EVENTS, Refusal};
-use super::explode::Items;
+use super::explode::{Items, Way};
 use super::metrics::Reason;
 use super::plan::{EntryPlan, Leaves, ObjectPlan, Scalar, Wanted};
 use super::tree::Tree;
@@ -48,7 +48,7 @@ const MAX_NAME_BYTES: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct SenmlReader {
     /// What is looked for in a record: a leaf for each label, in their order.
-    item: EntryPlan,
+    records: Way,
     /// What is wanted, by the label.
     plan: ObjectPlan,
 }
@@ -63,10 +63,10 @@ impl SenmlReader {
         }
         object.add_by_end(MUST_UNDERSTAND, LEAVES - 1);
         Self {
-            item: EntryPlan {
+            records: Way::to_record(EntryPlan {
                 leaves: Vec::new(),
                 object: Some(object),
-            },
+            }),
             plan: ObjectPlan::flat(wanted),
         }
     }
@@ -82,11 +82,12 @@ impl SenmlReader {
             found: Default::default(),
             base: Base::default(),
             records: 0,
+            is_array: true,
             failed: None,
         };
-        match pack.parse_items(&[], &self.item, &mut records) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err((Reason::NotAnArray, "a pack is an array".to_owned())),
+        match pack.parse_items(&self.records, &mut records) {
+            Ok(()) if records.is_array => Ok(()),
+            Ok(()) => Err((Reason::NotAnArray, "a pack is an array".to_owned())),
             Err(refusal) => Err(records.failed.unwrap_or(refusal)),
         }
     }
@@ -111,6 +112,7 @@ struct Records<'s, 'e, 'r> {
     base: Base,
     /// How many there were, with those without a value.
     records: usize,
+    is_array: bool,
     failed: Option<Refusal>,
 }
 
@@ -123,6 +125,11 @@ impl Leaves for Records<'_, '_, '_> {
 }
 
 impl Items for Records<'_, '_, '_> {
+    fn no_array(&mut self) -> bool {
+        self.is_array = false;
+        true
+    }
+
     fn end_item(&mut self, is_object: bool) -> bool {
         let found = std::mem::take(&mut self.found);
         self.records += 1;

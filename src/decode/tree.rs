@@ -1,8 +1,8 @@
 //! Reads records of objects within objects, however those are written.
 
 use super::events::{Events, Refusal};
-use super::explode::{Explode, Exploded, Items, Shared, no_array};
-use super::plan::{EntryPlan, Leaves, ObjectPlan, Wanted};
+use super::explode::{Explode, Exploded, Items, Shared, Way};
+use super::plan::{Leaves, ObjectPlan, Wanted};
 
 /// A record of objects within objects.
 pub(super) trait Tree {
@@ -12,17 +12,12 @@ pub(super) trait Tree {
     /// The record is broken, or no object.
     fn parse(&self, plan: &ObjectPlan, leaves: &mut impl Leaves) -> Result<(), Refusal>;
 
-    /// Walks the array at a path, and hands over the planned values of each item. Gives whether there is
-    /// an array.
+    /// Walks along a way, and hands over what is planned of the objects on it and of each item.
     ///
     /// # Errors
-    /// The record is broken, the array stands there twice, or `items` wants no more.
-    fn parse_items(
-        &self,
-        path: &[String],
-        item: &EntryPlan,
-        items: &mut impl Items,
-    ) -> Result<bool, Refusal>;
+    /// The record is broken, or no object where the way has keys; an object has a key of the way twice; or
+    /// `items` wants no more.
+    fn parse_items(&self, way: &Way, items: &mut impl Items) -> Result<(), Refusal>;
 }
 
 /// Reads one format's records.
@@ -40,7 +35,7 @@ impl TreeReader {
     pub(super) fn new(wanted: &[Wanted], explode: Option<Vec<String>>) -> Self {
         match explode {
             None => Self::One(ObjectPlan::of(wanted)),
-            Some(path) => Self::Exploded(Explode::new(path, wanted)),
+            Some(path) => Self::Exploded(Explode::new(&path, wanted)),
         }
     }
 
@@ -65,15 +60,14 @@ impl TreeReader {
             }
             Self::Exploded(explode) => {
                 let mut shared = Shared::default();
-                if !explode.path.is_empty() {
-                    record.parse(&explode.shared, &mut shared)?;
+                if explode.has_way()
+                    && let Err(refusal) = record.parse_items(&explode.shared, &mut shared)
+                {
+                    return Err(shared.failed().unwrap_or(refusal));
                 }
                 let mut items = Exploded::new(explode, shared, events);
-                match record.parse_items(&explode.path, &explode.item, &mut items) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => Err(no_array(&explode.path)),
-                    Err(refusal) => Err(items.failed().unwrap_or(refusal)),
-                }
+                let parsed = record.parse_items(&explode.items, &mut items);
+                parsed.map_err(|refusal| items.failed().unwrap_or(refusal))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The chargers of `pipelines/chargers.yaml`: messages over HTTP, and what must come of them.
+//! The chargers of `pipelines/chargers.yaml`: meter values of OCPP 1.6 over HTTP, and what must come of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +16,12 @@ use crate::support::samples::{Sample, read_ndjson};
 /// The start of a minute, ms since the epoch.
 const MINUTE: i64 = START_MS / 60_000 * 60_000;
 
-/// How often a charger sends, ms, and how often it does.
+/// How often a charger samples, ms, and how often it does.
 const EVERY: i64 = 10_000;
 const TIMES: i64 = 18;
+
+/// How many of these are in a message.
+const TOGETHER: i64 = 2;
 
 /// A charger: its site and model.
 struct Charger {
@@ -56,36 +59,60 @@ impl Charger {
         10_000 * self.number + turn * 125 * (8 + self.number)
     }
 
-    fn is_faulted(&self, turn: i64) -> bool {
-        self.number % 5 == 2 && turn >= 6
+    /// Degrees; some chargers have no sensor, and say so instead of a number.
+    fn temperature(&self, turn: i64) -> Option<i64> {
+        (self.number % 5 != 2).then_some(30 + (self.number + turn * 7) % 20)
     }
 
-    fn message(&self, turn: i64) -> Value {
+    /// What is sampled at once, as MeterValues.req of OCPP 1.6 has it: all values are texts.
+    fn meter_value(&self, turn: i64) -> Value {
         // Some report in thousands.
         let in_thousands = self.number % 3 == 0;
-        let of = |measurand: &str, unit: &str, value: i64| match in_thousands {
+        let of = |unit: &str, value: i64| match in_thousands {
             true => {
-                let value = value as f64 / 1_000.0;
-                json!({ "measurand": measurand, "unit": format!("k{unit}"), "value": value })
+                json!({ "value": (value as f64 / 1_000.0).to_string(), "unit": format!("k{unit}") })
             }
-            false => json!({ "measurand": measurand, "unit": unit, "value": value }),
+            false => json!({ "value": value.to_string(), "unit": unit }),
         };
-        let status = if self.is_faulted(turn) {
-            "Faulted"
-        } else {
-            "Charging"
+        let with = |mut sample: Value, more: &[(&str, &str)]| {
+            if let Some(keys) = sample.as_object_mut() {
+                let more = more.iter();
+                keys.extend(more.map(|(key, value)| ((*key).to_owned(), json!(value))));
+            }
+            sample
         };
+        let power = |value: i64| with(of("W", value), &[("measurand", "Power.Active.Import")]);
+        let mut energy = of("Wh", self.energy(turn));
+        // Where these are left out, they are the energy, in Wh.
+        if self.number % 2 == 0 {
+            energy = with(energy, &[("measurand", "Energy.Active.Import.Register")]);
+        } else if !in_thousands {
+            energy = json!({ "value": self.energy(turn).to_string() });
+        }
+        let temperature = self.temperature(turn);
+        let temperature = temperature.map_or("none".to_owned(), |degrees| degrees.to_string());
         let time = jiff::Timestamp::from_millisecond(self.time(turn)).map(|time| time.to_string());
+        json!({
+            "timestamp": time.unwrap_or_default(),
+            "sampledValue": [
+                with(energy, &[("context", "Sample.Periodic")]),
+                power(self.power(turn)),
+                with(power(9_999_000), &[("phase", "L1")]),
+                { "value": temperature, "measurand": "Temperature", "location": "Outlet", "unit": "Celsius" },
+            ],
+        })
+    }
+
+    fn message(&self, first: i64) -> Value {
+        let sampled: Vec<_> = (first..first + TOGETHER)
+            .map(|turn| self.meter_value(turn))
+            .collect();
         json!({
             "chargePoint": {
                 "id": format!("UK-{:04}", self.number), "site": self.site, "model": self.model },
             "connectorId": 1,
             "transactionId": 7_000 + self.number,
-            "meterValue": { "timestamp": time.unwrap_or_default(), "sampledValue": [
-                of("Energy.Active.Import.Register", "Wh", self.energy(turn)),
-                of("Power.Active.Import", "W", self.power(turn)),
-                { "measurand": "Status", "status": status },
-            ] },
+            "meterValue": sampled,
         })
     }
 }
@@ -93,16 +120,19 @@ impl Charger {
 /// The values by name, site, model and the window's end.
 fn expected() -> Vec<Sample> {
     let mut sums: BTreeMap<(&str, &str, &str, i64), f64> = BTreeMap::new();
+    let mut hottest: BTreeMap<(&str, &str, i64), i64> = BTreeMap::new();
     for charger in chargers() {
         let mut power = BTreeMap::new();
         let mut energy: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
-        let (mut faulted, mut ends) = (BTreeSet::new(), BTreeSet::new());
+        let mut ends = BTreeSet::new();
         for turn in 0..TIMES {
             let end = |size: i64| (charger.time(turn).div_euclid(size) + 1) * size;
             power.insert(end(30_000), charger.power(turn));
             ends.insert(end(30_000));
-            if charger.is_faulted(turn) {
-                faulted.insert(end(30_000));
+            if let Some(degrees) = charger.temperature(turn) {
+                let place = (charger.site, charger.model, end(30_000));
+                let hottest = hottest.entry(place).or_insert(degrees);
+                *hottest = degrees.max(*hottest);
             }
             let reading = charger.energy(turn);
             let (least, most) = energy.entry(end(60_000)).or_insert((reading, reading));
@@ -121,13 +151,15 @@ fn expected() -> Vec<Sample> {
         }
         for end in ends {
             add("chargers_reporting", end, 1.0);
-            add(
-                "chargers_faulted",
-                end,
-                f64::from(u8::from(faulted.contains(&end))),
-            );
         }
     }
+    let hottest = hottest.into_iter().map(|((site, model, end), degrees)| {
+        (
+            ("charger_temperature_celsius", site, model, end),
+            degrees as f64,
+        )
+    });
+    sums.extend(hottest);
     let sample = |((name, site, model, end), value): (&(&str, &str, &str, i64), &f64)| {
         Sample::new(name, &[("model", model), ("site", site)], *end, *value)
     };
@@ -159,9 +191,14 @@ fn start(folder: &TempDir) -> Result<Service> {
     Service::start(&mut command, folder)
 }
 
-/// The messages of a turn, which a gateway forwards together.
-fn post_turn(service: &Service, turn: i64) -> Result<()> {
-    let messages: Vec<_> = chargers().iter().map(|one| one.message(turn)).collect();
+/// The first turns of all messages.
+fn messages() -> impl Iterator<Item = i64> {
+    (0..TIMES / TOGETHER).map(|message| message * TOGETHER)
+}
+
+/// The messages that begin with a turn, which a gateway forwards together.
+fn post_from(service: &Service, first: i64) -> Result<()> {
+    let messages: Vec<_> = chargers().iter().map(|one| one.message(first)).collect();
     post(service, &Value::from(messages))
 }
 
@@ -188,11 +225,11 @@ fn written(folder: &TempDir) -> Result<Vec<Sample>> {
 fn meter_values_over_http_become_samples_by_site_and_model() -> Result<()> {
     let folder = temporary_folder()?;
     let mut service = start(&folder)?;
-    for turn in 0..TIMES {
-        post_turn(&service, turn)?;
+    for first in messages() {
+        post_from(&service, first)?;
     }
     post(&service, &json!({ "chargePoint": { "id": "UK-0099" } }))?;
-    let events = 12 * TIMES * 3;
+    let events = 12 * TIMES * 4;
     service.await_metric("weir_events_total", &[], events as f64)?;
     service.await_metric(
         "weir_dead_letters_total",
@@ -209,9 +246,9 @@ fn meter_values_over_http_become_samples_by_site_and_model() -> Result<()> {
 fn what_was_answered_with_202_outlives_weir() -> Result<()> {
     let folder = temporary_folder()?;
     let mut service = start(&folder)?;
-    for turn in 0..TIMES {
-        post_turn(&service, turn)?;
-        if turn % 3 == 0 {
+    for first in messages() {
+        post_from(&service, first)?;
+        if first % 4 == 0 {
             // From its answer on, a gateway has the messages no more.
             service.kill()?;
             service = start(&folder)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::config::TimeUnit;
+use super::super::explode::Way;
 use super::super::plan::{EntryPlan, place};
 use super::schema::{AvroSchema, Node, RecordField};
 
@@ -62,6 +63,19 @@ pub(super) enum Kind {
     },
     Union(Vec<usize>),
     Record(Vec<Part>),
+    /// A record or map on the way to the items.
+    OnTheWay {
+        object: Box<Kind>,
+        /// What is done with what is further on the way.
+        below: usize,
+    },
+    /// An array on the way to the items.
+    Through {
+        item: usize,
+        is_empty: bool,
+    },
+    /// Where the way ends without an array, and how that is passed over.
+    NoArray(usize),
 }
 
 /// A part of a record.
@@ -82,8 +96,8 @@ pub(super) enum Part {
 enum Want<'w> {
     Nothing,
     Entry(&'w EntryPlan),
-    /// The array at the end of a path, and what is wanted of its items.
-    Items(&'w [String], &'w EntryPlan),
+    /// What is wanted along a way, of which so many keys are behind.
+    Way(&'w Way, usize),
 }
 
 /// A step by the number of its node and where what is wanted of it lies in memory.
@@ -95,9 +109,9 @@ impl Plan {
         Compiler::new(schema).compile(Want::Entry(entry))
     }
 
-    /// The plan that takes what an entry wants of each item of an array.
-    pub(super) fn of_items(schema: &AvroSchema, path: &[String], item: &EntryPlan) -> Self {
-        Compiler::new(schema).compile(Want::Items(path, item))
+    /// The plan that takes what is wanted along a way.
+    pub(super) fn of_way(schema: &AvroSchema, way: &Way) -> Self {
+        Compiler::new(schema).compile(Want::Way(way, 0))
     }
 
     /// A step; the first one is the whole.
@@ -143,7 +157,7 @@ impl<'s, 'w> Compiler<'s, 'w> {
         let (what, left) = match want {
             Want::Nothing => (0, 0),
             Want::Entry(entry) => (std::ptr::from_ref(entry).addr(), 0),
-            Want::Items(path, entry) => (std::ptr::from_ref(entry).addr(), path.len() + 1),
+            Want::Way(way, behind) => (std::ptr::from_ref(way).addr(), behind + 1),
         };
         let next = self.known.len();
         *self.known.entry((node, what, left)).or_insert_with(|| {
@@ -157,8 +171,24 @@ impl<'s, 'w> Compiler<'s, 'w> {
     }
 
     fn make(&mut self, node: usize, want: Want<'w>) -> Step {
+        let kind = match want {
+            Want::Way(way, behind) => self.on_the_way(node, way, behind),
+            _ => self.kind(node, want),
+        };
+        let leaves = match want {
+            // Of a union, the branch takes it.
+            Want::Entry(entry) if !matches!(kind, Kind::Union(_)) => entry.leaves.as_slice(),
+            _ => &[],
+        };
+        Step {
+            kind,
+            leaves: leaves.into(),
+        }
+    }
+
+    fn kind(&mut self, node: usize, want: Want<'w>) -> Kind {
         let schema = self.schema;
-        let kind = match schema.nodes.get(node) {
+        match schema.nodes.get(node) {
             None | Some(Node::Null) => Kind::Null,
             Some(Node::Boolean) => Kind::Boolean,
             Some(Node::Int) => Kind::Int,
@@ -192,15 +222,43 @@ impl<'s, 'w> Compiler<'s, 'w> {
                 Kind::Union(branches.map(|branch| self.step(*branch, want)).collect())
             }
             Some(Node::Record(fields)) => self.record(fields, want),
-        };
-        let leaves = match want {
-            // Of a union, the branch takes it.
-            Want::Entry(entry) if !matches!(kind, Kind::Union(_)) => entry.leaves.as_slice(),
-            _ => &[],
-        };
-        Step {
-            kind,
-            leaves: leaves.into(),
+        }
+    }
+
+    /// What is done with a node on the way, of which so many keys are behind.
+    fn on_the_way(&mut self, node: usize, way: &'w Way, behind: usize) -> Kind {
+        let schema = self.schema;
+        let want = Want::Way(way, behind);
+        let step = way.steps.get(behind);
+        match (schema.nodes.get(node), step) {
+            (Some(Node::Union(_)), _) => self.kind(node, want),
+            (Some(Node::Array(item)), None) => match &way.item {
+                Some(entry) => Kind::Items {
+                    item: self.step(*item, Want::Entry(entry)),
+                    is_empty: self.is_empty(*item),
+                },
+                None => self.kind(node, Want::Nothing),
+            },
+            // The record itself is no array that is gone through.
+            (Some(Node::Array(item)), Some(_)) if behind > 0 => Kind::Through {
+                item: self.step(*item, want),
+                is_empty: self.is_empty(*item),
+            },
+            (Some(Node::Map(values)), Some(_)) => Kind::OnTheWay {
+                object: Box::new(self.kind(node, want)),
+                below: self.step(*values, Want::Way(way, behind + 1)),
+            },
+            (Some(Node::Record(fields)), Some(step)) => {
+                let field = field_of(fields, &step.key).and_then(|index| fields.get(index));
+                let Some(field) = field else {
+                    return Kind::NoArray(self.step(node, Want::Nothing));
+                };
+                Kind::OnTheWay {
+                    object: Box::new(self.record(fields, want)),
+                    below: self.step(field.node, Want::Way(way, behind + 1)),
+                }
+            }
+            _ => Kind::NoArray(self.step(node, Want::Nothing)),
         }
     }
 
@@ -214,23 +272,20 @@ impl<'s, 'w> Compiler<'s, 'w> {
                     .map(|(key, entry)| (key, Want::Entry(entry)))
                     .collect()
             }
-            Want::Items(path, item) => {
-                let first = path.split_first().into_iter();
-                first
-                    .map(|(key, rest)| (key.as_str(), Want::Items(rest, item)))
-                    .collect()
+            Want::Way(way, behind) => {
+                let step = way.steps.get(behind).into_iter();
+                let wanted = step.flat_map(|step| {
+                    let beside = step.beside.entries();
+                    let beside = beside.map(|(key, entry)| (key, Want::Entry(entry)));
+                    // Last, for a field may have several names.
+                    beside.chain([(step.key.as_str(), Want::Way(way, behind + 1))])
+                });
+                wanted.collect()
             }
         }
     }
 
     fn array(&mut self, item: usize, want: Want<'w>) -> Kind {
-        let is_empty = self.is_empty(item);
-        if let Want::Items([], entry) = want {
-            return Kind::Items {
-                item: self.step(item, Want::Entry(entry)),
-                is_empty,
-            };
-        }
         let mut places = Vec::new();
         for (key, want) in self.wanted_parts(want) {
             if let Some(place) = place(key) {
@@ -240,7 +295,7 @@ impl<'s, 'w> Compiler<'s, 'w> {
         Kind::Array {
             item: self.step(item, Want::Nothing),
             places,
-            is_empty,
+            is_empty: self.is_empty(item),
         }
     }
 
@@ -249,8 +304,7 @@ impl<'s, 'w> Compiler<'s, 'w> {
         // A name and its aliases may be wanted at once, each for another field of the event.
         let mut wants = vec![Vec::new(); fields.len()];
         for (key, want) in wanted {
-            let by_name = fields.iter().position(|field| *field.name == *key);
-            let found = by_name.or_else(|| fields.iter().position(|field| field.is_called(key)));
+            let found = field_of(fields, key);
             if let Some(wants) = found.and_then(|index| wants.get_mut(index)) {
                 wants.push(want);
             }
@@ -297,6 +351,12 @@ impl<'s, 'w> Compiler<'s, 'w> {
         }
         Kind::Record(parts)
     }
+}
+
+/// The place of the field of a name: its own, or else an alias.
+fn field_of(fields: &[RecordField], name: &str) -> Option<usize> {
+    let by_name = fields.iter().position(|field| *field.name == *name);
+    by_name.or_else(|| fields.iter().position(|field| field.is_called(name)))
 }
 
 /// The types whose values have no bytes: a list of a billion of them is nothing to walk over.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::config::TimeUnit;
+use super::super::explode::in_common;
 use super::super::plan::place;
 use super::super::purpose::{Purpose, ValueKind, fits};
 use super::super::schema_file;
@@ -167,7 +168,8 @@ impl AvroSchema {
         purpose: Purpose,
     ) -> Result<(), String> {
         // What is wrong with the array is told where the array is named.
-        if explode.is_some_and(|path| keys.starts_with(path) && self.items(path).is_err()) {
+        let is_on_the_way = |path: &[String]| path.is_empty() || in_common(keys, path) > 0;
+        if explode.is_some_and(|path| is_on_the_way(path) && self.items(path).is_err()) {
             return Ok(());
         }
         let nodes = self
@@ -216,17 +218,34 @@ impl AvroSchema {
 
     /// The nodes that a path leads to. `explode` is the path of an array of which each item is an event.
     fn find(&self, keys: &[String], explode: Option<&[String]>) -> Result<Vec<usize>, NoSuchField> {
-        let shared = explode.filter(|path| keys.starts_with(path));
-        let Some(path) = shared else {
-            return self.follow(self.branches([self.root]), keys, 0);
+        let on_the_way = explode.map_or(0, |path| in_common(keys, path));
+        let nodes = match explode {
+            Some(path) if on_the_way == path.len() => self.branches(self.items(path)?),
+            _ => self.along(keys.get(..on_the_way).unwrap_or_default())?,
         };
-        let items = self.items(path)?;
-        self.follow(self.branches(items), keys, path.len())
+        self.follow(nodes, keys, on_the_way)
+    }
+
+    /// The nodes at hand behind the keys of a way, on which arrays are gone through.
+    fn along(&self, way: &[String]) -> Result<Vec<usize>, NoSuchField> {
+        let mut nodes = self.branches([self.root]);
+        for behind in 0..way.len() {
+            let keys = way.get(..=behind).unwrap_or_default();
+            nodes = self.follow(nodes, keys, behind)?;
+            while nodes.iter().any(|node| self.item_of(*node).is_some()) {
+                let within = nodes
+                    .iter()
+                    .map(|node| self.item_of(*node).unwrap_or(*node));
+                nodes = self.branches(within);
+            }
+        }
+        Ok(nodes)
     }
 
     /// The items of the array that a path leads to.
     fn items(&self, path: &[String]) -> Result<Vec<usize>, NoSuchField> {
-        let arrays = self.follow(self.branches([self.root]), path, 0)?;
+        let way = path.split_last().map_or(path, |(_, way)| way);
+        let arrays = self.follow(self.along(way)?, path, way.len())?;
         let items = arrays.iter().filter_map(|node| self.item_of(*node));
         let items: Vec<_> = items.collect();
         match items.is_empty() {

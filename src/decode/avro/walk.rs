@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use super::super::config::TimeUnit;
 use super::super::events::Refusal;
+use super::super::explode::Items;
 use super::super::plan::Scalar;
 use super::cursor::{Cursor, broken};
 use super::plan::{Kind, Part, Plan, Step};
-use super::{Output, text};
+use super::text;
 
 /// How deep data may be nested.
 const MAX_DEPTH: usize = 128;
@@ -20,7 +21,7 @@ const MAX_DEPTH: usize = 128;
 pub(super) fn walk(
     plan: &Plan,
     cursor: &mut Cursor<'_>,
-    out: &mut impl Output,
+    out: &mut impl Items,
 ) -> Result<bool, Refusal> {
     Walk { plan }.value(cursor, 0, out, 1)
 }
@@ -34,7 +35,7 @@ impl<'p> Walk<'p> {
         &self,
         cursor: &mut Cursor<'_>,
         step: usize,
-        out: &mut impl Output,
+        out: &mut impl Items,
         depth: usize,
     ) -> Result<bool, Refusal> {
         let Some(step) = self.plan.step(step) else {
@@ -123,7 +124,7 @@ impl<'p> Walk<'p> {
         cursor: &mut Cursor<'_>,
         step: &Step,
         kind: &'p Kind,
-        out: &mut impl Output,
+        out: &mut impl Items,
         depth: usize,
     ) -> Result<bool, Refusal> {
         if depth > MAX_DEPTH {
@@ -168,17 +169,40 @@ impl<'p> Walk<'p> {
                 Ok(true)
             }
             Kind::Map { value, keys } => {
-                self.map(cursor, *value, keys, out, depth)?;
+                self.map(cursor, *value, keys, None, out, depth)?;
                 Ok(true)
             }
+            Kind::OnTheWay { object, below } => {
+                out.begin_object();
+                match &**object {
+                    Kind::Map { value, keys } => {
+                        if !self.map(cursor, *value, keys, Some(*below), out, depth)? {
+                            go_on(out.no_array())?;
+                        }
+                    }
+                    object => drop(self.nested(cursor, step, object, out, depth)?),
+                }
+                out.end_object();
+                Ok(false)
+            }
+            Kind::Through { item, is_empty } => {
+                while let Some(items) = next_block(cursor, *is_empty)? {
+                    for _ in 0..items {
+                        self.value(cursor, *item, out, depth + 1)?;
+                    }
+                }
+                Ok(false)
+            }
+            Kind::NoArray(passed_over) => {
+                self.value(cursor, *passed_over, out, depth)?;
+                go_on(out.no_array())?;
+                Ok(false)
+            }
             Kind::Items { item, is_empty } => {
-                out.begin();
                 while let Some(items) = next_block(cursor, *is_empty)? {
                     for _ in 0..items {
                         let is_object = self.value(cursor, *item, out, depth + 1)?;
-                        if !out.end_item(is_object) {
-                            return Err(broken("too many items"));
-                        }
+                        go_on(out.end_item(is_object))?;
                     }
                 }
                 Ok(false)
@@ -201,7 +225,7 @@ impl<'p> Walk<'p> {
         item: usize,
         places: &[(usize, usize)],
         is_empty: bool,
-        out: &mut impl Output,
+        out: &mut impl Items,
         depth: usize,
     ) -> Result<(), Refusal> {
         let mut place = 0;
@@ -227,18 +251,21 @@ impl<'p> Walk<'p> {
         }
     }
 
+    /// Gives whether there was a value for which a step is done.
     fn map(
         &self,
         cursor: &mut Cursor<'_>,
         value: usize,
         keys: &[(Box<str>, usize)],
-        out: &mut impl Output,
+        sought: Option<usize>,
+        out: &mut impl Items,
         depth: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
+        let mut is_found = false;
         loop {
             let (pairs, bytes) = cursor.block()?;
             if pairs == 0 {
-                return Ok(());
+                return Ok(is_found);
             }
             if let (true, Some(bytes)) = (keys.is_empty(), bytes) {
                 cursor.take(bytes)?;
@@ -248,9 +275,17 @@ impl<'p> Walk<'p> {
                 let key = cursor.bytes()?;
                 let wanted = keys.iter().find(|(known, _)| known.as_bytes() == key);
                 let step = wanted.map_or(value, |(_, step)| *step);
+                is_found |= sought == Some(step);
                 self.value(cursor, step, out, depth + 1)?;
             }
         }
+    }
+}
+
+fn go_on(is_wanted: bool) -> Result<(), Refusal> {
+    match is_wanted {
+        true => Ok(()),
+        false => Err(broken("too many items")),
     }
 }
 

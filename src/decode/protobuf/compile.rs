@@ -17,6 +17,16 @@ pub(super) struct Target {
     pub(super) type_name: String,
 }
 
+/// Where a step on the way to items leads.
+pub(super) enum Step {
+    /// To a message at this place of the plan.
+    Message(usize),
+    /// To an array, whose items have a plan of their own.
+    Items(FieldDescriptor),
+    /// To neither: no further.
+    Other,
+}
+
 /// Makes a plan.
 #[derive(Debug)]
 pub(super) struct Compiler {
@@ -202,36 +212,28 @@ impl Compiler {
         })
     }
 
-    /// Adds the items of an array, and gives the array.
+    /// Goes from a message to one of its fields, which is on the way to items or is their array.
     ///
     /// # Errors
-    /// The path leads to no array.
-    pub(super) fn add_items(&mut self, keys: &[String]) -> Result<FieldDescriptor, String> {
-        let path = keys.join(".");
-        let Some((last, way)) = keys.split_last() else {
-            return Err("a record is one message; name a repeated field of it".to_owned());
-        };
-        let mut message = 0;
-        for key in way {
-            let descriptor = self.descriptor(message).ok_or_else(|| path.clone())?;
-            let field = field_of(&descriptor, key)?;
-            if field.is_list() || field.is_map() || ScalarType::of(&field.kind()).is_some() {
-                return Err(format!("'{key}' is no single message"));
-            }
-            message = self.inner(message, &field);
-        }
-        let descriptor = self.descriptor(message).ok_or_else(|| path.clone())?;
-        let field = field_of(&descriptor, last)?;
+    /// There is no such field.
+    pub(super) fn step_to_items(&mut self, message: usize, key: &str) -> Result<Step, String> {
+        let descriptor = self.descriptor(message);
+        let descriptor = descriptor.ok_or_else(|| format!("'{key}' is below no message"))?;
+        let field = field_of(&descriptor, key)?;
+        let scalar = ScalarType::of(&field.kind());
         if !field.is_list() {
-            return Err(format!("'{path}' is not repeated"));
+            return Ok(match field.is_map() || scalar.is_some() {
+                true => Step::Other,
+                false => Step::Message(self.inner(message, &field)),
+            });
         }
-        let item = match ScalarType::of(&field.kind()) {
+        let item = match scalar {
             Some(scalar) => Item::Scalar(scalar),
             None => Item::Message(message_wire(&field)),
         };
         let action = Action::Items(item);
         self.plan.add_field(message, field.number(), action);
-        Ok(field)
+        Ok(Step::Items(field))
     }
 
     /// The item of an array at a place: its mark, or its place in the plan where it is a message.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
-use super::compile::Compiler;
+use super::levels::Levels;
+use crate::decode::explode::in_common;
 use crate::decode::purpose::{Purpose, fits};
 use crate::decode::schema_file::{check, find, read};
 use crate::model::suggest;
@@ -68,20 +69,13 @@ impl MessageType {
         explode: Option<&[String]>,
         purpose: Purpose,
     ) -> Result<(), String> {
-        let mut compiler = Compiler::of_message(&self.descriptor);
-        let target = match explode {
-            None => compiler.add(keys, 0)?,
-            Some(path) => match keys.strip_prefix(path) {
-                None => compiler.add(keys, 0)?,
-                Some(rest) => {
-                    // What is wrong with the array is told where the array is named.
-                    let Ok(array) = compiler.add_items(path) else {
-                        return Ok(());
-                    };
-                    Compiler::of_item(&array).add_item(&array, rest, 0)?
-                }
-            },
+        let mut levels = match self.levels(explode) {
+            Ok(levels) => levels,
+            // What is wrong with the array is told where the array is named.
+            Err(_) if explode.is_some_and(|path| in_common(keys, path) > 0) => return Ok(()),
+            Err(_) => Levels::of_record(&self.descriptor),
         };
+        let target = levels.add(keys, 0)?;
         fits(&[target.kind], purpose).map_err(|wanted| {
             let path = keys.join(".");
             format!("'{path}' is a {}; {wanted}", target.type_name)
@@ -93,9 +87,18 @@ impl MessageType {
     /// # Errors
     /// Why it does not.
     pub(in crate::decode) fn check_array(&self, keys: &[String]) -> Result<(), String> {
-        Compiler::of_message(&self.descriptor)
-            .add_items(keys)
-            .map(drop)
+        Levels::to_items(&self.descriptor, keys).map(drop)
+    }
+
+    /// The levels of its records; `explode` is the path of an array of which each item is an event.
+    ///
+    /// # Errors
+    /// The path leads to no array.
+    pub(super) fn levels(&self, explode: Option<&[String]>) -> Result<Levels, String> {
+        match explode {
+            None => Ok(Levels::of_record(&self.descriptor)),
+            Some(path) => Levels::to_items(&self.descriptor, path),
+        }
     }
 }
 

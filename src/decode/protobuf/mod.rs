@@ -5,6 +5,7 @@
 //! is ever built, and a field that nobody wants is passed over.
 
 mod compile;
+mod levels;
 mod message_type;
 mod plan;
 mod value;
@@ -27,9 +28,8 @@ use super::plan::{Leaves as _, Scalar, Wanted};
 /// Reads messages.
 #[derive(Debug)]
 pub(super) struct ProtobufReader {
-    record: Part,
-    /// What is wanted of each item, where the items of an array are the events.
-    item: Option<Part>,
+    /// The record; the items of an array in it, where items are the events; items of these, and so on.
+    levels: Vec<Part>,
 }
 
 /// A plan, and what was found by it.
@@ -50,24 +50,12 @@ impl ProtobufReader {
         wanted: &[Wanted],
         explode: Option<Vec<String>>,
     ) -> Result<Self, String> {
-        let mut record = Compiler::of_message(&message_type.descriptor);
-        let mut item = None;
-        if let Some(path) = &explode {
-            let array = record.add_items(path)?;
-            item = Some((Compiler::of_item(&array), array));
-        }
+        let mut levels = message_type.levels(explode.as_deref())?;
         for Wanted { keys, leaf } in wanted {
-            let rest = explode
-                .as_ref()
-                .and_then(|path| keys.strip_prefix(path.as_slice()));
-            match (rest, &mut item) {
-                (Some(rest), Some((item, array))) => item.add_item(array, rest, *leaf)?,
-                _ => record.add(keys, *leaf)?,
-            };
+            levels.add(keys, *leaf)?;
         }
         Ok(Self {
-            record: Part::new(record),
-            item: item.map(|(item, _)| Part::new(item)),
+            levels: levels.finish().map(Part::new).collect(),
         })
     }
 
@@ -80,34 +68,57 @@ impl ProtobufReader {
         payload: &Payload<'_>,
         events: &mut Events<'_>,
     ) -> Result<(), Refusal> {
-        self.record.walk(Cursor::new(payload.bytes))?;
-        let Some(item) = &mut self.item else {
-            self.record.hand_over(payload, events)?;
-            return events.end();
-        };
-        let items = self.record.found.take_items();
-        let read = items.iter().try_for_each(|found| {
-            match *found {
-                FoundItem::Message(place) => item.walk(place.cursor(payload.bytes))?,
-                FoundItem::Scalar(value) => {
-                    item.found.begin();
-                    item.found.set(Compiler::ITEM_MARK, value);
-                }
-            }
-            self.record.hand_over(payload, events)?;
-            item.hand_over(payload, events)?;
-            events.end()
-        });
-        self.record.found.put_back(items);
-        read
+        if let Some(record) = self.levels.first_mut() {
+            record.walk(Cursor::new(payload.bytes))?;
+        }
+        read_items(&mut self.levels, 1, payload, events)
     }
 }
 
+/// Hands over the events of a message or item that was walked, whose items are those of a level; where there is
+/// no such level, it is an event.
+fn read_items(
+    levels: &mut [Part],
+    level: usize,
+    payload: &Payload<'_>,
+    events: &mut Events<'_>,
+) -> Result<(), Refusal> {
+    if level >= levels.len() {
+        levels
+            .iter()
+            .try_for_each(|part| part.hand_over(payload, events))?;
+        return events.end();
+    }
+    let items = levels.get_mut(level - 1);
+    let items = items.map_or_else(Vec::new, |part| part.found.take_items());
+    let read = items.iter().try_for_each(|found| {
+        if let Some(item) = levels.get_mut(level) {
+            item.begin(found, payload)?;
+        }
+        read_items(levels, level + 1, payload, events)
+    });
+    if let Some(part) = levels.get_mut(level - 1) {
+        part.found.put_back(items);
+    }
+    read
+}
+
 impl Part {
-    fn new(compiler: Compiler) -> Self {
-        let plan = compiler.finish();
+    fn new(plan: Plan) -> Self {
         let found = Found::new(&plan);
         Self { plan, found }
+    }
+
+    /// The next one is an item.
+    fn begin(&mut self, item: &FoundItem, payload: &Payload<'_>) -> Result<(), Refusal> {
+        match *item {
+            FoundItem::Message(place) => self.walk(place.cursor(payload.bytes)),
+            FoundItem::Scalar(value) => {
+                self.found.begin();
+                self.found.set(Compiler::ITEM_MARK, value);
+                Ok(())
+            }
+        }
     }
 
     fn walk(&mut self, cursor: Cursor<'_>) -> Result<(), Refusal> {

@@ -534,6 +534,25 @@ const ANY_EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {
 const ITEM_EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {
     "b": "text", "ab": {"from": "a.b", "type": "text"}, "aa": {"from": "a.a", "type": "number"}, "item": {"from": "a", "type": "number"}}}"#;
 
+const NESTED_EVENT: &str = r#"{"time": {"from": "@timestamp"}, "fields": {
+    "b": "text", "ab": {"from": "a.b", "type": "text"}, "ac": {"from": "a.c.a", "type": "number"},
+    "aab": {"from": "a.a.b", "type": "text"}, "aaa": {"from": "a.a.a", "type": "number"}}}"#;
+
+/// What stands on the way to the array `a.a`, in several ways.
+fn way(items: Shape, other: Shape, kind: usize) -> Shape {
+    let array = |shape| Shape::Array(Box::new(shape));
+    let optional = |shape| Shape::Optional(Box::new(shape));
+    let items = array(items);
+    let group = |items| Shape::Record(vec![items, other.clone(), other.clone()]);
+    match kind {
+        0 => group(items),
+        1 => array(group(items)),
+        2 => optional(array(optional(group(optional(items))))),
+        3 => array(array(group(items))),
+        _ => array(Shape::Map(Box::new(items))),
+    }
+}
+
 proptest! {
     #[test]
     fn gives_what_the_same_in_json_gives(
@@ -550,6 +569,18 @@ proptest! {
         let texts: Vec<_> = texts.into_iter().map(String::into_bytes).collect();
         let of_json = decoded(Fixture::new(r#"{"format": "json", "explode": "a"}"#, ITEM_EVENT), &texts);
         let of_avro = decoded(bare(&schema, Some("a"), ITEM_EVENT), &data);
+        prop_assert_eq!(of_json, of_avro);
+    }
+
+    #[test]
+    fn goes_through_arrays_as_in_json(
+        items in shapes(), other in shapes(), kind in 0..5_usize, seed in any::<u64>(),
+    ) {
+        let (schema, data, texts) =
+            records_of(&Shape::Record(vec![way(items, other.clone(), kind), other]), seed);
+        let texts: Vec<_> = texts.into_iter().map(String::into_bytes).collect();
+        let of_json = decoded(Fixture::new(r#"{"format": "json", "explode": "a.a"}"#, NESTED_EVENT), &texts);
+        let of_avro = decoded(bare(&schema, Some("a.a"), NESTED_EVENT), &data);
         prop_assert_eq!(of_json, of_avro);
     }
 

@@ -10,10 +10,12 @@ use super::{Fixture, NOW};
 const EVENT: &str = r#"{"time": {"from": "t"}, "fields": {
     "a": "number", "b": {"from": "l.b", "type": "text"}, "value": "boolean", "n": "text"}}"#;
 
-const FORMATS: [&str; 10] = [
+const FORMATS: [&str; 12] = [
     r#"{"format": "json", "explode": "l"}"#,
     r#""csv""#,
     r#"{"format": "cbor", "explode": "l"}"#,
+    r#"{"format": "json", "explode": "l.m"}"#,
+    r#"{"format": "cbor", "explode": "l.m"}"#,
     r#""cbor""#,
     r#""influx""#,
     r#""senml_json""#,
@@ -27,11 +29,15 @@ const FORMATS: [&str; 10] = [
 fn records() -> Vec<Vec<u8>> {
     let record =
         json!({"t": NOW, "l": [{"b": "x", "t": NOW}, {"b": "y"}], "a": 1.5, "value": true});
+    let nested =
+        json!({"t": NOW, "l": [{"b": "x", "m": [{"t": NOW}, 1]}, {"m": [], "b": "y"}], "a": 1.5});
     let pack = json!([{"bn": "x", "bt": 1_730_621_749, "v": 1}, {"n": "y", "vs": "z"}]);
     let cloud = json!({"specversion": "1.0", "data": {"a": 1}, "t": NOW, "data_base64": "e30="});
     vec![
         record.to_string().into_bytes(),
         cbor(&record),
+        nested.to_string().into_bytes(),
+        cbor(&nested),
         pack.to_string().into_bytes(),
         cbor(&pack),
         cloud.to_string().into_bytes(),

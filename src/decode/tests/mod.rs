@@ -6,6 +6,7 @@ mod cbor;
 mod cloudevents;
 mod csv;
 mod explode;
+mod explode_nested;
 mod hostile;
 mod influx;
 mod number;

@@ -23,12 +23,12 @@ pub(super) fn varint(mut number: u64) -> Vec<u8> {
 }
 
 /// A field whose value is a varint.
-fn int(number: u64, value: i64) -> Vec<u8> {
+pub(super) fn int(number: u64, value: i64) -> Vec<u8> {
     [varint(number << 3), varint(value as u64)].concat()
 }
 
 /// A field whose value has a length.
-fn bytes(number: u64, value: &[u8]) -> Vec<u8> {
+pub(super) fn bytes(number: u64, value: &[u8]) -> Vec<u8> {
     [
         varint(number << 3 | 2),
         varint(value.len() as u64),

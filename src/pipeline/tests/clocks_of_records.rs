@@ -184,7 +184,7 @@ fn of_a_record_only_the_events_of_wrong_clocks_are_dropped() {
     let (good, bad) = (event(0, 0, "UK"), event(2 * HOUR_MS, 1, "US"));
     for (events, good) in [(vec![good, bad], 1), (vec![bad, good, bad, good], 2)] {
         for lookup in [Lookup::Nowhere, Lookup::Table, Lookup::Service] {
-            let outcome = run(lookup, &[&[events.clone()]]);
+            let outcome = run(lookup, &[std::slice::from_ref(&events)]);
             assert_eq!(outcome.samples, [format!("m{{UK,V0}} @1000={good}")]);
             assert_eq!(outcome.dropped, events.len() as u64 - good);
         }
