@@ -1,5 +1,6 @@
 //! How a pipeline is run.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::model::Clock;
@@ -46,6 +47,17 @@ impl Restore {
             Self::Fresh => Self::StillFresh,
             same => same,
         }
+    }
+}
+
+/// As the command says it.
+impl fmt::Display for Restore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Latest => LATEST,
+            Self::Fresh | Self::StillFresh => FRESH,
+            Self::Savepoint(name) => name,
+        })
     }
 }
 
@@ -100,7 +112,15 @@ mod tests {
         assert_eq!("latest".parse(), Ok(Restore::Latest));
         assert_eq!("fresh".parse(), Ok(Restore::Fresh));
         let savepoint = Restore::Savepoint("before-2.1_x".to_owned());
-        assert_eq!("before-2.1_x".parse(), Ok(savepoint));
+        assert_eq!("before-2.1_x".parse(), Ok(savepoint.clone()));
+        let starts = [
+            Restore::Latest,
+            Restore::Fresh,
+            Restore::StillFresh,
+            savepoint,
+        ];
+        let words = starts.map(|restore| restore.to_string());
+        assert_eq!(words, ["latest", "fresh", "fresh", "before-2.1_x"]);
         let message = "'Fresh!' is no name of a savepoint; use up to 100 letters, digits, '-', '_' and \
                        '.', a letter or digit first, but not 'latest' or 'fresh'";
         let error = "Fresh!".parse::<Restore>().unwrap_err();

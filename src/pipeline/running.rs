@@ -266,7 +266,7 @@ impl Running {
         let (outcome, outcomes) = unbounded();
         let (stop, fenced) = (StopSignal::default(), StopSignal::default());
         let mut savepoints = None;
-        let has_checkpoint = HasCheckpoint::default();
+        let has_checkpoint = HasCheckpoint::of(checkpointed.clone());
         let (checkpointer, ports) = match state {
             None => (None, (0..workers).map(|_| WorkerPort::closed()).collect()),
             Some(state) => {
@@ -358,7 +358,8 @@ impl Running {
         Some(savepoints)
     }
 
-    /// Whether this run has made a checkpoint; to be asked after its end as well.
+    /// Whether this run has made a checkpoint that the next one may go on from; to be asked after its end as
+    /// well.
     pub fn has_checkpoint(&self) -> HasCheckpoint {
         self.has_checkpoint.clone()
     }

@@ -1,22 +1,42 @@
 //! What the latest checkpoint has, for a source whose splits go over to other instances.
 //!
-//! Where the others have to be told first, a checkpoint is not gone on from before they know of it: a file in
-//! the folder of the state names the first one that they may not know. What they read again would otherwise
-//! be in its windows as well.
+//! Where the others have to be told first, no run goes on from a checkpoint before they know of it: a note
+//! beside the checkpoints names the first one that they may not know. What they read again would otherwise
+//! be in its windows as well. The note is written before the checkpoint is durable, and is removed before
+//! anything goes to the others that they are to read from there on.
 //!
 //! A split whose positions begin again is one of which the checkpoint at work and the one after it may
 //! still have an older position: what they say of it does not count.
 
+#[cfg(test)]
+mod folder_note;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fs, io};
+use std::time::{Duration, Instant};
 
-use crate::durable::{sync_name, write_atomically};
+/// The wait after a confirmation that could not be noted. A store that does not answer takes its time, which
+/// is that of the source.
+const RETRY: Duration = Duration::from_secs(1);
 
-/// The file that names the first checkpoint that is not confirmed.
-const NOTE: &str = "UNCONFIRMED";
+/// Where it outlives the process which checkpoints the others may not know. What was noted survives a loss
+/// of power as soon as a call has returned.
+pub trait ConfirmationNote: fmt::Debug + Send + Sync {
+    /// The checkpoint with this number, and all behind it, are not confirmed.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    fn announce(&self, number: u64) -> io::Result<()>;
+
+    /// Those before `next` are confirmed; all that there are, where it is none.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    fn confirm(&self, next: Option<u64>) -> io::Result<()>;
+}
 
 /// The positions in the latest checkpoint, and what a source may ask of checkpoints. Clones share the
 /// same.
@@ -33,8 +53,16 @@ struct Shared {
     generation: AtomicU64,
     wanted: AtomicBool,
     forbidden: AtomicBool,
-    /// Where the first checkpoint that is not confirmed is noted; none where nobody has to be told.
-    note: Option<PathBuf>,
+    /// None where nobody has to be told. Held while something is noted, which takes as long as a store does;
+    /// `positions`, which the source asks for all the time, are not.
+    noting: Option<Mutex<Noting>>,
+}
+
+#[derive(Debug)]
+struct Noting {
+    note: Box<dyn ConfirmationNote>,
+    /// When a confirmation that could not be noted is tried again.
+    next_try: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +71,8 @@ struct Positions {
     /// The splits that began again, and from which generation on checkpoints know it.
     forgotten: BTreeMap<String, u64>,
     unconfirmed: Unconfirmed,
+    /// Whether a checkpoint of this run was confirmed.
+    has_confirmed: bool,
 }
 
 /// What the others may not know.
@@ -51,47 +81,40 @@ enum Unconfirmed {
     #[default]
     Nothing,
     /// A checkpoint that is noted and may be durable.
-    Announced,
-    /// The same, which is durable since this generation.
-    Durable(u64),
+    Announced { first: u64 },
+    /// The same, and the latest one is durable since this generation.
+    Durable {
+        first: u64,
+        since: u64,
+        /// One that was announced behind that, and may be durable. There is no note of its own: it stands
+        /// behind the first.
+        later: Option<u64>,
+    },
 }
 
-impl Checkpointed {
-    /// For a source that tells others what checkpoints have, with the folder of the state.
-    pub fn confirmed_in(folder: &Path) -> Self {
-        Self(Arc::new(Shared {
-            note: Some(folder.join(NOTE)),
-            ..Shared::default()
-        }))
-    }
-
-    /// The number of the first checkpoint that an earlier run has made and the others may not know.
-    ///
-    /// # Errors
-    /// The folder cannot be read, or what is there is no number.
-    pub fn unconfirmed_in(folder: &Path) -> io::Result<Option<u64>> {
-        match fs::read_to_string(folder.join(NOTE)) {
-            Ok(text) => match text.trim().parse() {
-                Ok(number) => Ok(Some(number)),
-                Err(_) => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!(
-                        "{NOTE} has '{}' in place of a checkpoint's number",
-                        text.trim()
-                    ),
-                )),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+impl Unconfirmed {
+    /// The number of the first one.
+    fn first(self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Announced { first } | Self::Durable { first, .. } => Some(first),
         }
     }
 
-    /// The checkpoints that were not confirmed are there no more.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn forget_unconfirmed_in(folder: &Path) -> io::Result<()> {
-        remove(&folder.join(NOTE))
+    /// Whether the latest one is that of this generation or an earlier one.
+    fn is_durable_since(self, generation: u64) -> bool {
+        matches!(self, Self::Durable { since, .. } if since <= generation)
+    }
+}
+
+impl Checkpointed {
+    /// For a source that tells others what checkpoints have.
+    pub fn confirmed_by(note: Box<dyn ConfirmationNote>) -> Self {
+        let next_try = None;
+        Self(Arc::new(Shared {
+            noting: Some(Mutex::new(Noting { note, next_try })),
+            ..Shared::default()
+        }))
     }
 
     /// A checkpoint with this number is about to become durable. Until it is confirmed, no run goes on
@@ -100,46 +123,92 @@ impl Checkpointed {
     /// # Errors
     /// That cannot be noted: the checkpoint must not become durable.
     pub fn announce(&self, number: u64) -> io::Result<()> {
-        let Some(note) = &self.0.note else {
+        let Some(noting) = &self.0.noting else {
             return Ok(());
         };
+        // Nothing is confirmed meanwhile.
+        let noting = lock(noting);
         let mut known = self.lock();
-        if known.unconfirmed == Unconfirmed::Nothing {
-            write_atomically(note, format!("{number}\n").as_bytes())?;
-            known.unconfirmed = Unconfirmed::Announced;
+        match &mut known.unconfirmed {
+            Unconfirmed::Nothing => {}
+            Unconfirmed::Announced { .. } => return Ok(()),
+            Unconfirmed::Durable { later, .. } => {
+                later.get_or_insert(number);
+                return Ok(());
+            }
         }
+        drop(known);
+        noting.note.announce(number)?;
+        self.lock().unconfirmed = Unconfirmed::Announced { first: number };
         Ok(())
     }
 
-    /// The others know what the checkpoint of this [`generation`](Self::generation) has.
+    /// The others know what the checkpoint of this [`generation`](Self::generation) has. One that was
+    /// announced behind it is not confirmed by that.
     ///
     /// # Errors
-    /// That cannot be noted: it stays unconfirmed.
+    /// That cannot be noted: it stays unconfirmed. For a moment it is not tried again.
     pub fn confirm(&self, generation: u64) -> io::Result<()> {
-        let mut known = self.lock();
-        let is_of_it =
-            matches!(known.unconfirmed, Unconfirmed::Durable(since) if since <= generation);
-        if let Some(note) = &self.0.note
-            && is_of_it
-            && !self.is_forbidden()
-        {
-            remove(note)?;
-            known.unconfirmed = Unconfirmed::Nothing;
+        let Some(noting) = &self.0.noting else {
+            return Ok(());
+        };
+        // Somebody may just be noting something: who has nothing to confirm does not wait for that.
+        if !self.lock().unconfirmed.is_durable_since(generation) {
+            return Ok(());
         }
+        let mut noting = lock(noting);
+        let unconfirmed = self.lock().unconfirmed;
+        let Unconfirmed::Durable { later, .. } = unconfirmed else {
+            return Ok(());
+        };
+        if !unconfirmed.is_durable_since(generation) || self.is_forbidden() || noting.is_waiting() {
+            return Ok(());
+        }
+        noting.confirm(later)?;
+        let mut known = self.lock();
+        known.has_confirmed = true;
+        known.unconfirmed = match (later, known.unconfirmed) {
+            (None, _) => Unconfirmed::Nothing,
+            // The later one has become durable meanwhile.
+            (Some(first), Unconfirmed::Durable { since, .. }) if since > generation => {
+                let later = None;
+                Unconfirmed::Durable {
+                    first,
+                    since,
+                    later,
+                }
+            }
+            (Some(first), _) => Unconfirmed::Announced { first },
+        };
         Ok(())
     }
 
     /// Whether the latest checkpoint waits to be confirmed.
     pub fn is_unconfirmed(&self) -> bool {
-        matches!(self.lock().unconfirmed, Unconfirmed::Durable(_))
+        matches!(self.lock().unconfirmed, Unconfirmed::Durable { .. })
+    }
+
+    /// The number of the first checkpoint that is not confirmed, or will not be once it is durable.
+    pub fn first_unconfirmed(&self) -> Option<u64> {
+        self.lock().unconfirmed.first()
+    }
+
+    /// Whether a checkpoint of this run may be gone on from as soon as one is durable: nobody has to be
+    /// told, or one was confirmed.
+    pub fn has_confirmed(&self) -> bool {
+        self.0.noting.is_none() || self.lock().has_confirmed
     }
 
     /// A checkpoint is durable, or was restored, that has these positions of splits.
     pub fn set(&self, positions: impl IntoIterator<Item = (String, u64)>) {
         let mut known = self.lock();
         let generation = self.0.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        if known.unconfirmed != Unconfirmed::Nothing {
-            known.unconfirmed = Unconfirmed::Durable(generation);
+        if let Some(first) = known.unconfirmed.first() {
+            known.unconfirmed = Unconfirmed::Durable {
+                first,
+                since: generation,
+                later: None,
+            };
         }
         known.forgotten.retain(|_, until| generation <= *until);
         for (split, position) in positions {
@@ -188,21 +257,30 @@ impl Checkpointed {
     }
 
     fn lock(&self) -> MutexGuard<'_, Positions> {
-        let positions = self.0.positions.lock();
-        positions.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.positions)
     }
 }
 
-fn remove(note: &Path) -> io::Result<()> {
-    match fs::remove_file(note) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => sync_name(note),
+impl Noting {
+    fn is_waiting(&self) -> bool {
+        self.next_try.is_some_and(|next| Instant::now() < next)
     }
+
+    fn confirm(&mut self, next: Option<u64>) -> io::Result<()> {
+        let confirmed = self.note.confirm(next);
+        self.next_try = confirmed.is_err().then(|| Instant::now() + RETRY);
+        confirmed
+    }
+}
+
+fn lock<T>(of_all: &Mutex<T>) -> MutexGuard<'_, T> {
+    of_all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::wait_until;
 
     #[test]
     fn the_first_checkpoint_that_the_others_may_not_know_is_noted() {
@@ -233,18 +311,90 @@ mod tests {
         checkpointed.forbid();
         checkpointed.confirm(checkpointed.generation()).unwrap();
         assert_eq!(noted(), Some(9), "others have read from the one before");
-        Checkpointed::forget_unconfirmed_in(folder.path()).unwrap();
-        assert_eq!(noted(), None);
-        fs::write(folder.path().join(NOTE), "nine").unwrap();
-        let error = Checkpointed::unconfirmed_in(folder.path()).unwrap_err();
-        let message = "UNCONFIRMED has 'nine' in place of a checkpoint's number";
-        assert_eq!(error.to_string(), message);
 
         // Where nobody has to be told, nothing is noted and nothing waits.
         let alone = Checkpointed::default();
         alone.announce(1).unwrap();
         alone.set(split(5));
         assert!(!alone.is_unconfirmed());
+        assert!(alone.has_confirmed());
+    }
+
+    #[test]
+    fn one_that_is_announced_behind_another_is_not_confirmed_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let noted = || Checkpointed::unconfirmed_in(folder.path()).unwrap();
+        let checkpointed = Checkpointed::confirmed_in(folder.path());
+        let store = |number| {
+            checkpointed.announce(number).unwrap();
+            checkpointed.set([("a".to_owned(), number)]);
+        };
+        let confirm = || checkpointed.confirm(checkpointed.generation()).unwrap();
+        store(7);
+        assert!(!checkpointed.has_confirmed());
+        checkpointed.announce(8).unwrap();
+        // The others take 7 while 8 is being stored.
+        confirm();
+        assert_eq!(noted(), Some(8));
+        assert_eq!(checkpointed.first_unconfirmed(), Some(8));
+        assert!(checkpointed.has_confirmed());
+        assert!(!checkpointed.is_unconfirmed(), "it is not durable yet");
+        checkpointed.set([("a".to_owned(), 8)]);
+        assert!(checkpointed.is_unconfirmed());
+        confirm();
+        assert_eq!(noted(), None);
+
+        // One that failed, and two that the others get to know together.
+        store(9);
+        checkpointed.announce(10).unwrap();
+        store(11);
+        assert_eq!(
+            (noted(), checkpointed.first_unconfirmed()),
+            (Some(9), Some(9))
+        );
+        confirm();
+        assert_eq!((noted(), checkpointed.first_unconfirmed()), (None, None));
+    }
+
+    /// Fails where it is told to, and counts the confirmations.
+    #[derive(Debug, Default)]
+    struct Unreliable {
+        fails: AtomicBool,
+        confirmations: AtomicU64,
+    }
+
+    impl ConfirmationNote for Arc<Unreliable> {
+        fn announce(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn confirm(&self, _: Option<u64>) -> io::Result<()> {
+            self.confirmations.fetch_add(1, Ordering::Relaxed);
+            match self.fails.load(Ordering::Relaxed) {
+                true => Err(io::Error::other("no space")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_confirmation_that_cannot_be_noted_is_tried_again_but_not_at_once() {
+        let note = Arc::new(Unreliable::default());
+        note.fails.store(true, Ordering::Relaxed);
+        let checkpointed = Checkpointed::confirmed_by(Box::new(Arc::clone(&note)));
+        checkpointed.announce(1).unwrap();
+        checkpointed.set([("a".to_owned(), 1)]);
+        let generation = checkpointed.generation();
+        let began = Instant::now();
+        let error = checkpointed.confirm(generation).unwrap_err();
+        assert_eq!(error.to_string(), "no space");
+        note.fails.store(false, Ordering::Relaxed);
+        wait_until("it is confirmed", || {
+            checkpointed.confirm(generation).unwrap();
+            !checkpointed.is_unconfirmed()
+        });
+        assert!(began.elapsed() >= RETRY);
+        assert_eq!(note.confirmations.load(Ordering::Relaxed), 2);
     }
 
     #[test]

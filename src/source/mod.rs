@@ -35,7 +35,7 @@ use crate::telemetry::Registry;
 
 pub use alignment::Alignment;
 pub use broker_tokens::broker_tokens;
-pub use checkpointed::Checkpointed;
+pub use checkpointed::{Checkpointed, ConfirmationNote};
 pub use config::{
     BrokerConfig, Config, FileConfig, Instance, Isolation, KafkaConfig, KinesisConfig, KinesisMode,
     KinesisSigner, KinesisStart, MqttConfig, MqttProtocol, MqttTlsConfig, OutsideShard, Paths,

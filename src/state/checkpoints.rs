@@ -49,6 +49,8 @@ pub struct Checkpoints {
     pub(super) store: Arc<dyn Store>,
     pub(super) identity: Identity,
     keep: usize,
+    /// The first checkpoint that may have to be withdrawn, with all behind it.
+    withdrawable: Option<u64>,
     /// The highest number with which a commit was tried: the checkpoint may exist.
     pub(super) tried: u64,
     known: BTreeMap<u64, Known>,
@@ -80,6 +82,7 @@ impl Checkpoints {
             store,
             identity,
             keep: DEFAULT_KEEP,
+            withdrawable: None,
             tried: 0,
             known: BTreeMap::new(),
             contents: BTreeMap::new(),
@@ -100,6 +103,11 @@ impl Checkpoints {
     pub fn keep(mut self, count: usize) -> Self {
         self.keep = count.max(1);
         self
+    }
+
+    /// The pipeline whose checkpoints these are.
+    pub fn pipeline(&self) -> &str {
+        &self.identity.pipeline
     }
 
     /// The number for the next checkpoint: one more than any that there is or may be.
@@ -173,7 +181,15 @@ impl Checkpoints {
                 self.loose.extend(blobs.map(|blob| blob.name.clone()));
             }
         }
+        // Whoever then forgets that they are not to be gone on from does not see them again.
+        self.store.sync()?;
         Ok(numbers)
+    }
+
+    /// The checkpoints from this number on may have to be withdrawn: as long as that is so, the newest
+    /// whole one before them stays, however many come.
+    pub fn may_withdraw(&mut self, first: Option<u64>) {
+        self.withdrawable = first;
     }
 
     /// The numbers of all checkpoints that can be used as far as is known, oldest first.
@@ -320,6 +336,12 @@ impl Checkpoints {
         let Some(oldest) = kept.copied().last() else {
             return 0;
         };
+        let stays = |number: &&u64| self.withdrawable.is_none_or(|first| **number < first);
+        let oldest = whole
+            .iter()
+            .rev()
+            .find(stays)
+            .map_or(oldest, |stays| oldest.min(*stays));
         let old: Vec<u64> = self
             .known
             .range(..oldest)

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::testing::Volatile;
 use super::*;
 
 /// A process that writes state of the pipeline `cars`.
@@ -62,6 +63,39 @@ fn what_is_withdrawn_is_not_gone_on_from_and_its_number_not_used_again() {
     // Nothing is left of them.
     let names = store.list("cars/").unwrap();
     assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
+fn what_is_withdrawn_does_not_come_back_after_a_loss_of_power() {
+    let volatile = Arc::new(Volatile::default());
+    let store: Arc<dyn Store> = Arc::<Volatile>::clone(&volatile);
+    let mut checkpoints = open(&store, 1);
+    for bytes in [b"one", b"two"] {
+        commit(&mut checkpoints, &[("part", bytes)]).unwrap();
+    }
+    assert_eq!(open(&store, 2).withdraw(2).unwrap(), [2]);
+    volatile.lose_power();
+    assert_eq!(open(&store, 3).numbers(), [1]);
+}
+
+#[test]
+fn the_newest_before_those_that_may_be_withdrawn_stays() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mut checkpoints = open(&store, 1).keep(2);
+    for (first, kept) in [
+        (None, vec![1]),
+        (None, vec![1, 2]),
+        (Some(3), vec![2, 3]),
+        (Some(3), vec![2, 3, 4]),
+        (Some(3), vec![2, 3, 4, 5]),
+        (Some(5), vec![4, 5, 6]),
+        (None, vec![6, 7]),
+    ] {
+        checkpoints.may_withdraw(first);
+        let committed = commit(&mut checkpoints, &[("part", b"bytes")]).unwrap();
+        assert_eq!(checkpoints.numbers(), kept, "{first:?}");
+        assert_eq!(committed.oldest_kept, kept[0]);
+    }
 }
 
 #[test]

@@ -112,10 +112,18 @@ impl Store for DirectoryStore {
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
         check_name(self, name)?;
-        match fs::remove_file(self.folder.join(name)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failure(name, &error)),
-            _ => Ok(()),
-        }
+        let path = self.folder.join(name);
+        let remove = || match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync_folder(path.parent().unwrap_or(&self.folder)),
+        };
+        remove().map_err(|error| self.failure(name, &error))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        // Each call has done so.
+        Ok(())
     }
 
     fn location(&self) -> String {

@@ -64,6 +64,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn sync(&self) -> Result<(), StoreError> {
+        // Nothing of it survives anything.
+        Ok(())
+    }
+
     fn location(&self) -> String {
         "memory".to_owned()
     }

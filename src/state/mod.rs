@@ -19,6 +19,7 @@ mod packer;
 mod rocks;
 mod savepoints;
 mod store;
+mod unconfirmed;
 
 #[cfg(test)]
 mod checkpoints_tests;
@@ -46,3 +47,4 @@ pub use object::{S3Options, S3Store};
 pub use rocks::RocksStore;
 pub use savepoints::{Savepoint, Savepoints};
 pub use store::{Store, StoreError, StoreErrorKind};
+pub use unconfirmed::{Unconfirmed, UnconfirmedNote};

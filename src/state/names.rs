@@ -3,6 +3,7 @@
 //! ```text
 //! PIPELINE/checkpoint/00000000000000000042.manifest
 //! PIPELINE/data/00000000000000000042-EPOCH-0000.blob
+//! PIPELINE/unconfirmed
 //! PIPELINE/savepoint/NAME/savepoint.manifest
 //! PIPELINE/savepoint/NAME/00000000000000000042-EPOCH-0000.blob
 //! ```
@@ -23,6 +24,11 @@ pub(super) fn checkpoint(pipeline: &str, number: u64) -> String {
 pub(super) fn checkpoint_number(pipeline: &str, name: &str) -> Option<u64> {
     let file = name.strip_prefix(&checkpoints(pipeline))?;
     number(file.strip_suffix(MANIFEST)?)
+}
+
+/// The note of the checkpoints that are not confirmed.
+pub(super) fn unconfirmed(pipeline: &str) -> String {
+    format!("{pipeline}/unconfirmed")
 }
 
 /// The folder of checkpoints' blobs.

@@ -210,6 +210,14 @@ impl Store for RocksStore {
         self.write(name, |database| database.delete_opt(name, &options))
     }
 
+    fn sync(&self) -> Result<(), StoreError> {
+        match self.access {
+            Access::Durable => self.with("", |database| database.flush_wal(true)),
+            // Nothing is written, or there is no log of it.
+            Access::ReadOnly | Access::Scratch => Ok(()),
+        }
+    }
+
     fn location(&self) -> String {
         format!("rocksdb {}", self.folder.display())
     }

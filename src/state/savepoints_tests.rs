@@ -134,6 +134,10 @@ impl Store for DeletesMeanwhile {
         self.0.delete(name)
     }
 
+    fn sync(&self) -> Result<(), StoreError> {
+        self.0.sync()
+    }
+
     fn location(&self) -> String {
         self.0.location()
     }

@@ -8,8 +8,8 @@ use std::fmt;
 ///
 /// What one call has written, later calls see, also those of other processes. A name holds the whole
 /// of what was written to it or does not exist, however the writer ended. When
-/// [`create`](Self::create) returns, what was put before it and what it has created survive a loss of
-/// power; a store may wait until then with what is put.
+/// [`create`](Self::create) or [`sync`](Self::sync) returns, what was put, created and removed before
+/// survives a loss of power; until then a store may wait with what is put and removed.
 pub trait Store: Send + Sync + fmt::Debug {
     /// Writes bytes, over what the name held before.
     ///
@@ -42,6 +42,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// The store does not allow it now.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Makes what was put and removed so far survive a loss of power.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn sync(&self) -> Result<(), StoreError>;
 
     /// Where this is, for messages.
     fn location(&self) -> String;

@@ -33,6 +33,7 @@ fn basics(store: &dyn Store) {
     store.create("a/n", b"again").unwrap();
 
     store.delete("a/b").unwrap();
+    store.sync().unwrap();
     assert_eq!(store.list("").unwrap(), ["a/c.x", "a/n", "ab"]);
     for name in ["", "/a", "a/", "../a", "a//b", "a b", "a/./b", "ä"] {
         let error = store.put(name, b"").unwrap_err();

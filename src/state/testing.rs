@@ -1,8 +1,10 @@
-//! For tests: a store that fails when it is told to.
+//! For tests: a store that fails when it is told to, and one that forgets.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::memory::MemoryStore;
 use super::store::{Store, StoreError, StoreErrorKind};
 
 /// What happens at the call that fails.
@@ -118,7 +120,70 @@ impl Store for Faulty {
         }
     }
 
+    fn sync(&self) -> Result<(), StoreError> {
+        match self.fault() {
+            None => self.inner.sync(),
+            Some(_) => Err(broken()),
+        }
+    }
+
     fn location(&self) -> String {
         "faulty".to_owned()
+    }
+}
+
+/// Keeps through a loss of power what a store has to, and nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Volatile {
+    now: MemoryStore,
+    durable: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Volatile {
+    /// What was not synced is gone.
+    pub(crate) fn lose_power(&self) {
+        for name in self.now.list("").unwrap() {
+            self.now.delete(&name).unwrap();
+        }
+        for (name, bytes) in &*self.durable.lock().unwrap() {
+            self.now.put(name, bytes).unwrap();
+        }
+    }
+}
+
+impl Store for Volatile {
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.now.put(name, bytes)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.now.create(name, bytes)?;
+        self.sync()
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.now.get(name)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.now.list(prefix)
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.now.delete(name)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let names = self.now.list("")?.into_iter();
+        let all = names.map(|name| {
+            let bytes = self.now.get(&name)?.unwrap_or_default();
+            Ok((name, bytes))
+        });
+        *self.durable.lock().unwrap() = all.collect::<Result<_, StoreError>>()?;
+        Ok(())
+    }
+
+    fn location(&self) -> String {
+        self.now.location()
     }
 }

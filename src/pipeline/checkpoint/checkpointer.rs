@@ -65,18 +65,29 @@ pub(in crate::pipeline) struct Parts {
     pub(in crate::pipeline) has_checkpoint: HasCheckpoint,
 }
 
-/// Whether a run has made a checkpoint.
-#[derive(Debug, Clone, Default)]
-pub struct HasCheckpoint(Arc<AtomicBool>);
+/// Whether a run has made a checkpoint that may be gone on from.
+#[derive(Debug, Clone)]
+pub struct HasCheckpoint {
+    is_durable: Arc<AtomicBool>,
+    checkpointed: Checkpointed,
+}
 
 impl HasCheckpoint {
-    /// Whether one is complete.
+    /// That of a run whose source is told of checkpoints so.
+    pub(in crate::pipeline) fn of(checkpointed: Checkpointed) -> Self {
+        Self {
+            is_durable: Arc::default(),
+            checkpointed,
+        }
+    }
+
+    /// Whether one is durable, and known to the others where they have to know it.
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.is_durable.load(Ordering::Acquire) && self.checkpointed.has_confirmed()
     }
 
     fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.is_durable.store(true, Ordering::Release);
     }
 }
 
@@ -279,9 +290,6 @@ impl Checkpointer {
         cause: Cause,
         now: Duration,
     ) -> Result<bool, StateError> {
-        // What the others do not know yet is one checkpoint at most, and the one before is there.
-        let is_held = self.parts.checkpointed.is_unconfirmed();
-        self.coordinator.hold(is_held);
         let event = match cause {
             Cause::Asked(Request::Stop) => return self.conclude(now).map(|()| true),
             Cause::Asked(request) => self.request(request),
@@ -310,6 +318,10 @@ impl Checkpointer {
     fn step(&mut self, event: Event, now: Duration) -> Result<(), StateError> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
+            // What the others do not know yet is one checkpoint at most, and the last one. It may be the one
+            // that was stored in this very step.
+            let is_held = self.parts.checkpointed.is_unconfirmed();
+            self.coordinator.hold(is_held);
             match self.coordinator.on(event, now) {
                 None => {}
                 Some(Action::Begin { number, is_last }) => next = self.begin(number, is_last, now),
@@ -495,6 +507,8 @@ impl Checkpointer {
         acknowledged: TimestampMs,
         collected: Collected,
     ) -> Result<Committed, StateError> {
+        let first = self.parts.checkpointed.first_unconfirmed();
+        self.parts.state.checkpoints.may_withdraw(first);
         let mut draft = self.parts.state.checkpoints.begin(number);
         self.parts.saving.save(collected, &mut draft)?;
         draft.commit(About {
@@ -507,8 +521,9 @@ impl Checkpointer {
     /// A checkpoint is durable: what only earlier ones needed may go.
     fn completed(&mut self, committed: &Committed, positions: BTreeMap<String, u64>) {
         self.parts.has_checkpoint.set();
-        let state = &self.parts.state;
-        self.parts.writer.completed(|| state.oldest_acknowledged());
+        let (state, has_checkpoint) = (&self.parts.state, &self.parts.has_checkpoint);
+        let oldest_acknowledged = || state.oldest_acknowledged(has_checkpoint.get());
+        self.parts.writer.completed(oldest_acknowledged);
         let checkpointed = positions.iter();
         let checkpointed = checkpointed.map(|(split, position)| (split.clone(), *position));
         self.parts.checkpointed.set(checkpointed);

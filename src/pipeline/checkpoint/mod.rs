@@ -10,6 +10,7 @@
 //! Nothing is copied while it stands still: what it has is shared from then on and no longer changed.
 
 mod checkpointer;
+mod confirmation;
 mod coordinator;
 mod error;
 mod frozen;

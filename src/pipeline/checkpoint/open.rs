@@ -7,6 +7,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::confirmation::RunNote;
 use super::coordinator::Schedule;
 use super::error::CheckpointError;
 use super::restored::Restored;
@@ -16,12 +17,11 @@ use crate::model::TimestampMs;
 use crate::pipeline::options::{Options, Restore};
 use crate::pipeline::owner::keyed::KeyedState;
 use crate::source::{Checkpointed, LogSettings};
-use crate::state::{self, Checkpoints, Identity, S3Options, StateError, Store, StoreLocation};
+use crate::state::{
+    self, Checkpoints, Identity, S3Options, StateError, Store, StoreLocation, Unconfirmed,
+    UnconfirmedNote,
+};
 use crate::write;
-
-/// How many checkpoints are kept at least where others have to know of one before it is gone on from: the
-/// last one of a run follows one that they may not know, which follows one that they do.
-const KEEP_CONFIRMED: usize = 3;
 
 /// A pipeline's state, opened for a run. Nobody else has it meanwhile.
 #[derive(Debug)]
@@ -33,8 +33,10 @@ pub(in crate::pipeline) struct OpenState {
     pub(super) identity: Identity,
     pub(in crate::pipeline) checkpoints: Checkpoints,
     pub(in crate::pipeline) savepoints: state::Savepoints,
-    /// Whether nothing is to be gone on with, not even what was sent before.
-    is_fresh: bool,
+    /// Where it is said which checkpoints are not gone on from.
+    note: UnconfirmedNote,
+    /// What was asked for.
+    restore: Restore,
     /// What is gone on with.
     pub(in crate::pipeline) restored: Option<Restored>,
     /// Up to when every sample was acknowledged there, ms since the epoch, where that is known.
@@ -94,23 +96,12 @@ impl OpenState {
         };
         let kafka = pipeline.source.kafka.as_ref();
         let is_shared = kafka.is_some_and(|kafka| kafka.instance.is_some());
-        let mut keep = usize::try_from(settings.checkpoint.keep).unwrap_or(usize::MAX);
-        if is_shared {
-            keep = keep.max(KEEP_CONFIRMED);
-        }
+        let keep = usize::try_from(settings.checkpoint.keep).unwrap_or(usize::MAX);
         let mut checkpoints = Checkpoints::open(store.clone(), identity.clone())?.keep(keep);
-        if let Some(number) = Checkpointed::unconfirmed_in(folder).map_err(failed)? {
-            for number in checkpoints.withdraw(number)? {
-                tracing::warn!(
-                    pipeline = pipeline.name,
-                    checkpoint = number,
-                    "the group is not known to have the positions of a checkpoint; it is not gone on from"
-                );
-            }
-            Checkpointed::forget_unconfirmed_in(folder).map_err(failed)?;
-        }
+        let note = UnconfirmedNote::new(store.clone(), &identity);
+        let restore = withdraw_unconfirmed(&note, &mut checkpoints, options, is_shared)?;
         let savepoints = state::Savepoints::new(store.clone(), identity.clone());
-        let checkpoint = match &options.restore {
+        let checkpoint = match &restore {
             Restore::Latest => checkpoints.latest()?,
             Restore::Fresh | Restore::StillFresh => None,
             Restore::Savepoint(name) => Some(savepoints.load(name)?),
@@ -135,7 +126,8 @@ impl OpenState {
             identity,
             checkpoints,
             savepoints,
-            is_fresh: options.restore == Restore::Fresh,
+            note,
+            restore,
             acknowledged: restored.as_ref().and_then(Restored::acknowledged),
             restored,
             keyed: open_keyed(&settings)?,
@@ -147,10 +139,11 @@ impl OpenState {
 
     /// What the source is told of checkpoints.
     pub(in crate::pipeline) fn checkpointed(&self) -> Checkpointed {
-        match self.is_shared {
-            true => Checkpointed::confirmed_in(&self.settings.dir),
-            false => Checkpointed::default(),
+        if !self.is_shared {
+            return Checkpointed::default();
         }
+        let note = RunNote::new(self.note.clone(), self.restore.clone());
+        Checkpointed::confirmed_by(Box::new(note))
     }
 
     /// When checkpoints are taken.
@@ -171,10 +164,10 @@ impl OpenState {
             acknowledged: self.acknowledged,
             folder: Some(self.settings.dir.clone()),
             // Before the first checkpoint, requests are written down under 0.
-            checkpoint: match (&restored, self.is_fresh) {
+            checkpoint: match (&restored, &self.restore) {
                 (Some(restored), _) => Some(restored.number()),
-                (None, false) => Some(0),
-                (None, true) => None,
+                (None, Restore::Fresh) => None,
+                (None, _) => Some(0),
             },
             newest: self.checkpoints.next_number().saturating_sub(1),
             state: restored.and_then(Restored::take_writer),
@@ -182,8 +175,13 @@ impl OpenState {
     }
 
     /// Up to when every sample was acknowledged in each state that can still be restored, ms since the
-    /// epoch: nothing that is sent after a restart is of that time or before it.
-    pub(super) fn oldest_acknowledged(&self) -> TimestampMs {
+    /// epoch: nothing that is sent after a restart is of that time or before it. `has_checkpoint` says
+    /// whether one of this run can be.
+    pub(super) fn oldest_acknowledged(&self, has_checkpoint: bool) -> TimestampMs {
+        if !has_checkpoint && matches!(self.restore, Restore::Fresh | Restore::StillFresh) {
+            // It would begin anew once more.
+            return TimestampMs::MIN;
+        }
         let savepoints = self.savepoints.acknowledged_ms().unwrap_or_else(|error| {
             tracing::warn!(%error, "savepoints cannot be listed; all of what was sent is remembered");
             None
@@ -200,6 +198,56 @@ impl OpenState {
             config: self.settings.log.clone(),
         }
     }
+}
+
+/// Removes the checkpoints that others are not known to know, where some of them read on from the positions
+/// of those before. Says what is to be gone on from: what their run was told to start from, unless somebody
+/// asks for something else now.
+///
+/// # Errors
+/// The store cannot be read or written, or what it says makes no sense.
+fn withdraw_unconfirmed(
+    note: &UnconfirmedNote,
+    checkpoints: &mut Checkpoints,
+    options: &Options,
+    is_shared: bool,
+) -> Result<Restore, CheckpointError> {
+    let Some(unconfirmed) = note.read()? else {
+        return Ok(options.restore.clone());
+    };
+    let pipeline = &checkpoints.pipeline().to_owned();
+    for number in checkpoints.withdraw(unconfirmed.number)? {
+        tracing::warn!(
+            pipeline,
+            checkpoint = number,
+            "the group is not known to have the positions of a checkpoint; it is not gone on from"
+        );
+    }
+    let noted = unconfirmed.restore.parse::<Restore>();
+    let restore = match (&options.restore, noted) {
+        (Restore::Latest, Ok(Restore::Fresh)) => Restore::StillFresh,
+        (Restore::Latest, Ok(noted)) => noted,
+        (Restore::Latest, Err(_)) => {
+            return Err(note.senseless(&unconfirmed).into());
+        }
+        (asked, _) => asked.clone(),
+    };
+    if restore == Restore::Latest || !is_shared {
+        note.remove().map_err(StateError::from)?;
+        return Ok(restore);
+    }
+    tracing::warn!(
+        pipeline,
+        restore = %restore,
+        "no checkpoint of the run that was told to start from there is gone on from; it starts from there again"
+    );
+    // As long as this run has none either.
+    let restored = Unconfirmed {
+        restore: restore.to_string(),
+        ..unconfirmed
+    };
+    note.write(&restored).map_err(StateError::from)?;
+    Ok(restore)
 }
 
 /// Writes down whose a folder is, where that is not said yet: beside checkpoints, which say it

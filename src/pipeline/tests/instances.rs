@@ -47,10 +47,10 @@ event: {{ time: {{ from: t }}, fields: {{ region: text }} }}
 time: {{ out_of_order: 0s, idle_after: 1h }}
 metrics: {{ m: {{ window: {{ tumbling: 1s }}, by: [region], value: count(*) }} }}
 write: {{ {write} }}
-state: {{ dir: '{}', checkpoint: {{ every: 100ms }} }}
+state: {{ dir: '{at}/state', checkpoints: 'file://{at}/store', checkpoint: {{ every: 100ms }} }}
 ",
             cluster.bootstrap_servers(),
-            folder.path().join("state").display(),
+            at = folder.path().display(),
         );
         Self {
             folder,
@@ -74,7 +74,7 @@ state: {{ dir: '{}', checkpoint: {{ every: 100ms }} }}
     /// Whether there is a checkpoint that the group is not known to have.
     fn has_unconfirmed(&self) -> bool {
         let path: &Path = self.folder.path();
-        path.join("state/UNCONFIRMED").exists()
+        path.join("store/test/unconfirmed").exists()
     }
 }
 

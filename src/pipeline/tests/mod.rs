@@ -19,6 +19,7 @@ mod setting;
 mod simulation;
 mod staleness;
 mod supervisor;
+mod unconfirmed;
 mod watermarks;
 
 pub(super) use bench::{pipeline, remote_pipeline};

@@ -1,6 +1,6 @@
 //! Batches of more events than are decoded at once.
 
-use super::bench::{START_MS, Setup, batch, decoding_pipeline, event};
+use super::bench::{Bench, START_MS, Setup, batch, decoding_pipeline, event};
 use super::service::Service;
 use crate::decode::DecodeMetrics;
 use crate::model::{Clock, Interner};
@@ -13,7 +13,12 @@ const ARRAYS: &str = "{ format: json, explode: . }";
 
 /// A record of so many events of a vehicle.
 fn many(count: usize, vehicle: &str) -> String {
-    let event = format!(r#"{{"t":{START_MS},"vehicle":"{vehicle}"}}"#);
+    many_at(0, count, vehicle)
+}
+
+/// The same of a time, in ms after [`START_MS`].
+fn many_at(millis: i64, count: usize, vehicle: &str) -> String {
+    let event = format!(r#"{{"t":{},"vehicle":"{vehicle}"}}"#, START_MS + millis);
     format!("[{}]", vec![event; count].join(","))
 }
 
@@ -44,23 +49,29 @@ fn each_piece_says_the_positions_of_its_own_records() {
     assert_eq!(pieces, [(70, 73, 16_384), (74, 75, 20_000), (76, 77, 3)]);
 }
 
-#[test]
-fn the_rest_of_a_batch_is_not_decoded_while_its_beginning_waits() {
-    let service = Service::start();
-    service.knows(&[("V1", r#"{"model":"Helion"}"#)]);
-    service.hold("V3");
+/// A pipeline that asks a service for the model of each vehicle.
+fn looking_up(service: &Service, time: &'static str) -> Bench {
     let url = service.url();
-    let bench = Setup {
+    Setup {
         metrics: "
   m: { window: { tumbling: 1s }, by: [model], value: count(*) }",
         decode: ARRAYS,
+        time,
         enrich: format!(
             "[{{ lookup: vehicles, key: vehicle, from: {{ http: {{ url: '{url}', timeout: 60s }} }},
                  add: [model], otherwise: {{ model: unknown }} }}]"
         ),
         ..Setup::default()
     }
-    .start();
+    .start()
+}
+
+#[test]
+fn the_rest_of_a_batch_is_not_decoded_while_its_beginning_waits() {
+    let service = Service::start();
+    service.knows(&[("V1", r#"{"model":"Helion"}"#)]);
+    service.hold("V3");
+    let bench = looking_up(&service, Setup::default().time);
     bench.assign(&[0, 1]);
     let all = ["V1", "V1", "V3", "V1", "V1"].map(|vehicle| many(10_000, vehicle));
     bench.records(0, 0, &all);
@@ -79,6 +90,38 @@ fn the_rest_of_a_batch_is_not_decoded_while_its_beginning_waits() {
     samples.sort();
     assert_eq!(samples, ["m{Helion} @1000=40008", "m{unknown} @1000=10000"]);
     assert_eq!((finished.status.events, finished.status.late), (50_008, 0));
+}
+
+#[test]
+fn the_rest_of_a_batch_has_its_turn_also_where_that_of_another_split_waits_for_answers() {
+    let service = Service::start();
+    service.knows(&[("V1", r#"{"model":"Helion"}"#)]);
+    service.hold("V3");
+    let time = "out_of_order: 0s, idle_after: 10s, max_ahead: 1h, max_drift: 1s";
+    let bench = looking_up(&service, time);
+    bench.assign(&[0, 1]);
+    bench.records(0, 0, &[many(1, "V1")]);
+    bench.await_metric("weir_events_total{split=\"split/0\",pipeline=\"test\"} 1");
+    // The second split runs ahead, so that what comes of it waits until the first one has caught up, which is
+    // with the beginning of its batch.
+    bench.records(1, 0, &[many_at(5_000, 1, "V1")]);
+    bench.await_metric("weir_events_total{split=\"split/1\",pipeline=\"test\"} 1");
+    for (split, vehicle) in [(1, "V3"), (0, "V1")] {
+        let record = many_at(5_000, 10_000, vehicle);
+        bench.records(split, 1, &[record.clone(), record.clone(), record]);
+    }
+    bench.await_metric("weir_lookup_parked_batches{lookup=\"vehicles\",pipeline=\"test\"} 1");
+    bench.await_metric("weir_events_total{split=\"split/0\",pipeline=\"test\"} 30001");
+    service.release();
+    let (finished, mut samples) = bench.end();
+    samples.sort();
+    let expected = [
+        "m{Helion} @1000=1",
+        "m{Helion} @6000=30001",
+        "m{unknown} @6000=30000",
+    ];
+    assert_eq!(samples, expected);
+    assert_eq!(finished.status.late, 0);
 }
 
 #[test]

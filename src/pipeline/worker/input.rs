@@ -147,8 +147,11 @@ impl Worker {
         }
         if let Some(rest) = rest {
             self.park_records(rest);
-            // Not at once: it may be much, and others wait for barriers and partials.
-            self.pending.set_goes_on(is_ready);
+            // Not at once: it may be much, and others wait for barriers and partials. A rest that waits for
+            // answers takes no other split its turn.
+            if is_ready {
+                self.pending.set_goes_on(true);
+            }
         }
     }
 
