@@ -165,3 +165,21 @@ fn a_refused_group_ends_the_source() {
         "{error}"
     );
 }
+
+#[test]
+fn a_pattern_that_matches_no_topic_is_told_until_one_matches() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    let running = start_with(&cluster, &["^bus-[0-9]+$", "a"], |config, _| {
+        let refresh = "topic.metadata.refresh.interval.ms";
+        let properties = &mut config.properties;
+        properties.insert(refresh.to_owned(), Secret::new("200"));
+    });
+    running.await_line("weir_kafka_errors_total{error=\"missing_topic\",pipeline=\"test\"} 1\n");
+    cluster.create_topic("bus-12", 1, 1).unwrap();
+    produce(&cluster, &[("bus-12", 0, Some("1"))]);
+    let heard = running.listen(1, 0);
+    let texts: Vec<_> = heard.texts.into_values().collect();
+    assert_eq!(texts, [["bus-12 V1 1"]]);
+    running.finish().unwrap();
+}
