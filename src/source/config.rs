@@ -4,6 +4,7 @@ mod kinesis;
 mod mqtt;
 #[cfg(test)]
 mod tests;
+mod topic_pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -288,10 +289,11 @@ impl KafkaConfig {
         self.check_instance(found);
         let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
         found.distinct(&["kafka", "topics"], &topics, "a list of topic names");
-        for pattern in topics.iter().filter(|topic| topic.starts_with('^')) {
-            if regex_syntax::parse(pattern).is_err() {
-                let message = format!("'{pattern}' is not a regular expression");
-                found.add(&["kafka", "topics"], message);
+        for (index, topic) in topics.iter().enumerate() {
+            if topic.starts_with('^')
+                && let Err(message) = topic_pattern::check(topic)
+            {
+                found.add(&["kafka", "topics", &index.to_string()], message);
             }
         }
         let names = topics.iter().filter(|topic| !topic.starts_with('^'));

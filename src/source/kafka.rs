@@ -1,7 +1,8 @@
 //! Kafka topics. What is promised of them is in `docs/kafka.md`.
 //!
 //! One thread polls librdkafka and a second one hands over, because a consumer that does not poll
-//! for some minutes is thrown out of its group, however long the pipeline is busy.
+//! for some minutes is thrown out of its group, however long the pipeline is busy. A third one commits,
+//! because only who waits for the answer gets it.
 
 mod answers;
 mod beginning;

@@ -304,3 +304,36 @@ fn a_topic_that_may_be_seen_and_not_read_is_told_and_the_others_begin_at_their_e
     );
     running.stop()
 }
+
+#[test]
+fn a_topic_that_may_only_be_seen_any_more_does_not_hold_up_what_goes_to_another_instance()
+-> Result<()> {
+    let secured = SecuredKafka::start()?;
+    for topic in ["events", "others"] {
+        secured.kafka.create_topic(topic, 1)?;
+        secured.kafka.produce(topic, 0, &["1"])?;
+    }
+    let instance = |name: &str| -> Result<RunningSource> {
+        let more = json!({
+            "topics": ["events", "others"],
+            "instance": name,
+            "sasl": { "mechanism": "plain", "username": USER, "password": PLAIN_PASSWORD },
+            "properties": { "heartbeat.interval.ms": "500" },
+        });
+        RunningSource::start(&source(&secured.sasl(), "events", &more)?, &[], None)
+    };
+    let first = instance("first")?;
+    assert_eq!(first.take(2)?, [(0, "1".to_owned()), (0, "1".to_owned())]);
+    secured.show("events")?;
+    let positions = ["events/0", "others/0"].map(|split| (split.to_owned(), 1));
+    first.checkpointed().set(positions);
+    let second = instance("second")?;
+    second.await_metric("weir_kafka_assigned_partitions{pipeline=\"test\"} 1\n")?;
+    first.await_metric("weir_kafka_assigned_partitions{pipeline=\"test\"} 1\n")?;
+    assert!(!first.checkpointed().is_forbidden(), "it goes on");
+    let refused = "weir_kafka_errors_total{error=\"authorization\",pipeline=\"test\"} ";
+    let metrics = first.metrics();
+    assert!(!metrics.contains(&format!("{refused}0\n")), "{metrics}");
+    second.stop()?;
+    first.stop()
+}

@@ -78,6 +78,19 @@ fn a_listed_topic_that_appears_later_is_read_from_its_beginning() -> Result<()> 
 }
 
 #[test]
+fn a_pattern_that_no_topic_matches_is_told_until_one_does() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let config = source(kafka, &["^late-[0-9]{2}$"], "late-patterns", "latest")?;
+    let running = RunningSource::start(&config, &[], None)?;
+    let missing = "weir_kafka_errors_total{error=\"missing_topic\",pipeline=\"test\"} 1\n";
+    running.await_metric(missing)?;
+    kafka.create_topic("late-12", 1)?;
+    kafka.produce("late-12", 0, &texts(0, 3))?;
+    assert_eq!(running.take(3)?, positioned(0, 3));
+    running.stop()
+}
+
+#[test]
 fn a_fresh_instance_knows_from_the_group_that_a_topic_of_a_pattern_is_new() -> Result<()> {
     let kafka = Kafka::shared()?;
     kafka.create_topic("fresh-a", 1)?;

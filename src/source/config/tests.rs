@@ -127,7 +127,7 @@ fn wrong_values_are_named() {
         ),
         (
             kafka(json!({ "topics": ["^events-(.*"] })),
-            "kafka.topics: '^events-(.*' is not a regular expression",
+            "kafka.topics.0: '^events-(.*' is not a regular expression",
         ),
         (
             kafka(json!({ "properties": { "group.id": "x" } })),

@@ -1,6 +1,7 @@
 //! What librdkafka tells us while it is polled: assignments, statistics, errors.
 
 mod assigned;
+mod commits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
@@ -9,17 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
 use crate::model::{Split, SplitId, TimestampMs};
 
-use super::super::{PositionTokens, Resume, Safe, SafePositions};
-use super::answers::position;
+use super::super::{PositionTokens, Resume, SafePositions};
 use super::beginning::Beginning;
-use super::metadata;
 use super::offsets::Offsets;
 use super::sharing::{Sharing, let_go, take_on};
 use super::start::Starts;
@@ -27,6 +26,7 @@ use super::status::{Reading, Status};
 use super::tokens::Tokens;
 use super::topics::Topics;
 use super::trouble::Trouble;
+use commits::Commits;
 
 /// What librdkafka says of a topic that it cannot read, before its name and the reason.
 const UNAVAILABLE: &str = "Subscribed topic not available: ";
@@ -96,9 +96,7 @@ pub(super) struct Group {
     left: Mutex<BTreeMap<SplitId, u64>>,
     notices: Mutex<VecDeque<Notice>>,
     has_notices: AtomicBool,
-    /// Whether each topic is committed by itself. Of several, librdkafka does not say which ones the
-    /// cluster has taken where it has refused one.
-    one_by_one: AtomicBool,
+    commits: Commits,
 }
 
 impl Group {
@@ -128,7 +126,7 @@ impl Group {
             left: Mutex::default(),
             notices: Mutex::default(),
             has_notices: AtomicBool::new(false),
-            one_by_one: AtomicBool::new(false),
+            commits: Commits::default(),
         }
     }
 
@@ -147,148 +145,6 @@ impl Group {
         self.has_notices
             .store(!notices.is_empty(), Ordering::Release);
         notice
-    }
-
-    /// Notes that a record was read.
-    pub(super) fn read(&self, split: SplitId, offset: u64) {
-        lock(&self.offsets).read(split, offset);
-    }
-
-    /// Notes which offset of a partition the cluster is known to have.
-    pub(super) fn committed(&self, split: SplitId, offset: u64) {
-        lock(&self.offsets).committed(split, offset);
-    }
-
-    /// Commits what the pipeline has finished with and the cluster is not known to have. What has
-    /// failed, as in the midst of a rebalance, is due again.
-    ///
-    /// # Errors
-    /// There was a failure already, which is logged.
-    pub(super) fn commit(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        mode: CommitMode,
-    ) -> KafkaResult<()> {
-        let mut lists = BTreeMap::<_, TopicPartitionList>::new();
-        for (split, safe) in self.due() {
-            let Some((topic, partition)) = self.topics.partition(split) else {
-                continue;
-            };
-            let Ok(offset) = i64::try_from(safe.position) else {
-                continue;
-            };
-            let one_by_one = self.one_by_one.load(Ordering::Acquire);
-            let list = lists.entry(one_by_one.then(|| topic.clone())).or_default();
-            let added = list.add_partition_offset(&topic, partition, Offset::Offset(offset));
-            if let Err(error) = added {
-                tracing::warn!(%error, %topic, partition, offset, "an offset cannot be committed");
-            }
-            if let Some(mut element) = list.find_partition(&topic, partition) {
-                element.set_metadata(match &self.sharing {
-                    None => metadata::encode(safe.written),
-                    Some(sharing) => metadata::encode_instance(&sharing.instance),
-                });
-            }
-        }
-        let mut result = Ok(());
-        for list in lists.values() {
-            let committed = consumer.commit(list, mode).inspect_err(|error| {
-                tracing::warn!(%error, "offsets were not committed; they are read again");
-            });
-            match (committed, mode) {
-                (Ok(()), CommitMode::Sync) => self.has_taken(list),
-                (Ok(()), CommitMode::Async) => {}
-                (Err(error), _) if is_of_topic(error.rdkafka_error_code()) && result.is_err() => {}
-                (Err(error), _) => result = Err(error),
-            }
-        }
-        result
-    }
-
-    /// The cluster has these offsets.
-    fn has_taken(&self, list: &TopicPartitionList) {
-        for (split, offset) in self.positions(list) {
-            self.committed(split, offset);
-        }
-    }
-
-    /// The cluster does not take these offsets because of their topics.
-    fn are_refused(&self, list: &TopicPartitionList) {
-        let elements = list.elements();
-        let topics: BTreeSet<_> = elements.iter().map(|element| element.topic()).collect();
-        if topics.len() > 1 {
-            self.one_by_one.store(true, Ordering::Release);
-            return;
-        }
-        for (split, offset) in self.positions(list) {
-            lock(&self.offsets).refused(split, offset);
-        }
-    }
-
-    /// The positions that a list has of partitions that we know.
-    fn positions(&self, list: &TopicPartitionList) -> Vec<(SplitId, u64)> {
-        let elements = list.elements();
-        let positions = elements.iter().filter_map(|element| {
-            let split = self.topics.id(element.topic(), element.partition())?;
-            Some((split, position(element.offset())?))
-        });
-        positions.collect()
-    }
-
-    /// Confirms the latest checkpoint, where the cluster has what it has.
-    pub(super) fn confirm(&self) {
-        let Some(sharing) = &self.sharing else {
-            return;
-        };
-        let checkpointed = &sharing.checkpointed;
-        if !checkpointed.is_unconfirmed() {
-            return;
-        }
-        // Before the positions, which may be those of a later one.
-        let generation = checkpointed.generation();
-        let offsets = lock(&self.offsets);
-        if !offsets.has_committed(&self.checkpointed(&offsets, sharing)) {
-            return;
-        }
-        drop(offsets);
-        if let Err(error) = checkpointed.confirm(generation) {
-            let message = format!("it cannot be noted that a checkpoint is committed: {error}");
-            self.notice(Notice::Trouble(Trouble::Other, message));
-        }
-    }
-
-    /// Commits all that was committed once more: a group that has thrown us out refuses it.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit).
-    pub(super) fn commit_again(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
-        lock(&self.offsets).doubt();
-        self.commit(consumer, CommitMode::Sync)
-    }
-
-    /// What is to be committed: what was written, or, where others may go on from there, what the last
-    /// checkpoint has.
-    fn due(&self) -> Vec<(SplitId, Safe)> {
-        let mut offsets = lock(&self.offsets);
-        let Some(sharing) = &self.sharing else {
-            return offsets.due(&self.safe.all());
-        };
-        if sharing.checkpointed.is_forbidden() {
-            return Vec::new();
-        }
-        let positions = self.checkpointed(&offsets, sharing);
-        offsets.due(&positions)
-    }
-
-    /// What the latest checkpoint has of our partitions.
-    fn checkpointed(&self, offsets: &Offsets, sharing: &Sharing) -> BTreeMap<SplitId, Safe> {
-        let positions = offsets.splits().filter_map(|split| {
-            let name = self.topics.name(split)?;
-            let position = sharing.checkpointed.position(&name)?;
-            let written = TimestampMs::MIN;
-            Some((split, Safe { position, written }))
-        });
-        positions.collect()
     }
 
     /// Something that waiting does not mend: reading ends.
@@ -322,7 +178,7 @@ impl Group {
             sharing.checkpointed.forget(&split.name);
         }
         self.safe.remove(split.id);
-        lock(&self.offsets).assigned(split.id);
+        lock(&self.offsets).assigned(split.id, self.sharing.is_none());
     }
 
     /// A topic is gone for good: later checkpoints have nothing of it.
@@ -469,7 +325,7 @@ impl ConsumerContext for Group {
             Rebalance::Revoke(list) => {
                 // What was lost may be read by somebody else by now: their commits count.
                 if !consumer.assignment_lost() {
-                    self.commit(consumer, CommitMode::Async).ok();
+                    self.commit_unanswered(consumer);
                 }
                 self.revoked(list);
             }
@@ -478,26 +334,6 @@ impl ConsumerContext for Group {
             }
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let Err(error) = result else {
-            return self.has_taken(offsets);
-        };
-        // Where a rebalance is under way, a commit may be refused for other reasons.
-        match error.rdkafka_error_code() {
-            Some(Code::UnknownMemberId | Code::FencedInstanceId) => self.lost(offsets),
-            code if is_of_topic(code) => self.are_refused(offsets),
-            _ => {}
-        }
-    }
-}
-
-/// Whether a commit has failed because of a topic, which nobody may read or which is gone.
-fn is_of_topic(code: Option<Code>) -> bool {
-    matches!(
-        code,
-        Some(Code::TopicAuthorizationFailed | Code::UnknownTopicOrPartition | Code::UnknownTopic)
-    )
 }
 
 /// The topic of which librdkafka says that it cannot be read.

@@ -12,6 +12,9 @@ const BEGAN: &str = "weir/1 began partitions=";
 /// What stands beside an offset that an instance has checkpointed, and its name.
 const INSTANCE: &str = "weir/1 instance=";
 
+/// What follows the name where no confirmed checkpoint has the partition, and from where it was read.
+const FROM: &str = " from=";
+
 /// The format's name and version, and what follows.
 const PREFIX: &str = "weir/1 written=";
 
@@ -35,14 +38,29 @@ pub(super) fn decode_beginning(text: &str) -> Option<i32> {
     text.strip_prefix(BEGAN)?.parse().ok()
 }
 
+/// Who has checkpointed what is before an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Instance<'a> {
+    pub(super) name: &'a str,
+    /// From where it has read the partition, where none of its confirmed checkpoints is known to have it.
+    pub(super) from: Option<u64>,
+}
+
 /// The text of a commit of what an instance has checkpointed.
-pub(super) fn encode_instance(instance: &str) -> String {
-    format!("{INSTANCE}{instance}")
+pub(super) fn encode_instance(instance: &str, from: Option<u64>) -> String {
+    let from = from.map(|from| format!("{FROM}{from}"));
+    format!("{INSTANCE}{instance}{}", from.unwrap_or_default())
 }
 
 /// Which instance has checkpointed what is before the offset, where a text is of that.
-pub(super) fn decode_instance(text: &str) -> Option<&str> {
-    text.strip_prefix(INSTANCE)
+pub(super) fn decode_instance(text: &str) -> Option<Instance<'_>> {
+    let text = text.strip_prefix(INSTANCE)?;
+    // A name has no blanks.
+    let (name, from) = match text.split_once(FROM) {
+        Some((name, from)) => (name, from.parse().ok()),
+        None => (text, None),
+    };
+    Some(Instance { name, from })
 }
 
 #[cfg(test)]
@@ -57,7 +75,12 @@ mod tests {
             assert_eq!(decode_instance(&encode(written)), None);
         }
         assert_eq!(decode_beginning(&encode_beginning(8)), Some(8));
-        assert_eq!(decode_instance(&encode_instance("a-1")), Some("a-1"));
+        for from in [None, Some(0), Some(u64::MAX)] {
+            let instance = Instance { name: "a-1", from };
+            let text = encode_instance(instance.name, from);
+            assert_eq!(decode_instance(&text), Some(instance));
+            assert_eq!((decode(&text), decode_beginning(&text)), (None, None));
+        }
         for text in [
             "weir/1 instance=a",
             "",

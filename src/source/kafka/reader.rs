@@ -1,5 +1,6 @@
 //! The thread that polls librdkafka.
 
+mod committing;
 mod leaving;
 mod pausing;
 mod unavailable;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::model::{RecordBatch, Split, SplitId, TimestampMs};
 use crate::telemetry::LogLimit;
@@ -24,7 +25,9 @@ use super::group::{Group, Notice};
 use super::intake::{Intake, LastPartition, Owned};
 use super::start::Back;
 use super::status::Status;
+use super::trouble::Trouble;
 use super::vanished::Vanished;
+use committing::Committing;
 use leaving::Leaving;
 use unavailable::Unavailable;
 
@@ -43,16 +46,13 @@ const PAUSE_AFTER: Duration = Duration::from_secs(10);
 /// A wait that is long enough that what arrived meanwhile must be read before anything is idle.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
-/// When a checkpoint is committed again that others are to know of: no other is made before they do.
-const COMMIT_AGAIN: Duration = Duration::from_secs(1);
-
 /// How often the same trouble is logged, and a topic looked for that cannot be read.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// Reads partitions into a queue.
 pub(super) struct Reader {
     source: KafkaSource,
-    consumer: BaseConsumer<Group>,
+    consumer: Arc<BaseConsumer<Group>>,
     producer: Producer<SourceEvent>,
     owned: BTreeMap<SplitId, Owned>,
     gather: Gather,
@@ -73,9 +73,7 @@ pub(super) struct Reader {
     vanished: Vanished,
     /// The partitions that are to go to other instances.
     leaving: Option<Leaving>,
-    /// The checkpoint that was committed last, by its generation.
-    committed: u64,
-    next_commit: Instant,
+    committing: Committing,
     trouble_log: LogLimit,
     others_log: LogLimit,
 }
@@ -102,7 +100,7 @@ impl Reader {
         let idle = IdleTracker::new(source.context.idle_after.to_std());
         Self {
             source,
-            consumer,
+            consumer: Arc::new(consumer),
             producer,
             owned: BTreeMap::new(),
             gather: Gather::default(),
@@ -117,8 +115,7 @@ impl Reader {
             unavailable: Unavailable::new(),
             vanished: Vanished::default(),
             leaving: None,
-            committed: 0,
-            next_commit: Instant::now(),
+            committing: Committing::new(),
             trouble_log: LogLimit::every(LOG_EVERY),
             others_log: LogLimit::every(LOG_EVERY),
         }
@@ -137,6 +134,11 @@ impl Reader {
         self.consumer
             .subscribe(&topics)
             .map_err(|error| self.error(format!("cannot subscribe: {error}")))?;
+        self.committing
+            .start(Arc::clone(&self.consumer))
+            .map_err(|error| {
+                self.error(format!("cannot start the thread that commits: {error}"))
+            })?;
         let end = self.read(stop).and_then(|()| Ok(self.hand_over_rest()?));
         let group = Arc::clone(self.consumer.context());
         let failure = match end {
@@ -156,6 +158,7 @@ impl Reader {
         };
         self.end_sharing();
         self.source.metrics.connected.set(0);
+        self.committing.finish();
         // To leave the group ends what is on its way.
         drop(self);
         group.confirm();
@@ -164,7 +167,8 @@ impl Reader {
 
     fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
         let mut next_tick = Instant::now();
-        self.next_commit = next_tick + self.source.context.commit_every.to_std();
+        let every = self.source.context.commit_every.to_std();
+        self.committing.at(next_tick + every);
         while !stop.is_stopped() {
             self.poll(TICK)?;
             self.align();
@@ -185,32 +189,10 @@ impl Reader {
     /// Commits, and lets partitions go that are to: also while the pipeline takes nothing.
     fn serve_group(&mut self, now: Instant) -> Result<(), End> {
         self.let_leave(now)?;
-        if now >= self.next_commit || self.is_checkpointed() {
-            let group = self.consumer.context();
-            group.commit(&self.consumer, CommitMode::Async).ok();
-            let every = self.source.context.commit_every.to_std();
-            self.next_commit = now
-                + match group.sharing() {
-                    Some(sharing) if sharing.checkpointed.is_unconfirmed() => {
-                        every.min(COMMIT_AGAIN)
-                    }
-                    _ => every,
-                };
-        }
-        self.consumer.context().confirm();
+        self.commit(now);
         self.look_for_unavailable_topics();
         self.look_for_vanished_topics(now);
         Ok(())
-    }
-
-    /// Whether there is a checkpoint that others go on from where it is committed. The sooner that is
-    /// so, the less counts twice when we crash.
-    fn is_checkpointed(&mut self) -> bool {
-        let Some(sharing) = self.consumer.context().sharing() else {
-            return false;
-        };
-        let generation = sharing.checkpointed.generation();
-        std::mem::replace(&mut self.committed, generation) != generation
     }
 
     /// Waits for a record, but not longer than `patience`, and takes in those that have come.
@@ -347,11 +329,7 @@ impl Reader {
         while !(self.producer.is_abandoned() && concluded()) {
             drop(self.consumer.poll(TICK));
             // Records that still come are not handed over, and so not committed.
-            while let Some(notice) = self.consumer.context().next_notice() {
-                if let Notice::Leaving(splits) = notice {
-                    self.note_leaving(&splits);
-                }
-            }
+            self.heed_last_notices();
         }
         if self.connection == Connection::Up {
             self.commit_at_last();
@@ -379,15 +357,29 @@ impl Reader {
                 Notice::Disconnected(reason) => self.disconnected(&reason),
                 Notice::Unavailable(topic, trouble) => self.topic_is_unavailable(topic, trouble),
                 Notice::Refused(reason) => return Err(End::Failed(self.error(reason))),
-                Notice::Trouble(trouble, reason) => {
-                    self.source.errors(trouble).inc();
-                    if let Some(held_back) = self.trouble_log.admit() {
-                        tracing::warn!(held_back, "kafka: {reason}");
-                    }
-                }
+                Notice::Trouble(trouble, reason) => self.went_wrong(trouble, &reason),
             }
         }
         Ok(())
+    }
+
+    /// Of what is told while nothing more is read, only this counts.
+    fn heed_last_notices(&mut self) {
+        while let Some(notice) = self.consumer.context().next_notice() {
+            match notice {
+                Notice::Leaving(splits) => self.note_leaving(&splits),
+                Notice::Trouble(trouble, reason) => self.went_wrong(trouble, &reason),
+                _ => {}
+            }
+        }
+    }
+
+    /// Something has failed and is tried again.
+    fn went_wrong(&mut self, trouble: Trouble, reason: &str) {
+        self.source.errors(trouble).inc();
+        if let Some(held_back) = self.trouble_log.admit() {
+            tracing::warn!(held_back, "kafka: {reason}");
+        }
     }
 
     fn lost(&self, splits: &str) -> End {
@@ -522,9 +514,6 @@ impl Reader {
             owned.end = owned.end.max(partition.end);
             owned.begin = owned.begin.or(partition.next);
             owned.fetched = partition.next.filter(|_| partition.caught_up);
-            if let Some(offset) = partition.committed {
-                self.consumer.context().committed(partition.split, offset);
-            }
         }
         for (split, wanted, first) in lost {
             self.position_lost(&split, wanted, first);

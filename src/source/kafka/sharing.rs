@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 
 use super::super::Checkpointed;
 use super::group::Group;
+use super::metadata::Instance;
 
 /// An instance among others.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Sharing {
     pub(super) fn start(
         &self,
         split_name: &str,
-        committed: Option<(u64, Option<&str>)>,
+        committed: Option<(u64, Option<Instance<'_>>)>,
     ) -> Option<u64> {
         start(
             self.checkpointed.position(split_name),
@@ -58,18 +59,20 @@ impl Sharing {
     }
 }
 
-/// Another instance's commit counts where it is ahead: it has the partition, or had it since. Our own
-/// says nothing new: a checkpoint that is older than it was gone back to on purpose.
+/// Another instance's commit counts where it is ahead: it has the partition, or had it since. The offset of
+/// our own says nothing new: a checkpoint that is older than it was gone back to on purpose, or because it
+/// was not confirmed. If that was the first one with the partition since it has come to us, the commit says
+/// from where it was read: what is before has been counted by others, or by nobody.
 fn start(
     checkpointed: Option<u64>,
-    committed: Option<(u64, Option<&str>)>,
+    committed: Option<(u64, Option<Instance<'_>>)>,
     instance: &str,
 ) -> Option<u64> {
-    let checkpointed = checkpointed?;
-    Some(match committed {
-        Some((offset, Some(by))) if by != instance => checkpointed.max(offset),
+    match committed {
+        Some((_, Some(by))) if by.name == instance => checkpointed.max(by.from),
+        Some((offset, Some(_))) => checkpointed.map(|position| position.max(offset)),
         _ => checkpointed,
-    })
+    }
 }
 
 /// Takes on partitions, as the protocol of the group wants it.
@@ -100,14 +103,21 @@ mod tests {
 
     #[test]
     fn a_stale_position_of_our_own_gives_way_and_no_other() {
-        let other = Some("b");
+        let by = |name, from| Some(Instance { name, from });
+        let (ours, other) = (by("a", None), by("b", None));
         for (checkpointed, committed, expected) in [
             (None, Some((9, other)), None),
+            (None, Some((9, by("b", Some(3)))), None),
+            (None, Some((9, ours)), None),
             (None, None, None),
             (Some(5), None, Some(5)),
             // An older checkpoint was restored, and nobody else had the partition since.
-            (Some(5), Some((9, Some("a"))), Some(5)),
+            (Some(5), Some((9, ours)), Some(5)),
             (Some(5), Some((9, None)), Some(5)),
+            // The first checkpoint with the partition was not confirmed; others had it before.
+            (None, Some((9, by("a", Some(3)))), Some(3)),
+            (Some(2), Some((9, by("a", Some(3)))), Some(3)),
+            (Some(5), Some((9, by("a", Some(3)))), Some(5)),
             (Some(5), Some((9, other)), Some(9)),
             // The other one's commit is older than what we have of it.
             (Some(9), Some((5, other)), Some(9)),

@@ -41,8 +41,6 @@ pub(super) struct PartitionStatus {
     pub(super) next: Option<u64>,
     /// The offset behind the last record that we may read.
     pub(super) end: Option<u64>,
-    /// The offset that was last committed by us.
-    pub(super) committed: Option<u64>,
 }
 
 impl Status {
@@ -71,7 +69,6 @@ impl Status {
                     end: offset(partition.ls_offset)
                         .filter(|_| reading.committed_only)
                         .or_else(|| offset(partition.hi_offset)),
-                    committed: offset(partition.committed_offset),
                 });
             }
         }
@@ -125,7 +122,6 @@ mod tests {
             lo_offset: 30,
             hi_offset: 100,
             ls_offset: -1001,
-            committed_offset: 70,
             ..Partition::default()
         };
         let topic = Topic {
@@ -162,7 +158,6 @@ mod tests {
             first: Some(30),
             next,
             end: Some(100),
-            committed: Some(70),
         };
         for (state, rxidle, next, eof, connected, expected) in [
             ("UP", 10, 100, 100, true, partition(Some(100), true)),

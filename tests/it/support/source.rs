@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use weir::model::{self, Clock};
 use weir::source::{
-    self, Alignment, Config, Context, FileProgress, KeptPositions, LogConfig, LogSettings,
-    SafePositions, SourceError, SourceEvent, SourceOutput, StopSignal, Stopped,
+    self, Alignment, Checkpointed, Config, Context, FileProgress, KeptPositions, LogConfig,
+    LogSettings, SafePositions, SourceError, SourceEvent, SourceOutput, StopSignal, Stopped,
 };
 use weir::telemetry::Registry;
 
@@ -29,6 +29,7 @@ pub(crate) struct RunningSource {
     stop: StopSignal,
     safe: SafePositions,
     kept: KeptPositions,
+    checkpointed: Checkpointed,
     registry: Registry,
     thread: JoinHandle<std::result::Result<(), SourceError>>,
 }
@@ -56,6 +57,7 @@ impl RunningSource {
         log: Option<&Path>,
     ) -> Result<Self> {
         let (safe, kept) = (SafePositions::default(), KeptPositions::default());
+        let checkpointed = Checkpointed::default();
         let positions = positions.iter();
         let context = Context {
             pipeline: "test".to_owned(),
@@ -64,7 +66,7 @@ impl RunningSource {
             max_record_bytes: 1_000_000,
             needs_envelope: false,
             headers: Default::default(),
-            checkpointed: Default::default(),
+            checkpointed: checkpointed.clone(),
             clock: Clock::System,
             safe: safe.clone(),
             resume: positions
@@ -90,6 +92,7 @@ impl RunningSource {
             stop,
             safe,
             kept,
+            checkpointed,
             registry,
             thread,
         })
@@ -158,6 +161,11 @@ impl RunningSource {
     /// What checkpoints need; the test sets it.
     pub(crate) fn kept(&self) -> &KeptPositions {
         &self.kept
+    }
+
+    /// What the latest checkpoint has, for a source that shares its splits; the test sets it.
+    pub(crate) fn checkpointed(&self) -> &Checkpointed {
+        &self.checkpointed
     }
 
     /// All metrics as text.

@@ -104,19 +104,21 @@ impl Group {
                 self.position_tokens.add(&split.name, 0, &token);
             }
             self.safe.remove(split.id);
-            lock(&self.offsets).assigned(split.id);
             let committed = committed.find_partition(topic, partition);
             let text = committed.as_ref().map(|element| element.metadata());
             let offset = committed
                 .as_ref()
                 .and_then(|element| position(element.offset()));
-            let start = match &self.sharing {
-                None => lock(&self.starts).assigned(&split, offset),
+            let (start, is_known) = match &self.sharing {
+                None => (lock(&self.starts).assigned(&split, offset), true),
                 Some(sharing) => {
                     let by = text.and_then(metadata::decode_instance);
-                    sharing.start(&split.name, offset.map(|offset| (offset, by)))
+                    let start = sharing.start(&split.name, offset.map(|offset| (offset, by)));
+                    let position = sharing.checkpointed.position(&split.name);
+                    (start, start.is_some() && start == position)
                 }
             };
+            lock(&self.offsets).assigned(split.id, is_known);
             let written = text.filter(|_| start.is_none());
             taken.push(Taken {
                 topic: topic.to_owned(),

@@ -6,12 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::super::super::{SourceEvent, Stopped};
-use super::super::group::Notice;
 use super::super::sharing::let_go;
 use super::{End, Reader};
 use crate::model::SplitId;
@@ -61,8 +60,11 @@ impl Commit {
                 | Code::Fenced
                 | Code::Fatal,
             ) => Self::ThrownOut,
-            // The topic was deleted: nobody reads on from there.
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Self::Done,
+            // The topic was deleted, or may not be read any more: nobody reads on from there. All
+            // others are committed.
+            Some(
+                Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::TopicAuthorizationFailed,
+            ) => Self::Done,
             _ => Self::Failed,
         }
     }
@@ -115,7 +117,7 @@ impl Reader {
         let commit = match (leaving.is_member, is_saved) {
             _ if self.consumer.assignment_lost() => Commit::ThrownOut,
             (false, _) => Commit::of(&group.commit_again(&self.consumer)),
-            (true, true) => Commit::of(&group.commit(&self.consumer, CommitMode::Sync)),
+            (true, true) => Commit::of(&group.commit(&self.consumer)),
             (true, false) => Commit::Done,
         };
         // Before anything goes: whoever gets it begins there.
@@ -189,7 +191,7 @@ impl Reader {
     pub(super) fn commit_at_last(&mut self) {
         let deadline = Instant::now() + LAST_COMMIT;
         let group = self.consumer.context();
-        while Commit::of(&group.commit(&self.consumer, CommitMode::Sync)) == Commit::Failed
+        while Commit::of(&group.commit(&self.consumer)) == Commit::Failed
             && group.sharing().is_some()
             && Instant::now() < deadline
         {
@@ -200,11 +202,7 @@ impl Reader {
 
     /// Reading is over: what is to go goes, and from now on so does everything at once.
     pub(super) fn end_sharing(&mut self) {
-        while let Some(notice) = self.consumer.context().next_notice() {
-            if let Notice::Leaving(splits) = notice {
-                self.note_leaving(&splits);
-            }
-        }
+        self.heed_last_notices();
         if let Some(leaving) = self.leaving.take() {
             let list = self.partitions(leaving.splits.iter().copied());
             let_go(&self.consumer, &list);
@@ -228,6 +226,7 @@ mod tests {
             (Code::IllegalGeneration, Commit::ThrownOut),
             (Code::FencedInstanceId, Commit::ThrownOut),
             (Code::UnknownTopicOrPartition, Commit::Done),
+            (Code::TopicAuthorizationFailed, Commit::Done),
             (Code::RebalanceInProgress, Commit::Failed),
             (Code::CoordinatorLoadInProgress, Commit::Failed),
             (Code::OperationTimedOut, Commit::Failed),

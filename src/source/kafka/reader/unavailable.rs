@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaResult;
+use regex::Regex;
 
 use super::super::intake::Owned;
 use super::super::topics::is_pattern;
@@ -18,7 +20,7 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often topics are looked for that are gone.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Topics of the pipeline file that cannot be read, and why.
+/// Topics and patterns of the pipeline file of which nothing can be read, and why.
 #[derive(Debug)]
 pub(super) struct Unavailable {
     topics: BTreeMap<String, Trouble>,
@@ -39,14 +41,26 @@ impl Unavailable {
     /// A topic can be read.
     pub(super) fn available(&mut self, topic: &str) {
         self.topics.remove(topic);
+        self.found(&[topic]);
+    }
+
+    /// There are these topics: forgets the patterns that one of them matches. As a pipeline file has them,
+    /// patterns mean the same here as to librdkafka.
+    fn found(&mut self, topics: &[&str]) {
+        self.topics.retain(|wanted, _| {
+            let pattern = is_pattern(wanted).then(|| Regex::new(wanted));
+            !pattern.is_some_and(|pattern| {
+                pattern.is_ok_and(|pattern| topics.iter().any(|topic| pattern.is_match(topic)))
+            })
+        });
     }
 }
 
 impl Reader {
-    /// A topic cannot be read; the others are.
+    /// A topic cannot be read, or there is none for a pattern; the others are.
     pub(super) fn topic_is_unavailable(&mut self, topic: String, trouble: Trouble) {
         let mut wanted = self.source.topics.wanted();
-        if wanted.any(|wanted| wanted == topic && !is_pattern(wanted)) {
+        if wanted.any(|wanted| wanted == topic) {
             self.unavailable.topics.insert(topic, trouble);
         }
     }
@@ -57,10 +71,14 @@ impl Reader {
         if self.unavailable.topics.is_empty() || self.unavailable.log.admit().is_none() {
             return;
         }
-        let names: Vec<_> = self.unavailable.topics.keys().cloned().collect();
+        // Of a cluster that does not answer, the next answer would have to be waited for as well.
+        if self.look_for_matches().is_err() {
+            return self.tell_unavailable();
+        }
+        let names = self.unavailable.topics.keys();
+        let names: Vec<_> = names.filter(|name| !is_pattern(name)).cloned().collect();
         for name in names {
             let metadata = self.consumer.fetch_metadata(Some(&name), METADATA_TIMEOUT);
-            // The next one would have to be waited for as well.
             let Ok(metadata) = metadata else { break };
             let mut topics = metadata.topics().iter();
             let topic = topics.find(|topic| topic.name() == name);
@@ -77,9 +95,31 @@ impl Reader {
                 None => {}
             }
         }
+        self.tell_unavailable();
+    }
+
+    /// Forgets the patterns that a topic matches by now, also one that another instance reads.
+    fn look_for_matches(&mut self) -> KafkaResult<()> {
+        if self.unavailable.topics.keys().any(|name| is_pattern(name)) {
+            let metadata = self.consumer.fetch_metadata(None, METADATA_TIMEOUT)?;
+            let topics = metadata.topics().iter();
+            let topics = topics.filter(|topic| topic.error().is_none());
+            let names: Vec<_> = topics.map(|topic| topic.name()).collect();
+            self.unavailable.found(&names);
+        }
+        Ok(())
+    }
+
+    fn tell_unavailable(&self) {
         for (topic, trouble) in &self.unavailable.topics {
             self.source.errors(*trouble).inc();
             match trouble {
+                _ if is_pattern(topic) => {
+                    tracing::warn!(
+                        pattern = topic,
+                        "no kafka topic matches the pattern; waiting for one"
+                    );
+                }
                 Trouble::MissingTopic => {
                     tracing::warn!(%topic, "the kafka topic does not exist; waiting for it");
                 }
@@ -131,5 +171,31 @@ impl Reader {
             tracing::info!(%topic, "the kafka topic is gone; checkpoints have nothing of it any more");
             self.consumer.context().forget(&topic);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_missing_until_there_is_a_topic_that_it_matches() {
+        let mut unavailable = Unavailable::new();
+        for wanted in ["^bus-[0-9]+$", "^tram-.*", "ferry"] {
+            let missing = Trouble::MissingTopic;
+            unavailable.topics.insert(wanted.to_owned(), missing);
+        }
+        let left = |unavailable: &Unavailable| {
+            let topics = unavailable.topics.keys();
+            topics.cloned().collect::<Vec<_>>().join(" ")
+        };
+        unavailable.available("bus-x");
+        unavailable.found(&["ferry", "my-tram-1"]);
+        assert_eq!(left(&unavailable), "^bus-[0-9]+$ ^tram-.* ferry");
+        unavailable.available("bus-12");
+        assert_eq!(left(&unavailable), "^tram-.* ferry");
+        unavailable.found(&["ferry", "tram-1"]);
+        unavailable.available("ferry");
+        assert_eq!(left(&unavailable), "");
     }
 }

@@ -1,5 +1,9 @@
 //! What goes wrong, and what the source makes of it.
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -30,18 +34,42 @@ fn instance_with(
     (running, checkpointed)
 }
 
-/// Commits an offset of `a/0` as another instance does.
-fn commit_as_another(cluster: &Cluster, offset: i64) {
-    let consumer: BaseConsumer = ClientConfig::new()
+/// An instance called `one`, whose checkpoints the group has to confirm, with the folder of its state.
+fn confirmed_instance(cluster: &Cluster, folder: &Path) -> (Running, Checkpointed) {
+    let checkpointed = Checkpointed::confirmed_in(folder);
+    let shared = checkpointed.clone();
+    let running = start_with(cluster, &["a"], |config, context| {
+        config.instance = Some("one".to_owned());
+        context.checkpointed = shared;
+    });
+    (running, checkpointed)
+}
+
+/// A consumer of the group that is no member of it.
+fn onlooker(cluster: &Cluster) -> BaseConsumer {
+    ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap_servers())
         .set("group.id", "weir")
         .create()
-        .unwrap();
+        .unwrap()
+}
+
+/// What stands beside the committed offset of `a/0`.
+fn committed_text(onlooker: &BaseConsumer) -> String {
+    let mut list = TopicPartitionList::new();
+    list.add_partition("a", 0);
+    let list = onlooker.committed_offsets(list, LIMIT).unwrap();
+    list.find_partition("a", 0).unwrap().metadata().to_owned()
+}
+
+/// Commits an offset of `a/0` as another instance does.
+fn commit_as_another(cluster: &Cluster, offset: i64) {
+    let consumer = onlooker(cluster);
     let mut list = TopicPartitionList::new();
     let offset = Offset::Offset(offset);
     list.add_partition_offset("a", 0, offset).unwrap();
     let mut element = list.find_partition("a", 0).unwrap();
-    element.set_metadata(metadata::encode_instance("another"));
+    element.set_metadata("weir/1 instance=another");
     consumer.commit(&list, CommitMode::Sync).unwrap();
 }
 
@@ -179,4 +207,138 @@ fn a_refused_group_ends_the_source() {
         error.message.contains("Group authorization failed"),
         "{error}"
     );
+}
+
+#[test]
+fn a_checkpoint_is_confirmed_at_once_also_while_the_pipeline_takes_nothing() {
+    let cluster = Cluster::new(1).unwrap();
+    fill(&cluster);
+    let folder = tempfile::tempdir().unwrap();
+    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
+    running.await_line("weir_source_buffer_full_total{pipeline=\"test\"} 1\n");
+    checkpointed.announce(1).unwrap();
+    let began = Instant::now();
+    checkpointed.set((0..4).map(|partition| (format!("a/{partition}"), 1)));
+    wait_until("it is confirmed", || !checkpointed.is_unconfirmed());
+    // Not only once the partitions are paused, and polled again.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    running.finish().unwrap();
+}
+
+#[test]
+fn what_a_first_checkpoint_has_is_read_again_where_it_was_not_confirmed() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    let texts = texts(0, 100);
+    produce_texts(&cluster, &texts);
+    let folder = tempfile::tempdir().unwrap();
+    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
+    running.listen(100, 0);
+    checkpointed.announce(1).unwrap();
+    // What is no file cannot be removed as one: as if we had crashed before.
+    let note = folder.path().join("UNCONFIRMED");
+    fs::remove_file(&note).unwrap();
+    fs::create_dir(&note).unwrap();
+    checkpointed.set([("a/0".to_owned(), 60)]);
+    wait_until("it is committed", || {
+        committed(&cluster, &[("a", 0)]) == [Offset::Offset(60)]
+    });
+    running.finish().unwrap();
+    // The checkpoint was withdrawn, and there is none before it.
+    fs::remove_dir(&note).unwrap();
+    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
+    let heard = running.listen(1, 0);
+    let first = heard.texts.get(&A0).and_then(|texts| texts.first());
+    assert_eq!(first.map(String::as_str), Some("a V1 0"));
+
+    // Once one is confirmed, the commit does not say any more where reading began.
+    let onlooker = onlooker(&cluster);
+    let text = committed_text(&onlooker);
+    assert_eq!(text, "weir/1 instance=one from=0");
+    checkpointed.announce(2).unwrap();
+    checkpointed.set([("a/0".to_owned(), 70)]);
+    wait_until("it is committed", || {
+        committed_text(&onlooker) == "weir/1 instance=one"
+    });
+    running.finish().unwrap();
+    let (running, _) = instance(&cluster, "one", &[]);
+    let heard = running.listen(1, 0);
+    let first = heard.texts.get(&A0).and_then(|texts| texts.first());
+    assert_eq!(first.map(String::as_str), Some("a V1 70"));
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_commit_that_is_refused_is_told_and_made_again() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce_texts(&cluster, &texts(0, 100));
+    let start = || {
+        start_with(&cluster, &["a"], |_, context| {
+            context.commit_every = crate::model::Duration::from_millis(100);
+        })
+    };
+    let running = start();
+    running.listen(100, 0);
+    running.safe.set(A0, safe(60));
+    wait_until("it is committed", || {
+        committed(&cluster, &[("a", 0)]) == [Offset::Offset(60)]
+    });
+    let refused = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    ];
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &refused);
+    // A window was written, and what is needed again is as it was.
+    let later = Safe {
+        position: 60,
+        written: WRITTEN + 1_000,
+    };
+    running.safe.set(A0, later);
+    for kind in ["other", "authorization"] {
+        let line = "weir_kafka_errors_total{error=\"KIND\",pipeline=\"test\"} 1\n";
+        running.await_line(&line.replace("KIND", kind));
+    }
+    running.finish().unwrap();
+    let running = start();
+    let heard = running.listen(40, 0);
+    assert_eq!(heard.written, [(A0, later.written)].into());
+    running.finish().unwrap();
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_any_more_does_not_hold_up_a_partition_that_is_to_go() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 2, 1).unwrap();
+    produce(&cluster, &[("a", 0, Some("1")), ("a", 1, Some("1"))]);
+    let (first, checkpointed) = instance(&cluster, "first", &[]);
+    first.listen(2, 0);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 1_000]);
+    checkpointed.set([("a/0".to_owned(), 1), ("a/1".to_owned(), 1)]);
+    let (second, _) = instance(&cluster, "second", &[]);
+    second.listen(1, 0);
+    assert!(!checkpointed.is_forbidden(), "it goes on");
+    for running in [first, second] {
+        running.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_pattern_that_matches_no_topic_is_told_until_one_matches() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    let running = start_with(&cluster, &["^bus-[0-9]+$", "a"], |config, _| {
+        let refresh = "topic.metadata.refresh.interval.ms";
+        let properties = &mut config.properties;
+        properties.insert(refresh.to_owned(), Secret::new("200"));
+    });
+    running.await_line("weir_kafka_errors_total{error=\"missing_topic\",pipeline=\"test\"} 1\n");
+    cluster.create_topic("bus-12", 1, 1).unwrap();
+    produce(&cluster, &[("bus-12", 0, Some("1"))]);
+    let heard = running.listen(1, 0);
+    let texts: Vec<_> = heard.texts.into_values().collect();
+    assert_eq!(texts, [["bus-12 V1 1"]]);
+    running.finish().unwrap();
 }
