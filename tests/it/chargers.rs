@@ -74,8 +74,10 @@ impl Charger {
             false => json!({ "value": value.to_string(), "unit": unit }),
         };
         let with = |mut sample: Value, more: &[(&str, &str)]| {
-            more.iter()
-                .for_each(|(key, value)| sample[key] = json!(value));
+            if let Value::Object(members) = &mut sample {
+                let more = more.iter();
+                members.extend(more.map(|(key, value)| ((*key).to_owned(), json!(value))));
+            }
             sample
         };
         let power = |value: i64| with(of("W", value), &[("measurand", "Power.Active.Import")]);
