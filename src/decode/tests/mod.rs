@@ -1,6 +1,7 @@
 //! The formats, each from bytes to rows.
 
 mod avro;
+mod avro_beside_json;
 mod avro_sources;
 mod cbor;
 mod cloudevents;
