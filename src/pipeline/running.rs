@@ -266,7 +266,7 @@ impl Running {
         let (outcome, outcomes) = unbounded();
         let (stop, fenced) = (StopSignal::default(), StopSignal::default());
         let mut savepoints = None;
-        let has_checkpoint = HasCheckpoint::of(checkpointed.clone());
+        let has_checkpoint = HasCheckpoint::of(&checkpointed);
         let (checkpointer, ports) = match state {
             None => (None, (0..workers).map(|_| WorkerPort::closed()).collect()),
             Some(state) => {

@@ -53,6 +53,8 @@ struct Shared {
     generation: AtomicU64,
     wanted: AtomicBool,
     forbidden: AtomicBool,
+    /// Somebody has to be told, and no checkpoint of this run was confirmed.
+    needs_confirmation: Arc<AtomicBool>,
     /// None where nobody has to be told. Held while something is noted, which takes as long as a store does;
     /// `positions`, which the source asks for all the time, are not.
     noting: Option<Mutex<Noting>>,
@@ -71,8 +73,6 @@ struct Positions {
     /// The splits that began again, and from which generation on checkpoints know it.
     forgotten: BTreeMap<String, u64>,
     unconfirmed: Unconfirmed,
-    /// Whether a checkpoint of this run was confirmed.
-    has_confirmed: bool,
 }
 
 /// What the others may not know.
@@ -113,6 +113,7 @@ impl Checkpointed {
         let next_try = None;
         Self(Arc::new(Shared {
             noting: Some(Mutex::new(Noting { note, next_try })),
+            needs_confirmation: Arc::new(AtomicBool::new(true)),
             ..Shared::default()
         }))
     }
@@ -166,7 +167,7 @@ impl Checkpointed {
         }
         noting.confirm(later)?;
         let mut known = self.lock();
-        known.has_confirmed = true;
+        self.0.needs_confirmation.store(false, Ordering::Release);
         known.unconfirmed = match (later, known.unconfirmed) {
             (None, _) => Unconfirmed::Nothing,
             // The later one has become durable meanwhile.
@@ -193,10 +194,15 @@ impl Checkpointed {
         self.lock().unconfirmed.first()
     }
 
-    /// Whether a checkpoint of this run may be gone on from as soon as one is durable: nobody has to be
-    /// told, or one was confirmed.
-    pub fn has_confirmed(&self) -> bool {
-        self.0.noting.is_none() || self.lock().has_confirmed
+    /// Whether somebody has to be told of checkpoints and none of this run was confirmed: so long, none may be
+    /// gone on from. Who asks once the run is over holds this alone, and not the store where it is noted.
+    pub fn needs_confirmation(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.needs_confirmation)
+    }
+
+    #[cfg(test)]
+    fn has_confirmed(&self) -> bool {
+        !self.0.needs_confirmation.load(Ordering::Acquire)
     }
 
     /// A checkpoint is durable, or was restored, that has these positions of splits.

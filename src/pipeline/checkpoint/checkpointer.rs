@@ -69,21 +69,21 @@ pub(in crate::pipeline) struct Parts {
 #[derive(Debug, Clone)]
 pub struct HasCheckpoint {
     is_durable: Arc<AtomicBool>,
-    checkpointed: Checkpointed,
+    needs_confirmation: Arc<AtomicBool>,
 }
 
 impl HasCheckpoint {
     /// That of a run whose source is told of checkpoints so.
-    pub(in crate::pipeline) fn of(checkpointed: Checkpointed) -> Self {
+    pub(in crate::pipeline) fn of(checkpointed: &Checkpointed) -> Self {
         Self {
             is_durable: Arc::default(),
-            checkpointed,
+            needs_confirmation: checkpointed.needs_confirmation(),
         }
     }
 
     /// Whether one is durable, and known to the others where they have to know it.
     pub fn get(&self) -> bool {
-        self.is_durable.load(Ordering::Acquire) && self.checkpointed.has_confirmed()
+        self.is_durable.load(Ordering::Acquire) && !self.needs_confirmation.load(Ordering::Acquire)
     }
 
     fn set(&self) {

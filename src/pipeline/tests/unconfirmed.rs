@@ -75,7 +75,7 @@ state: {{ dir: '{}', checkpoint: {{ every: 10s, keep: 1 }} }}
         let restored = state.restored.take();
         let checkpointed = state.checkpointed();
         checkpointed.set(restored.iter().flat_map(Restored::positions));
-        let has_checkpoint = HasCheckpoint::of(checkpointed.clone());
+        let has_checkpoint = HasCheckpoint::of(&checkpointed);
         let tokens = PositionTokens::default();
         let parts = Parts {
             saving: Saving::new(&pipeline, Vec::new(), restored.as_ref(), tokens),

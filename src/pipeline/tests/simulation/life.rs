@@ -169,7 +169,7 @@ impl Life {
                     kept: kept.clone(),
                     durable: KeptPositions::default(),
                     checkpointed: Checkpointed::default(),
-                    has_checkpoint: HasCheckpoint::of(Checkpointed::default()),
+                    has_checkpoint: HasCheckpoint::of(&Checkpointed::default()),
                     clock,
                     metrics: CheckpointMetrics::new(&registry),
                     input: router.input_end(),
