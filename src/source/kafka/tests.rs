@@ -65,11 +65,20 @@ fn start_among_others(cluster: &Cluster, topics: &[&str], positions: &[(&str, u6
     })
 }
 
-/// For groups that change. The mock cluster divides partitions anew only after a session's time, so that it must
-/// be short there; and whoever gets no processor for so long is thrown out, so that it is long everywhere else.
+/// For groups that change, also by a restart. The mock cluster divides partitions anew only after a session's
+/// time, so that it must be short there; and whoever gets no processor for so long is thrown out, so that it is
+/// long everywhere else.
 fn shorten_session(config: &mut KafkaConfig) {
-    let properties = &mut config.properties;
-    properties.insert("session.timeout.ms".to_owned(), Secret::new("4000"));
+    let properties = [
+        ("session.timeout.ms", "6000"),
+        // The mock cluster never answers a member whose session has ended while it waited to join, as where the
+        // machine stands still for a second. The client asks again after this time and three seconds.
+        ("max.poll.interval.ms", "15000"),
+    ];
+    for (key, value) in properties {
+        let properties = &mut config.properties;
+        properties.insert(key.to_owned(), Secret::new(value));
+    }
 }
 
 fn resume_from(positions: &[(&str, u64)]) -> crate::source::Resume {

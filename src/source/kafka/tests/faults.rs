@@ -39,6 +39,7 @@ fn confirmed_instance(cluster: &Cluster, folder: &Path) -> (Running, Checkpointe
     let checkpointed = Checkpointed::confirmed_in(folder);
     let shared = checkpointed.clone();
     let running = start_with(cluster, &["a"], |config, context| {
+        shorten_session(config);
         config.instance = Some("one".to_owned());
         context.checkpointed = shared;
     });
@@ -262,7 +263,7 @@ fn what_a_first_checkpoint_has_is_read_again_where_it_was_not_confirmed() {
         committed_text(&onlooker) == "weir/1 instance=one"
     });
     running.finish().unwrap();
-    let (running, _) = instance(&cluster, "one", &[]);
+    let (running, _) = instance_with(&cluster, "one", &[], shorten_session);
     let heard = running.listen(1, 0);
     let first = heard.texts.get(&A0).and_then(|texts| texts.first());
     assert_eq!(first.map(String::as_str), Some("a V1 70"));
@@ -275,7 +276,8 @@ fn a_commit_that_is_refused_is_told_and_made_again() {
     cluster.create_topic("a", 1, 1).unwrap();
     produce_texts(&cluster, &texts(0, 100));
     let start = || {
-        start_with(&cluster, &["a"], |_, context| {
+        start_with(&cluster, &["a"], |config, context| {
+            shorten_session(config);
             context.commit_every = crate::model::Duration::from_millis(100);
         })
     };
@@ -312,12 +314,12 @@ fn a_topic_that_may_not_be_read_any_more_does_not_hold_up_a_partition_that_is_to
     let cluster = Cluster::new(1).unwrap();
     cluster.create_topic("a", 2, 1).unwrap();
     produce(&cluster, &[("a", 0, Some("1")), ("a", 1, Some("1"))]);
-    let (first, checkpointed) = instance(&cluster, "first", &[]);
+    let (first, checkpointed) = instance_with(&cluster, "first", &[], shorten_session);
     first.listen(2, 0);
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 1_000]);
     checkpointed.set([("a/0".to_owned(), 1), ("a/1".to_owned(), 1)]);
-    let (second, _) = instance(&cluster, "second", &[]);
+    let (second, _) = instance_with(&cluster, "second", &[], shorten_session);
     second.listen(1, 0);
     assert!(!checkpointed.is_forbidden(), "it goes on");
     for running in [first, second] {
@@ -330,6 +332,8 @@ fn a_pattern_that_matches_no_topic_is_told_until_one_matches() {
     let cluster = Cluster::new(1).unwrap();
     cluster.create_topic("a", 1, 1).unwrap();
     let running = start_with(&cluster, &["^bus-[0-9]+$", "a"], |config, _| {
+        // The topic that is found is one more to divide.
+        shorten_session(config);
         let refresh = "topic.metadata.refresh.interval.ms";
         let properties = &mut config.properties;
         properties.insert(refresh.to_owned(), Secret::new("200"));
