@@ -361,6 +361,7 @@ mod tests {
     #[tokio::test]
     async fn web_pages_are_refused() {
         let (named, at) = serve().await;
+        crate::model::install_tls();
         let client = reqwest::Client::builder().no_proxy();
         let client = client.tls_certs_only([]).build().unwrap();
         let request = client.post(format!("{at}/cars/savepoints?name=b"));

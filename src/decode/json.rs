@@ -282,6 +282,7 @@ impl<'de, L: Leaves> Visitor<'de> for ValueSeed<'_, '_, L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::on_worker_stack;
 
     struct Found(Vec<(usize, String)>);
 
@@ -373,24 +374,26 @@ mod tests {
 
     #[test]
     fn refuses_depth() {
-        let too_deep = JsonError::Malformed("nested deeper than 128 levels".into());
-        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            let deep = format!(
-                "{{\"a\":{}1{}}}",
-                open.repeat(100_000),
-                close.repeat(100_000)
-            );
-            assert_eq!(found(&["b"], &deep), Err(too_deep.clone()));
-            assert_eq!(found(&["a.a.b"], &deep), Err(too_deep.clone()));
-            // No record is so short that the stack would not matter.
-            for (depth, expected) in [(127, Ok(Vec::new())), (128, Err(too_deep.clone()))] {
-                let short = format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth));
-                assert_eq!(found(&["b"], &short), expected, "{depth}");
+        on_worker_stack(|| {
+            let too_deep = JsonError::Malformed("nested deeper than 128 levels".into());
+            for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+                let deep = format!(
+                    "{{\"a\":{}1{}}}",
+                    open.repeat(100_000),
+                    close.repeat(100_000)
+                );
+                assert_eq!(found(&["b"], &deep), Err(too_deep.clone()));
+                assert_eq!(found(&["a.a.b"], &deep), Err(too_deep.clone()));
+                // No record is so short that the stack would not matter.
+                for (depth, expected) in [(127, Ok(Vec::new())), (128, Err(too_deep.clone()))] {
+                    let short = format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+                    assert_eq!(found(&["b"], &short), expected, "{depth}");
+                }
+                let never_closed = format!("{{\"a\":{}", open.repeat(640));
+                assert_eq!(found(&["b"], &never_closed), Err(too_deep.clone()));
             }
-            let never_closed = format!("{{\"a\":{}", open.repeat(640));
-            assert_eq!(found(&["b"], &never_closed), Err(too_deep.clone()));
-        }
-        let brackets_in_text = format!("{{\"b\":1,\"a\":\"\\\"{}\"}}", "[".repeat(10_000));
-        expect(&["b"], &brackets_in_text, &[(0, "Integer(1)")]);
+            let brackets_in_text = format!("{{\"b\":1,\"a\":\"\\\"{}\"}}", "[".repeat(10_000));
+            expect(&["b"], &brackets_in_text, &[(0, "Integer(1)")]);
+        });
     }
 }

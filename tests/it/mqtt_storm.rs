@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use weir::source::Config;
 
-use crate::mqtt_sessions::{config, expected, numbered, publish, take_all};
+use crate::mqtt_sessions::{config, expected, numbered, publish, take_each};
 use crate::reference::event::read;
 use crate::reference::fleet::{CONNECTED_CARS, Fleet, START_MS, expect_same, succeed};
 use crate::reference::service::Service;
@@ -269,11 +269,7 @@ fn a_broker_that_is_killed_between_messages_costs_nothing_and_brings_none_twice(
             mosquitto.kill()?;
             mosquitto.restart()?;
         }
-        assert_eq!(
-            take_all(&[&source], 2_000)?,
-            expected(0..2_000),
-            "{protocol}"
-        );
+        assert_eq!(take_each(&source, 2_000)?, expected(0..2_000), "{protocol}");
         source.await_idle()?;
         source.stop()?;
     }

@@ -11,6 +11,7 @@ use super::protobuf::{bytes, int};
 use super::{Fixture, NOW};
 use crate::decode::{AvroSchema, DecodeConfig, SchemaQuestion, SchemaSource};
 use crate::model::protobuf::put_varint;
+use crate::testing::on_worker_stack;
 
 const METER_VALUES: &str = r#"{"time": {"from": "meterValue.timestamp", "unit": "rfc3339"}, "fields": {
     "session": {"from": "transactionId", "type": "text"},
@@ -154,36 +155,37 @@ fn all_items_together_are_so_many_at_most() {
 
 #[test]
 fn arrays_within_each_other_are_gone_through_as_deep_as_records_may_be() {
-    let event =
-        r#"{"time": {"from": "@timestamp"}, "fields": {"x": {"from": "a.b.n", "type": "number"}}}"#;
-    let nested = |depth: usize| {
-        let mut value = json!({"b": [{"n": 1}]});
-        for _ in 0..depth {
-            value = json!([value]);
+    on_worker_stack(|| {
+        let event = r#"{"time": {"from": "@timestamp"}, "fields": {"x": {"from": "a.b.n", "type": "number"}}}"#;
+        let nested = |depth: usize| {
+            let mut value = json!({"b": [{"n": 1}]});
+            for _ in 0..depth {
+                value = json!([value]);
+            }
+            json!({ "a": value })
+        };
+        for (depth, rows) in [(1, 1), (123, 1), (126, 0), (3_000, 0)] {
+            for (decode, _) in formats("a.b", &json!({})) {
+                let bytes = match decode.contains("json") {
+                    true => format!(
+                        r#"{{"a":{}{{"b":[{{"n":1}}]}}{}}}"#,
+                        "[".repeat(depth),
+                        "]".repeat(depth)
+                    )
+                    .into_bytes(),
+                    false if depth > 200 => [
+                        &[0xa1, 0x61, b'a'][..],
+                        &vec![0x81; depth],
+                        &cbor(&nested(0)),
+                    ]
+                    .concat(),
+                    false => cbor(&nested(depth)),
+                };
+                let decoded = Fixture::new(&decode, event).decode(&[&bytes]);
+                assert_eq!(decoded.rows.len(), rows, "{decode} {depth}");
+            }
         }
-        json!({ "a": value })
-    };
-    for (depth, rows) in [(1, 1), (123, 1), (126, 0), (3_000, 0)] {
-        for (decode, _) in formats("a.b", &json!({})) {
-            let bytes = match decode.contains("json") {
-                true => format!(
-                    r#"{{"a":{}{{"b":[{{"n":1}}]}}{}}}"#,
-                    "[".repeat(depth),
-                    "]".repeat(depth)
-                )
-                .into_bytes(),
-                false if depth > 200 => [
-                    &[0xa1, 0x61, b'a'][..],
-                    &vec![0x81; depth],
-                    &cbor(&nested(0)),
-                ]
-                .concat(),
-                false => cbor(&nested(depth)),
-            };
-            let decoded = Fixture::new(&decode, event).decode(&[&bytes]);
-            assert_eq!(decoded.rows.len(), rows, "{decode} {depth}");
-        }
-    }
+    });
 }
 
 /// Knows one schema, in which the items on the way have no bytes.

@@ -15,6 +15,7 @@ use crate::auth::token::{add, encoded, token_in, words};
 use crate::auth::{AwsCredentials, AwsIdentity, AwsRole, Fetched, msk_token};
 use crate::model::{
     BrokerToken, BrokerTokens, Clock, SaslConfig, Secret, SignerConfig, TimestampMs, TokenConfig,
+    install_tls,
 };
 use crate::telemetry::with_causes;
 
@@ -154,8 +155,7 @@ impl Signer {
 }
 
 fn client(url: &str) -> reqwest::Result<Client> {
-    // An error says that there is a choice already, which then counts.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    install_tls();
     let mut builder = Client::builder()
         .http1_only()
         .timeout(TIMEOUT)
