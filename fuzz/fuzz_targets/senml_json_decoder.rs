@@ -3,17 +3,11 @@
 
 #![no_main]
 
-use weir_fuzz::{Fixture, RECEIVED, records_target};
+use weir_fuzz::{Fixture, RECEIVED, SENML_FIELDS, records_target};
 
 const FORMAT: &str = r#""senml_json""#;
 
-/// Of every label.
-const FIELDS: &str = r#"{"name": {"from": "n", "type": "text"}, "unit": {"from": "u", "type": "text"},
-    "value": {"from": "v", "type": "number"}, "text": {"from": "vs", "type": "text"},
-    "on": {"from": "vb", "type": "boolean"}, "data": {"from": "vd", "type": "text"},
-    "sum": {"from": "s", "type": "number"}, "update": {"from": "ut", "type": "number"}}"#;
-
 records_target!([
-    Fixture::new(FORMAT, RECEIVED, FIELDS),
-    Fixture::new(FORMAT, ("t", "s"), FIELDS),
+    Fixture::new(FORMAT, RECEIVED, SENML_FIELDS),
+    Fixture::new(FORMAT, ("t", "s"), SENML_FIELDS),
 ]);

@@ -13,6 +13,12 @@ pub const NOW: TimestampMs = 1_730_621_749_000;
 /// The time at which a record was received is that of its events.
 pub const RECEIVED: (&str, &str) = ("@timestamp", "ms");
 
+/// A column of every label that SenML has.
+pub const SENML_FIELDS: &str = r#"{"name": {"from": "n", "type": "text"}, "unit": {"from": "u", "type": "text"},
+    "value": {"from": "v", "type": "number"}, "text": {"from": "vs", "type": "text"},
+    "on": {"from": "vb", "type": "boolean"}, "data": {"from": "vd", "type": "text"},
+    "sum": {"from": "s", "type": "number"}, "update": {"from": "ut", "type": "number"}}"#;
+
 /// How far ahead of now an event may be.
 const MAX_AHEAD_MS: i64 = 60_000;
 

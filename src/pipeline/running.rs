@@ -503,6 +503,7 @@ impl Running {
             // The source usually says more.
             error.get_or_insert(PipelineError::Lost);
         }
+        self.checkpointed.release();
         self.services.iter().for_each(|service| service.close());
         self.schemas.iter().for_each(SchemaRegistry::close);
         drop(self.refreshers);

@@ -62,7 +62,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Noting {
-    note: Box<dyn ConfirmationNote>,
+    /// None once the run is over.
+    note: Option<Box<dyn ConfirmationNote>>,
     /// When a confirmation that could not be noted is tried again.
     next_try: Option<Instant>,
 }
@@ -110,7 +111,7 @@ impl Unconfirmed {
 impl Checkpointed {
     /// For a source that tells others what checkpoints have.
     pub fn confirmed_by(note: Box<dyn ConfirmationNote>) -> Self {
-        let next_try = None;
+        let (note, next_try) = (Some(note), None);
         Self(Arc::new(Shared {
             noting: Some(Mutex::new(Noting { note, next_try })),
             needs_confirmation: Arc::new(AtomicBool::new(true)),
@@ -133,13 +134,19 @@ impl Checkpointed {
         match &mut known.unconfirmed {
             Unconfirmed::Nothing => {}
             Unconfirmed::Announced { .. } => return Ok(()),
-            Unconfirmed::Durable { later, .. } => {
+            Unconfirmed::Durable { first, later, .. } => {
                 later.get_or_insert(number);
-                return Ok(());
+                let first = *first;
+                drop(known);
+                // What seemed not to be removed may be.
+                return match noting.next_try {
+                    Some(_) => noting.announce(first),
+                    None => Ok(()),
+                };
             }
         }
         drop(known);
-        noting.note.announce(number)?;
+        noting.announce(number)?;
         self.lock().unconfirmed = Unconfirmed::Announced { first: number };
         Ok(())
     }
@@ -182,6 +189,17 @@ impl Checkpointed {
             (Some(first), _) => Unconfirmed::Announced { first },
         };
         Ok(())
+    }
+
+    /// The run is over: nothing more is announced or confirmed, and where that is noted is let go of, unless
+    /// something is being noted right now. A source that has not ended in time keeps no store from the next run, and
+    /// confirms nothing that is of it.
+    pub fn release(&self) {
+        if let Some(noting) = &self.0.noting
+            && let Ok(mut noting) = noting.try_lock()
+        {
+            noting.note = None;
+        }
     }
 
     /// Whether the latest checkpoint waits to be confirmed.
@@ -272,8 +290,17 @@ impl Noting {
         self.next_try.is_some_and(|next| Instant::now() < next)
     }
 
+    fn announce(&self, number: u64) -> io::Result<()> {
+        self.note()?.announce(number)
+    }
+
+    fn note(&self) -> io::Result<&dyn ConfirmationNote> {
+        let note = self.note.as_deref();
+        note.ok_or_else(|| io::Error::other("the run is over"))
+    }
+
     fn confirm(&mut self, next: Option<u64>) -> io::Result<()> {
-        let confirmed = self.note.confirm(next);
+        let confirmed = self.note().and_then(|note| note.confirm(next));
         self.next_try = confirmed.is_err().then(|| Instant::now() + RETRY);
         confirmed
     }
@@ -401,6 +428,38 @@ mod tests {
         });
         assert!(began.elapsed() >= RETRY);
         assert_eq!(note.confirmations.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_note_that_may_be_gone_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let noted = || Checkpointed::unconfirmed_in(folder.path()).unwrap();
+        let checkpointed = Checkpointed::confirmed_in(folder.path());
+        checkpointed.announce(7).unwrap();
+        checkpointed.set([("a".to_owned(), 7)]);
+        // Removed, and told as if it were not.
+        let note = folder.path().join("UNCONFIRMED");
+        std::fs::remove_file(&note).unwrap();
+        checkpointed.confirm(checkpointed.generation()).unwrap_err();
+        checkpointed.announce(8).unwrap();
+        assert_eq!(noted(), Some(7));
+    }
+
+    #[test]
+    fn once_the_run_is_over_nothing_is_noted_and_its_place_let_go_of() {
+        let note = Arc::new(Unreliable::default());
+        let checkpointed = Checkpointed::confirmed_by(Box::new(Arc::clone(&note)));
+        let source = checkpointed.clone();
+        checkpointed.announce(1).unwrap();
+        checkpointed.set([("a".to_owned(), 1)]);
+        checkpointed.release();
+        assert_eq!(Arc::strong_count(&note), 1);
+        let error = source.confirm(source.generation()).unwrap_err();
+        assert_eq!(error.to_string(), "the run is over");
+        assert!(source.is_unconfirmed());
+        assert_eq!(note.confirmations.load(Ordering::Relaxed), 0);
+        // Nobody has to be told.
+        Checkpointed::default().release();
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub enum SourceEvent {
     Active(SplitId),
     /// The split has ended: bounded input was read to its end.
     Finished(SplitId),
+    /// The split is to go to somebody else as soon as a checkpoint has what came of it: nothing of that waits
+    /// until other splits have caught up.
+    Leaving(SplitId),
     /// The split now belongs to somebody else.
     Revoked(SplitId),
     /// The positions of the split begin again: something else with the same name is there now, and what
@@ -98,6 +101,7 @@ impl SourceEvent {
             Self::Idle(id)
             | Self::Active(id)
             | Self::Finished(id)
+            | Self::Leaving(id)
             | Self::Revoked(id)
             | Self::Anew(id) => *id,
             Self::Written { split, .. } => *split,

@@ -44,6 +44,8 @@ struct Split {
     eventless_since_ms: Option<TimestampMs>,
     /// Whether it is not to be read until the others have caught up.
     paused: bool,
+    /// Whether it is to go to somebody else, and waits for nobody until then.
+    leaves: bool,
 }
 
 /// Which splits are to be paused, after a change.
@@ -64,6 +66,7 @@ impl Default for Split {
             first: None,
             eventless_since_ms: None,
             paused: false,
+            leaves: false,
         }
     }
 }
@@ -127,6 +130,7 @@ impl Watermarks {
         let entry = self.splits.entry(split).or_default();
         entry.state = SplitState::Active;
         entry.assignments += 1;
+        entry.leaves = false;
         entry.highest = entry.highest.max(seed);
         entry.first = entry.first.or(seed);
     }
@@ -169,6 +173,14 @@ impl Watermarks {
     /// A split has ended.
     pub fn finish(&mut self, split: SplitId) {
         self.set_state(split, SplitState::Finished);
+    }
+
+    /// A split is to go to somebody else: until it is [`assign`](Self::assign)ed again it is not paused, however
+    /// far it is ahead.
+    pub fn leave(&mut self, split: SplitId) {
+        if let Some(entry) = self.splits.get_mut(&split) {
+            entry.leaves = true;
+        }
     }
 
     /// A split belongs to somebody else; or to us again, where it was assigned anew meanwhile. Then
@@ -264,7 +276,7 @@ impl Watermarks {
                 max_drift_ms
             };
             let drift_ms = split.drift_ms(standing);
-            let paused = drift_ms.is_some_and(|drift_ms| drift_ms > limit_ms);
+            let paused = !split.leaves && drift_ms.is_some_and(|drift_ms| drift_ms > limit_ms);
             changed |= paused != split.paused;
             new += u64::from(paused && !split.paused);
             split.paused = paused;
@@ -512,6 +524,28 @@ mod tests {
         watermarks.assign(C);
         watermarks.events(A, Some(119_000), 0);
         watermarks.events(B, Some(121_000), 0);
+        assert_eq!(paused(&mut watermarks), [B]);
+    }
+
+    #[test]
+    fn a_split_that_is_to_go_waits_for_no_other_until_it_comes_back() {
+        let mut watermarks = Watermarks::new(0).with_max_drift(10_000);
+        watermarks.assign(A);
+        watermarks.assign(B);
+        watermarks.events(A, Some(100_000), 0);
+        watermarks.events(B, Some(200_000), 0);
+        assert_eq!(paused(&mut watermarks), [B]);
+        watermarks.leave(B);
+        assert_eq!(paused(&mut watermarks), []);
+        watermarks.events(B, Some(300_000), 0);
+        assert_eq!(paused(&mut watermarks), []);
+        assert_eq!(
+            watermarks.advance(0),
+            100_000,
+            "windows wait for the others"
+        );
+        watermarks.idle(B);
+        watermarks.assign(B);
         assert_eq!(paused(&mut watermarks), [B]);
     }
 

@@ -88,8 +88,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
         bail!(
             "births and data of Sparkplug B mean something in their order and with their topics alone: a \
              birth that is sent again would take the place of a later one, here and for every other host, \
-             and lines of a file have no topics; 'dead-letters list --format json' gives all that is known \
-             of each"
+             and lines of a file have no topics; what is known of each is in the letters themselves"
         );
     }
     let marks = arguments.marks.clone().or_else(|| found.marks());

@@ -257,11 +257,15 @@ impl Trial {
         if arriving == times {
             return Ok(());
         }
+        let remedy = match self.transport {
+            Transport::TimeAnew => "; --time-of-replay sends it with that",
+            _ => "",
+        };
         Err(Wrong {
             reason: TRANSPORT_TIME,
-            detail: "its time is that of its transport, and would be that of the replay; \
-                     --time-of-replay sends it with that"
-                .to_owned(),
+            detail: format!(
+                "its time is that of its transport, and would be that of the replay{remedy}"
+            ),
         })
     }
 }

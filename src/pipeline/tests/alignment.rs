@@ -122,6 +122,38 @@ fn what_waits_for_the_others_is_dropped_with_its_split() {
 }
 
 #[test]
+fn what_waits_for_the_others_goes_on_when_its_split_is_to_go() {
+    let bench = Setup::default().start();
+    bench.assign(&[0, 1]);
+    let times = |millis: &[i64]| super::bench::events(millis);
+    bench.records(0, 0, &times(&[100]));
+    bench.records(1, 0, &times(&[600_100]));
+    bench.await_metric("weir_splits{state=\"paused\",pipeline=\"test\"} 1");
+    bench.records(1, 1, &times(&[600_200, 700_300]));
+    assert_eq!(bench.running.status().events, 2);
+    bench.say(SourceEvent::Leaving(SplitId(1)));
+    assert!(super::bench::until(|| bench.running.status().events == 4));
+    bench.await_metric("weir_splits{state=\"paused\",pipeline=\"test\"} 0");
+    assert!(!bench.has_written(), "windows still wait for the others");
+    // It is gone, and comes back behind what somebody else has read.
+    bench.idle(1, 1);
+    bench.say(SourceEvent::Assigned(split(1)));
+    bench.records(1, 7, &times(&[800_000]));
+    bench.await_metric("weir_splits{state=\"paused\",pipeline=\"test\"} 1");
+    let (finished, samples) = bench.end();
+    assert_eq!(
+        samples,
+        [
+            "m{UK} @1000=1",
+            "m{UK} @601000=2",
+            "m{UK} @701000=1",
+            "m{UK} @801000=1"
+        ]
+    );
+    assert_eq!(finished.status.events, 5);
+}
+
+#[test]
 fn a_split_that_falls_silent_lets_the_others_go_on() {
     let bench = Setup::default().start();
     bench.assign(&[0, 1]);

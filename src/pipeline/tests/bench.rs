@@ -111,9 +111,7 @@ impl Setup {
             } else {
                 Clock::Manual(clock.clone())
             },
-            progress: FileProgress::default(),
-            restore: Restore::Latest,
-            allow_dropped_state: false,
+            ..options()
         };
         let runtime = Runtime::new().unwrap();
         let source = SourceOf::Made(Box::new(move |_| source));
@@ -259,6 +257,17 @@ impl Bench {
         drop(self.says);
         let finished = self.running.finish(drain);
         (finished, samples(&self.output))
+    }
+}
+
+/// A start from the latest checkpoint with one worker, at a time that stays.
+pub(super) fn options() -> Options {
+    Options {
+        workers: Some(1),
+        clock: Clock::Fixed(START_MS),
+        progress: FileProgress::default(),
+        restore: Restore::Latest,
+        allow_dropped_state: false,
     }
 }
 

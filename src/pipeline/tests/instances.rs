@@ -11,10 +11,8 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::super::{Options, PipelineError, Restore, Running, SourceOf};
-use super::bench::{START_MS, metric, pipeline_of, until};
-use crate::model::Clock;
-use crate::source::FileProgress;
+use super::super::{PipelineError, Running, SourceOf};
+use super::bench::{START_MS, metric, options, pipeline_of, until};
 
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -60,15 +58,14 @@ state: {{ dir: '{at}/state', checkpoints: 'file://{at}/store', checkpoint: {{ ev
     }
 
     fn start(&self) -> Running {
-        let options = Options {
-            workers: Some(1),
-            clock: Clock::Fixed(START_MS),
-            progress: FileProgress::default(),
-            restore: Restore::Latest,
-            allow_dropped_state: false,
-        };
         let runtime = self.runtime.handle().clone();
-        Running::start(&pipeline_of(&self.text), SourceOf::File, &options, runtime).unwrap()
+        Running::start(
+            &pipeline_of(&self.text),
+            SourceOf::File,
+            &options(),
+            runtime,
+        )
+        .unwrap()
     }
 
     /// Whether there is a checkpoint that the group is not known to have.

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::super::{
-    Finished, Options, Phase, PipelineError, PipelineHandle, Restore, Running, SourceOf, Supervisor,
-};
-use super::bench::{START_MS, batch, events, metric, split, until};
+use super::super::{Finished, Phase, PipelineError, PipelineHandle, Running, SourceOf, Supervisor};
+use super::bench::{batch, events, metric, options, split, until};
 use crate::config::{self, Overrides, Pipeline, RestartConfig};
-use crate::model::{self, Clock};
-use crate::source::{FileProgress, Source, SourceError, SourceEvent, SourceOutput, StopSignal};
+use crate::model;
+use crate::source::{Source, SourceError, SourceEvent, SourceOutput, StopSignal};
 use crate::telemetry::Registry;
 
 const DRAIN: Duration = Duration::from_secs(60);
@@ -97,14 +95,7 @@ fn supervise(script: &'static [Run], restart: Option<RestartConfig>) -> Bench {
                     Box::new(Scripted(run, registry.clone()))
                 };
                 let source = SourceOf::Made(Box::new(source));
-                let options = Options {
-                    workers: Some(1),
-                    clock: Clock::Fixed(START_MS),
-                    progress: FileProgress::default(),
-                    restore: Restore::Latest,
-                    allow_dropped_state: false,
-                };
-                Running::start(&pipeline, source, &options, handle.clone())
+                Running::start(&pipeline, source, &options(), handle.clone())
             }
         }
     };

@@ -8,8 +8,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::bench::{START_MS, pipeline_of};
-use crate::model::{Clock, Texts};
+use super::bench::{options, pipeline_of};
+use crate::model::Texts;
 use crate::pipeline::checkpoint::{
     CheckpointMetrics, Checkpointer, FrozenOwner, FrozenState, HasCheckpoint, OpenState,
     OwnerState, Parts, Request, Restored, Saving, WorkerPort, WorkerState,
@@ -18,7 +18,7 @@ use crate::pipeline::inbox::InputEnd;
 use crate::pipeline::savepoints::SavepointError;
 use crate::pipeline::worker::split_state::SplitState;
 use crate::pipeline::{Options, Restore};
-use crate::source::{Checkpointed, FileProgress, KeptPositions, PositionTokens, StopSignal};
+use crate::source::{Checkpointed, KeptPositions, PositionTokens, StopSignal};
 use crate::state::testing::Volatile;
 use crate::state::{MemoryStore, Savepoint, Store};
 use crate::telemetry::Registry;
@@ -58,11 +58,8 @@ state: {{ dir: '{}', checkpoint: {{ every: 10s, keep: 1 }} }}
             folder.path().display()
         ));
         let options = Options {
-            workers: None,
-            clock: Clock::Fixed(START_MS),
-            progress: FileProgress::default(),
             restore,
-            allow_dropped_state: false,
+            ..options()
         };
         let settings = pipeline.state.clone().unwrap();
         let mut state =

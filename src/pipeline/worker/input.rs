@@ -29,10 +29,18 @@ impl Worker {
             }
         };
         let split = event.split();
-        if matches!(event, SourceEvent::Revoked(_)) {
-            for forgotten in self.parked.forget(split) {
-                self.inbox.taken(&forgotten);
+        match event {
+            SourceEvent::Revoked(_) => {
+                for forgotten in self.parked.forget(split) {
+                    self.inbox.taken(&forgotten);
+                }
             }
+            // It lets go what waits before it.
+            SourceEvent::Leaving(_) => {
+                self.take(event);
+                return self.advance();
+            }
+            _ => {}
         }
         let runs_ahead = matches!(event, SourceEvent::Records(_))
             && self.watermarks(|watermarks| watermarks.is_paused(split));
@@ -125,6 +133,7 @@ impl Worker {
             SourceEvent::Idle(split) => self.watermarks(|watermarks| watermarks.idle(split)),
             SourceEvent::Active(split) => self.watermarks(|watermarks| watermarks.wake(split)),
             SourceEvent::Finished(split) => self.watermarks(|watermarks| watermarks.finish(split)),
+            SourceEvent::Leaving(split) => self.watermarks(|watermarks| watermarks.leave(split)),
             SourceEvent::Anew(split) => self.splits.begin_anew(split),
             SourceEvent::Revoked(split) => {
                 self.watermarks(|watermarks| watermarks.revoke(split));

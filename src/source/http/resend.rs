@@ -212,6 +212,16 @@ mod tests {
         assert_eq!(url, "http://[::1]:80/api/v1/write");
     }
 
+    /// To an address that is not that of the pipeline file.
+    fn resend_to(url: &str) -> HttpResend {
+        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
+        let way = HttpWay {
+            url: Some(url),
+            ..HttpWay::default()
+        };
+        HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap()
+    }
+
     fn sent(resend: &mut HttpResend, ids: &[&str]) -> Resent {
         let records: Vec<_> = ids.iter().map(|id| record(id)).collect();
         resend.send(&records)
@@ -234,12 +244,7 @@ mod tests {
         let keys = serde_json::json!({ "path": "/in" });
         let running = start_as(Protocol::Records, keys, Some(folder.path()), None);
         let url = format!("http://{}/in", running.address);
-        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
-        let way = HttpWay {
-            url: Some(&url),
-            ..HttpWay::default()
-        };
-        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let mut resend = resend_to(&url);
         let all = sent(&mut resend, &["a", "a", "a-1"]);
         assert_eq!((all.acknowledged, all.error), (vec![0, 1, 2], None));
         let taken = running.records(2);
@@ -254,12 +259,7 @@ mod tests {
         let keys = serde_json::json!({ "path": "/in" });
         let running = start_as(Protocol::Records, keys, None, None);
         let url = format!("http://{}/in", running.address);
-        let config: HttpConfig = serde_json::from_str(r#"{"listen": "[::1]:80"}"#).unwrap();
-        let way = HttpWay {
-            url: Some(&url),
-            ..HttpWay::default()
-        };
-        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let mut resend = resend_to(&url);
         let mut large = record("b");
         large.bytes = vec![b'x'; 1_001];
         let resent = resend.send(&[record("a"), large, record("c")]);
@@ -269,11 +269,7 @@ mod tests {
         assert!(why.starts_with("it answers 413 "), "{why}");
         // What no request would change ends it.
         let url = format!("http://{}/other", running.address);
-        let way = HttpWay {
-            url: Some(&url),
-            ..HttpWay::default()
-        };
-        let mut resend = HttpResend::new(&config, Protocol::Records, "cars", &way).unwrap();
+        let mut resend = resend_to(&url);
         let resent = sent(&mut resend, &["a", "b"]);
         assert_eq!((resent.acknowledged, resent.refused), (vec![], vec![]));
         let error = resent.error.unwrap();

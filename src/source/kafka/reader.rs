@@ -8,6 +8,7 @@ mod unavailable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -140,13 +141,10 @@ impl Reader {
                 self.error(format!("cannot start the thread that commits: {error}"))
             })?;
         let end = self.read(stop).and_then(|()| Ok(self.hand_over_rest()?));
-        let group = Arc::clone(self.consumer.context());
         let failure = match end {
             Err(End::Failed(error)) => {
                 // It is read again, by us or by others: it must not count here beside that.
-                if let Some(sharing) = group.sharing() {
-                    sharing.checkpointed.forbid();
-                }
+                self.forbid_checkpoints();
                 self.producer.discard();
                 Some(error)
             }
@@ -158,11 +156,13 @@ impl Reader {
         };
         self.end_sharing();
         self.source.metrics.connected.set(0);
-        self.committing.finish();
-        // To leave the group ends what is on its way.
-        drop(self);
-        group.confirm();
         failure.map_or(Ok(()), Err)
+    }
+
+    fn forbid_checkpoints(&self) {
+        if let Some(sharing) = self.consumer.context().sharing() {
+            sharing.checkpointed.forbid();
+        }
     }
 
     fn read(&mut self, stop: &StopSignal) -> Result<(), End> {
@@ -330,6 +330,10 @@ impl Reader {
             drop(self.consumer.poll(TICK));
             // Records that still come are not handed over, and so not committed.
             self.heed_last_notices();
+            // The last checkpoint may come any time: the sooner the group has it, the better.
+            if self.connection == Connection::Up {
+                self.commit(Instant::now());
+            }
         }
         if self.connection == Connection::Up {
             self.commit_at_last();
@@ -368,6 +372,8 @@ impl Reader {
         while let Some(notice) = self.consumer.context().next_notice() {
             match notice {
                 Notice::Leaving(splits) => self.note_leaving(&splits),
+                Notice::Status(status) => self.stands(&status),
+                Notice::Disconnected(reason) => self.disconnected(&reason),
                 Notice::Trouble(trouble, reason) => self.went_wrong(trouble, &reason),
                 _ => {}
             }
@@ -544,5 +550,26 @@ impl Reader {
 
     fn error(&self, message: String) -> SourceError {
         SourceError::new(&self.source.name, message)
+    }
+}
+
+impl Drop for Reader {
+    /// Ends what would outlive the reader, also where its thread panics: the consumer closes only once nothing is
+    /// handed over any more, and the thread that commits holds the consumer.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.forbid_checkpoints();
+        }
+        if let Some(sharing) = self.consumer.context().sharing() {
+            sharing.end();
+        }
+        self.committing.finish();
+        self.consumer.context().confirm();
+        if self.is_unconfirmed() {
+            tracing::warn!(
+                "the kafka group is not known to have the latest checkpoint: the next start goes on from the \
+                 one before it"
+            );
+        }
     }
 }

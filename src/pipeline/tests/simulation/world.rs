@@ -13,13 +13,12 @@ use super::life::{Answer, Life, Plan};
 use super::markers::add_markers;
 use super::setting::Setting;
 use crate::config::CheckpointSettings;
-use crate::model::{self, Clock, TimestampMs};
+use crate::model::{self, TimestampMs};
 use crate::pipeline::checkpoint::{OpenState, Restored};
 use crate::pipeline::ending::Ending;
 use crate::pipeline::owner::keyed::KeyedState;
-use crate::pipeline::tests::bench::START_MS;
+use crate::pipeline::tests::bench::options;
 use crate::pipeline::{Options, Restore};
-use crate::source::FileProgress;
 use crate::state::testing::{Fault, Faulty};
 use crate::state::{Checkpoints, Identity, MemoryStore, Store};
 use crate::write::remote_write::oracle::{Oracle, SeriesName};
@@ -297,11 +296,8 @@ impl<'s> World<'s> {
             self.savepoints, self.kept
         ));
         let options = Options {
-            workers: None,
-            clock: Clock::Fixed(START_MS),
-            progress: FileProgress::default(),
             restore,
-            allow_dropped_state: false,
+            ..options()
         };
         let pipeline = self.setting.pipeline(self.series_end);
         let settings = pipeline.state.clone().unwrap();

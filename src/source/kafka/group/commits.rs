@@ -59,9 +59,13 @@ impl Group {
         result
     }
 
-    /// Commits for partitions that go at once, within a callback, where there is no time for an answer.
+    /// Commits for partitions that go at once, within a callback, where there is no time for an answer. Where
+    /// others go on from a checkpoint nothing is: no one would hear that they do, and our next run would go on
+    /// from the one before.
     pub(super) fn commit_unanswered(&self, consumer: &BaseConsumer<Self>) {
-        self.try_commit(consumer, CommitMode::Async).ok();
+        if self.sharing.is_none() {
+            self.try_commit(consumer, CommitMode::Async).ok();
+        }
     }
 
     fn commit_in_turn(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
@@ -173,6 +177,14 @@ impl Group {
         if !checkpointed.is_unconfirmed() {
             lock(&self.offsets).confirmed(&positions);
         }
+    }
+
+    /// Whether the cluster is known to have what the latest checkpoint has.
+    pub(in super::super) fn has_latest_checkpoint(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| {
+            let offsets = lock(&self.offsets);
+            offsets.has_committed(&self.checkpointed(&offsets, sharing))
+        })
     }
 
     /// What is to be committed: what was written, or, where others may go on from there, what the last

@@ -67,7 +67,7 @@ impl Committing {
         Ok(())
     }
 
-    /// Waits for the commit that is at work. Nothing more is committed.
+    /// Waits for the commit that is at work. Nothing more is committed by its thread.
     pub(super) fn finish(&mut self) {
         if let Some((asked, committer)) = self.committer.take() {
             drop(asked);
@@ -80,7 +80,8 @@ impl Committing {
         self.next = next;
     }
 
-    fn ask(&self) {
+    /// Has committed what is due, and noted what the group has: soon, by a thread of its own.
+    pub(super) fn ask(&self) {
         if let Some((asked, _)) = &self.committer {
             // Where one waits already, that one is enough.
             asked.try_send(()).ok();
@@ -111,19 +112,27 @@ impl Reader {
                     false => every,
                 };
         }
-        self.consumer.context().confirm();
         let is_unconfirmed = self.is_unconfirmed();
-        if let Some(waited) = self.committing.is_held_up(is_unconfirmed, now) {
-            tracing::warn!(
-                seconds = waited.as_secs(),
+        let Some(waited) = self.committing.is_held_up(is_unconfirmed, now) else {
+            return;
+        };
+        let seconds = waited.as_secs();
+        match self.consumer.context().has_latest_checkpoint() {
+            true => tracing::warn!(
+                seconds,
+                "the kafka group has taken the positions of the latest checkpoint, and that cannot be noted \
+                 beside it; no other one begins before it is"
+            ),
+            false => tracing::warn!(
+                seconds,
                 "the kafka group has not taken the positions of the latest checkpoint; no other one \
                  begins before it has"
-            );
+            ),
         }
     }
 
     /// Whether the group does not know the latest checkpoint.
-    fn is_unconfirmed(&self) -> bool {
+    pub(super) fn is_unconfirmed(&self) -> bool {
         let sharing = self.consumer.context().sharing();
         sharing.is_some_and(|sharing| sharing.checkpointed.is_unconfirmed())
     }

@@ -25,6 +25,9 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// The wait after a commit that has failed.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether it is noted that the group has a checkpoint.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Partitions that are to go.
 #[derive(Debug)]
 pub(super) struct Leaving {
@@ -36,7 +39,7 @@ pub(super) struct Leaving {
 }
 
 /// What has come of a commit.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Commit {
     Done,
     /// Another try may succeed.
@@ -70,6 +73,43 @@ impl Commit {
     }
 }
 
+/// What is to be done with partitions that are to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// They go.
+    Release,
+    /// The group has them, and that is not noted yet.
+    AwaitNote,
+    /// No checkpoint has them yet.
+    AwaitCheckpoint,
+    /// The commit is tried again.
+    CommitAgain,
+    /// Others have them already.
+    Lost,
+    /// No checkpoint has them in time.
+    NoCheckpoint,
+    /// The group does not take them in time.
+    NotCommitted,
+}
+
+impl Step {
+    /// The next one after a commit: whether a checkpoint has the partitions, whether it is noted that the group
+    /// has that checkpoint, and whether all of it has taken too long.
+    fn after(commit: Commit, is_saved: bool, is_confirmed: bool, is_late: bool) -> Self {
+        match (commit, is_saved) {
+            (Commit::Done, true) if is_confirmed => Self::Release,
+            // However long it takes: whoever gets the partitions begins there, and a run that ended now would
+            // go on from the checkpoint before. What is between them would be nowhere.
+            (Commit::Done, true) => Self::AwaitNote,
+            (Commit::Done, false) if !is_late => Self::AwaitCheckpoint,
+            (Commit::Done, false) => Self::NoCheckpoint,
+            (Commit::Failed, _) if !is_late => Self::CommitAgain,
+            (Commit::Failed, _) => Self::NotCommitted,
+            (Commit::ThrownOut, _) => Self::Lost,
+        }
+    }
+}
+
 impl Reader {
     /// Partitions are to go: nothing more is read of them, and what was read goes to the pipeline.
     pub(super) fn leave(&mut self, splits: &[SplitId]) -> Result<(), Stopped> {
@@ -79,6 +119,7 @@ impl Reader {
             }
             let rest = self.gather.take(*split);
             self.push(Vec::from_iter(rest))?;
+            self.producer.push(SourceEvent::Leaving(*split), 0)?;
         }
         self.note_leaving(splits);
         Ok(())
@@ -120,36 +161,36 @@ impl Reader {
             (true, true) => Commit::of(&group.commit(&self.consumer)),
             (true, false) => Commit::Done,
         };
-        // Before anything goes: whoever gets it begins there.
-        group.confirm();
-        let message = match commit {
-            Commit::Done if is_saved && !checkpointed.is_unconfirmed() => {
-                return Ok(self.release_leaving()?);
-            }
-            Commit::Done if !is_late => {
-                leaving.is_member = true;
-                match is_saved {
-                    true => leaving.next_try = now + RETRY,
-                    false => checkpointed.ask(),
-                }
+        leaving.is_member |= commit == Commit::Done;
+        let is_confirmed = !checkpointed.is_unconfirmed();
+        let message = match Step::after(commit, is_saved, is_confirmed, is_late) {
+            Step::Release => return Ok(self.release_leaving()?),
+            Step::AwaitNote => {
+                // Who commits notes it as well: a store may take its time.
+                self.committing.ask();
+                leaving.next_try = now + LOOK_AGAIN;
                 return Ok(());
             }
-            Commit::Failed if !is_late => {
+            Step::AwaitCheckpoint => {
+                checkpointed.ask();
+                return Ok(());
+            }
+            Step::CommitAgain => {
                 leaving.next_try = now + RETRY;
                 return Ok(());
             }
-            Commit::ThrownOut => {
+            Step::Lost => {
                 checkpointed.forbid();
                 let splits = leaving.splits.iter();
                 let names = splits.filter_map(|split| self.source.topics.name(*split));
                 let names: Vec<_> = names.collect();
                 return Err(self.lost(&names.join(", ")));
             }
-            Commit::Done => format!(
+            Step::NoCheckpoint => format!(
                 "no checkpoint within {PATIENCE:?} has the partitions that go to other instances; \
                  going on from the last one"
             ),
-            Commit::Failed => format!(
+            Step::NotCommitted => format!(
                 "the positions of partitions that go to other instances could not be committed within \
                  {PATIENCE:?}; going on from the last checkpoint"
             ),
@@ -187,17 +228,23 @@ impl Reader {
     }
 
     /// Commits for the last time. Where others go on from there, it is tried for a while: in the midst of
-    /// a rebalance none is taken.
+    /// a rebalance none is taken, and a store may not take at once that one was.
     pub(super) fn commit_at_last(&mut self) {
         let deadline = Instant::now() + LAST_COMMIT;
         let group = self.consumer.context();
-        while Commit::of(&group.commit(&self.consumer)) == Commit::Failed
-            && group.sharing().is_some()
-            && Instant::now() < deadline
-        {
+        loop {
+            let commit = Commit::of(&group.commit(&self.consumer));
+            group.confirm();
+            let is_over = match commit {
+                Commit::Done => !self.is_unconfirmed(),
+                Commit::Failed => false,
+                Commit::ThrownOut => true,
+            };
+            if is_over || group.sharing().is_none() || Instant::now() >= deadline {
+                break;
+            }
             drop(self.consumer.poll(RETRY));
         }
-        group.confirm();
     }
 
     /// Reading is over: what is to go goes, and from now on so does everything at once.
@@ -218,6 +265,27 @@ mod tests {
     use rdkafka::error::KafkaError;
 
     use super::*;
+
+    #[test]
+    fn what_the_group_has_is_waited_for_until_it_is_noted() {
+        for (commit, is_saved, is_confirmed, is_late, expected) in [
+            (Commit::Done, false, true, false, Step::AwaitCheckpoint),
+            (Commit::Done, false, true, true, Step::NoCheckpoint),
+            (Commit::Done, true, false, false, Step::AwaitNote),
+            (Commit::Done, true, false, true, Step::AwaitNote),
+            (Commit::Done, true, true, false, Step::Release),
+            (Commit::Done, true, true, true, Step::Release),
+            (Commit::Failed, true, false, false, Step::CommitAgain),
+            (Commit::Failed, true, false, true, Step::NotCommitted),
+            (Commit::ThrownOut, true, true, false, Step::Lost),
+        ] {
+            assert_eq!(
+                Step::after(commit, is_saved, is_confirmed, is_late),
+                expected,
+                "{commit:?}, saved: {is_saved}, confirmed: {is_confirmed}, late: {is_late}"
+            );
+        }
+    }
 
     #[test]
     fn a_commit_of_a_member_that_was_thrown_out_is_not_tried_again() {

@@ -228,6 +228,50 @@ fn a_checkpoint_is_confirmed_at_once_also_while_the_pipeline_takes_nothing() {
 }
 
 #[test]
+fn the_last_checkpoint_is_confirmed_where_the_brokers_come_back_during_a_stop() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce_texts(&cluster, &texts(0, 100));
+    let folder = tempfile::tempdir().unwrap();
+    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
+    running.listen(100, 0);
+    cluster.broker_down(1).unwrap();
+    running.await_line("weir_source_connected{pipeline=\"test\"} 0\n");
+    running.stop.stop();
+    checkpointed.announce(1).unwrap();
+    checkpointed.set([("a/0".to_owned(), 100)]);
+    cluster.broker_up(1).unwrap();
+    wait_until("it is confirmed", || !checkpointed.is_unconfirmed());
+    assert_eq!(committed(&cluster, &[("a", 0)]), [Offset::Offset(100)]);
+    running.finish().unwrap();
+}
+
+#[test]
+fn what_the_group_has_is_noted_at_a_stop_also_where_that_fails_at_first() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce_texts(&cluster, &texts(0, 100));
+    let folder = tempfile::tempdir().unwrap();
+    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
+    running.listen(100, 0);
+    checkpointed.announce(1).unwrap();
+    // What is no file cannot be removed as one.
+    let note = folder.path().join("UNCONFIRMED");
+    fs::remove_file(&note).unwrap();
+    fs::create_dir(&note).unwrap();
+    checkpointed.set([("a/0".to_owned(), 60)]);
+    let failed = "weir_kafka_errors_total{error=\"other\",pipeline=\"test\"}";
+    running.await_count(failed, 1.0);
+    running.stop.stop();
+    running.safe.close();
+    fs::remove_dir(&note).unwrap();
+    fs::write(&note, "1").unwrap();
+    running.end().1.unwrap();
+    assert!(!checkpointed.is_unconfirmed());
+    assert_eq!(Checkpointed::unconfirmed_in(folder.path()).unwrap(), None);
+}
+
+#[test]
 fn what_a_first_checkpoint_has_is_read_again_where_it_was_not_confirmed() {
     let cluster = Cluster::new(1).unwrap();
     cluster.create_topic("a", 1, 1).unwrap();
