@@ -3,7 +3,8 @@
 mod faults;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use rdkafka::mocking::MockCluster;
@@ -33,19 +34,26 @@ const WRITTEN: i64 = 1_730_621_750_000;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
-struct Channel(mpsc::SyncSender<SourceEvent>);
+struct Channel {
+    events: mpsc::SyncSender<SourceEvent>,
+    /// Whether nothing more comes, though the source still commits.
+    has_ended: Arc<AtomicBool>,
+}
 
 impl SourceOutput for Channel {
     fn send(&mut self, event: SourceEvent) -> Result<(), Stopped> {
-        self.0.send(event).map_err(|_| Stopped)
+        self.events.send(event).map_err(|_| Stopped)
     }
 
-    fn end(&mut self) {}
+    fn end(&mut self) {
+        self.has_ended.store(true, Ordering::Release);
+    }
 }
 
 /// A source that runs on a thread of its own.
 struct Running {
     events: mpsc::Receiver<SourceEvent>,
+    has_ended: Arc<AtomicBool>,
     stop: StopSignal,
     safe: SafePositions,
     alignment: Alignment,
@@ -143,9 +151,15 @@ fn start_with(
     let source = Box::new(KafkaSource::new(&config, context, &registry).unwrap());
     let (sender, events) = mpsc::sync_channel(16);
     let signal = stop.clone();
-    let thread = thread::spawn(move || source.run(&mut Channel(sender), &signal));
+    let has_ended = Arc::default();
+    let mut output = Channel {
+        events: sender,
+        has_ended: Arc::clone(&has_ended),
+    };
+    let thread = thread::spawn(move || source.run(&mut output, &signal));
     Running {
         events,
+        has_ended,
         stop,
         safe,
         alignment,

@@ -238,6 +238,9 @@ fn the_last_checkpoint_is_confirmed_where_the_brokers_come_back_during_a_stop() 
     cluster.broker_down(1).unwrap();
     running.await_line("weir_source_connected{pipeline=\"test\"} 0\n");
     running.stop.stop();
+    wait_until("nothing more is read", || {
+        running.has_ended.load(Ordering::Acquire)
+    });
     checkpointed.announce(1).unwrap();
     checkpointed.set([("a/0".to_owned(), 100)]);
     cluster.broker_up(1).unwrap();
