@@ -333,23 +333,13 @@ impl Decoder {
         let columns: Vec<_> = self.target.fields.iter().map(room).collect();
         let mut rows = Rows { batch, columns };
         let mut next = first;
-        let is_enough = |rows: &Rows| rows.batch.rows() >= enough;
         let batch = match self.unwrapper.take() {
             None => {
-                // Where the whole buffer is UTF-8, so is every record that begins and ends between two
-                // characters; looking at it once is faster than at each record.
-                let valid = match self.reader.is_text() {
-                    true => std::str::from_utf8(records.buffer()).ok(),
-                    false => None,
-                };
-                while next < records.len() && !is_enough(&rows) {
-                    self.decode_bare(records, next, valid, now_ms, &mut rows, interner);
-                    next += 1;
-                }
+                next = self.decode_bare(records, first, enough, now_ms, &mut rows, interner);
                 self.finish(records, rows, records.buffer(), interner)
             }
             Some(mut wrapped) => {
-                while next < records.len() && !is_enough(&rows) {
+                while next < records.len() && rows.batch.rows() < enough {
                     self.decode_wrapped(&mut wrapped, records, next, now_ms, &mut rows, interner);
                     next += 1;
                 }
@@ -367,33 +357,44 @@ impl Decoder {
         (batch, next)
     }
 
-    /// Decodes a record with nothing around it; `valid` is the buffer, where the whole of it is UTF-8.
-    #[inline]
+    /// Decodes records with nothing around them until there are enough rows; gives which one is next.
     fn decode_bare(
         &mut self,
         records: &RecordBatch,
-        index: usize,
-        valid: Option<&str>,
+        first: usize,
+        enough: usize,
         now_ms: TimestampMs,
         rows: &mut Rows,
         interner: &mut Interner,
-    ) {
-        let (Some(record), Some(range)) = (records.get(index), records.range(index)) else {
-            return;
+    ) -> usize {
+        // Where the whole buffer is UTF-8, so is every record that begins and ends between two
+        // characters; looking at it once is faster than at each record.
+        let valid = match self.reader.is_text() {
+            true => std::str::from_utf8(records.buffer()).ok(),
+            false => None,
         };
-        let text = valid.and_then(|valid| valid.get(range.start as usize..range.end as usize));
-        let payload = Payload {
-            bytes: record.bytes,
-            text,
-            start: range.start,
-        };
-        let buffer = records.buffer();
-        let given = self.read(&record, &payload, now_ms, rows, buffer, interner);
-        if !given.refused.is_empty() {
-            for refused in given.refused {
-                self.reject(records, index, refused);
+        for index in first..records.len() {
+            if rows.batch.rows() >= enough {
+                return index;
+            }
+            let (Some(record), Some(range)) = (records.get(index), records.range(index)) else {
+                continue;
+            };
+            let text = valid.and_then(|valid| valid.get(range.start as usize..range.end as usize));
+            let payload = Payload {
+                bytes: record.bytes,
+                text,
+                start: range.start,
+            };
+            let buffer = records.buffer();
+            let given = self.read(&record, &payload, now_ms, rows, buffer, interner);
+            if !given.refused.is_empty() {
+                for refused in given.refused {
+                    self.reject(records, index, refused);
+                }
             }
         }
+        records.len()
     }
 
     /// Reads the events of a record, or of a message of it, which lies in `buffer`.

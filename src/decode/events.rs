@@ -361,7 +361,9 @@ impl<'a> Events<'a> {
     /// The record has more events than a record may have.
     #[inline]
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
-        self.take_envelope();
+        if self.target.is_enveloped {
+            self.take_envelope();
+        }
         let times = self.complete();
         self.settle(times)
     }
@@ -374,7 +376,11 @@ impl<'a> Events<'a> {
         self.settle(Err((reason, detail)))
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, the times go through memory, and each event ends here"
+    )]
     fn settle(&mut self, times: Result<Times, Refusal>) -> Result<(), Refusal> {
         if self.ended == MAX_EVENTS {
             return Err(too_many_events());
@@ -455,9 +461,6 @@ impl<'a> Events<'a> {
     /// Fills the fields that come from the envelope.
     fn take_envelope(&mut self) {
         let (target, record) = (self.target, self.record);
-        if !target.is_enveloped {
-            return;
-        }
         if let Some(value) = envelope_value(&target.time_path, record) {
             self.take(TIME_LEAF, &envelope_scalar(value, DataType::Number));
         }
@@ -478,7 +481,11 @@ impl<'a> Events<'a> {
     }
 
     /// Fills what is missing, and decides whether there is an event.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, the times go through memory, and each event ends here"
+    )]
     fn complete(&mut self) -> Result<Times, Refusal> {
         let time = self.time.map_err(|reason| (reason, String::new()))?;
         for (field, cells) in self.target.fields.iter().zip(self.rows.columns.iter_mut()) {

@@ -15,6 +15,7 @@ pub const EARLIEST_MS: TimestampMs = 946_684_800_000;
 pub const LATEST_MS: TimestampMs = 7_258_118_400_000;
 
 /// The event time in ms since the epoch, or why it cannot be used.
+#[inline]
 pub(super) fn event_time(
     scalar: &Scalar<'_>,
     unit: TimeUnit,

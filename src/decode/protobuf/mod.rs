@@ -71,6 +71,10 @@ impl ProtobufReader {
         if let Some(record) = self.levels.first_mut() {
             record.walk(Cursor::new(payload.bytes))?;
         }
+        if let [record] = self.levels.as_slice() {
+            record.hand_over(payload, events)?;
+            return events.end();
+        }
         read_items(&mut self.levels, 1, payload, events)
     }
 }
@@ -121,6 +125,7 @@ impl Part {
         }
     }
 
+    #[inline]
     fn walk(&mut self, cursor: Cursor<'_>) -> Result<(), Refusal> {
         self.found.begin();
         let mut walk = Walk {
@@ -130,6 +135,11 @@ impl Part {
         walk.message(0, cursor)
     }
 
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called in two places, and a tenth of reading a message as a call"
+    )]
     fn hand_over(&self, payload: &Payload<'_>, events: &mut Events<'_>) -> Result<(), Refusal> {
         for output in &self.plan.outputs {
             match &output.source {
@@ -182,6 +192,11 @@ impl Part {
 ///
 /// # Errors
 /// A text is not UTF-8.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "called, the value goes through memory"
+)]
 fn hand_over(
     leaf: usize,
     value: Value,
@@ -190,10 +205,7 @@ fn hand_over(
 ) -> Result<(), Refusal> {
     match value {
         Value::Integer(number) => events.take_integer(leaf, number),
-        Value::Unsigned(number) if events.wants_text(leaf) => {
-            events.take(leaf, &Scalar::Text(number.to_string().into()));
-        }
-        Value::Unsigned(number) => events.take_number(leaf, number as f64),
+        Value::Unsigned(number) => hand_over_unsigned(number, leaf, events),
         Value::Number(number) => events.take_number(leaf, number),
         Value::Boolean(value) => events.take(leaf, &Scalar::Boolean(value)),
         Value::Text(place) => events.take_utf8(leaf, place.of_record(payload.bytes))?,
@@ -203,4 +215,14 @@ fn hand_over(
         },
     }
     Ok(())
+}
+
+/// Apart, for it is rare, and what makes its text would be in the way of all others.
+#[cold]
+fn hand_over_unsigned(number: u64, leaf: usize, events: &mut Events<'_>) {
+    if events.wants_text(leaf) {
+        events.take(leaf, &Scalar::Text(number.to_string().into()));
+    } else {
+        events.take_number(leaf, number as f64);
+    }
 }

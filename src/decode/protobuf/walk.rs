@@ -14,9 +14,16 @@ use super::wire::{Cursor, Wire};
 pub(super) struct Found {
     /// The number of the message at hand: a mark with this number was found in it.
     message: u32,
-    marks: Vec<u32>,
-    values: Vec<Value>,
+    marks: Vec<Mark>,
     items: Vec<FoundItem>,
+}
+
+/// What was found of one thing that is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// The message in which it was found last; 0 is none.
+    message: u32,
+    value: Value,
 }
 
 /// An item of an array.
@@ -30,8 +37,13 @@ impl Found {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             message: 0,
-            marks: vec![0; plan.marks],
-            values: vec![Value::Boolean(false); plan.marks],
+            marks: vec![
+                Mark {
+                    message: 0,
+                    value: Value::Boolean(false),
+                };
+                plan.marks
+            ],
             items: Vec::new(),
         }
     }
@@ -41,20 +53,19 @@ impl Found {
         self.items.clear();
         self.message = self.message.wrapping_add(1);
         if self.message == 0 {
-            self.marks.fill(0);
+            self.marks.iter_mut().for_each(|mark| mark.message = 0);
             self.message = 1;
         }
     }
 
     pub(super) fn has(&self, mark: usize) -> bool {
-        self.marks.get(mark) == Some(&self.message)
+        let found = self.marks.get(mark);
+        found.is_some_and(|found| found.message == self.message)
     }
 
     pub(super) fn value(&self, mark: usize) -> Option<Value> {
-        if !self.has(mark) {
-            return None;
-        }
-        self.values.get(mark).copied()
+        let found = self.marks.get(mark)?;
+        (found.message == self.message).then_some(found.value)
     }
 
     /// The items, which are given back with [`put_back`](Self::put_back).
@@ -67,22 +78,24 @@ impl Found {
     }
 
     fn set_mark(&mut self, mark: usize) {
-        if let Some(entry) = self.marks.get_mut(mark) {
-            *entry = self.message;
+        if let Some(found) = self.marks.get_mut(mark) {
+            found.message = self.message;
         }
     }
 
     pub(super) fn set(&mut self, mark: usize, value: Value) {
-        self.set_mark(mark);
-        if let Some(entry) = self.values.get_mut(mark) {
-            *entry = value;
+        if let Some(found) = self.marks.get_mut(mark) {
+            *found = Mark {
+                message: self.message,
+                value,
+            };
         }
     }
 
     fn clear(&mut self, marks: &[usize]) {
         for mark in marks {
-            if let Some(entry) = self.marks.get_mut(*mark) {
-                *entry = 0;
+            if let Some(found) = self.marks.get_mut(*mark) {
+                found.message = 0;
             }
         }
     }

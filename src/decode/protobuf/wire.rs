@@ -109,7 +109,11 @@ impl<'b> Cursor<'b> {
     }
 
     /// The bytes behind a length, which may claim anything.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, the result goes through memory"
+    )]
     pub(super) fn delimited(&mut self) -> Result<Self, Refusal> {
         let length = self.varint()?;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
