@@ -46,6 +46,16 @@ fn confirmed_instance(cluster: &Cluster, folder: &Path) -> (Running, Checkpointe
     (running, checkpointed)
 }
 
+/// The same, behind 100 records of `a/0`, which are the numbers from 0 on.
+fn after_reading(folder: &Path) -> (Cluster, Running, Checkpointed) {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("a", 1, 1).unwrap();
+    produce_texts(&cluster, &texts(0, 100));
+    let (running, checkpointed) = confirmed_instance(&cluster, folder);
+    running.listen(100, 0);
+    (cluster, running, checkpointed)
+}
+
 /// A consumer of the group that is no member of it.
 fn onlooker(cluster: &Cluster) -> BaseConsumer {
     ClientConfig::new()
@@ -229,12 +239,8 @@ fn a_checkpoint_is_confirmed_at_once_also_while_the_pipeline_takes_nothing() {
 
 #[test]
 fn the_last_checkpoint_is_confirmed_where_the_brokers_come_back_during_a_stop() {
-    let cluster = Cluster::new(1).unwrap();
-    cluster.create_topic("a", 1, 1).unwrap();
-    produce_texts(&cluster, &texts(0, 100));
     let folder = tempfile::tempdir().unwrap();
-    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
-    running.listen(100, 0);
+    let (cluster, running, checkpointed) = after_reading(folder.path());
     cluster.broker_down(1).unwrap();
     running.await_line("weir_source_connected{pipeline=\"test\"} 0\n");
     running.stop.stop();
@@ -251,12 +257,8 @@ fn the_last_checkpoint_is_confirmed_where_the_brokers_come_back_during_a_stop() 
 
 #[test]
 fn what_the_group_has_is_noted_at_a_stop_also_where_that_fails_at_first() {
-    let cluster = Cluster::new(1).unwrap();
-    cluster.create_topic("a", 1, 1).unwrap();
-    produce_texts(&cluster, &texts(0, 100));
     let folder = tempfile::tempdir().unwrap();
-    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
-    running.listen(100, 0);
+    let (_cluster, running, checkpointed) = after_reading(folder.path());
     checkpointed.announce(1).unwrap();
     // What is no file cannot be removed as one.
     let note = folder.path().join("UNCONFIRMED");
@@ -276,13 +278,8 @@ fn what_the_group_has_is_noted_at_a_stop_also_where_that_fails_at_first() {
 
 #[test]
 fn what_a_first_checkpoint_has_is_read_again_where_it_was_not_confirmed() {
-    let cluster = Cluster::new(1).unwrap();
-    cluster.create_topic("a", 1, 1).unwrap();
-    let texts = texts(0, 100);
-    produce_texts(&cluster, &texts);
     let folder = tempfile::tempdir().unwrap();
-    let (running, checkpointed) = confirmed_instance(&cluster, folder.path());
-    running.listen(100, 0);
+    let (cluster, running, checkpointed) = after_reading(folder.path());
     checkpointed.announce(1).unwrap();
     // What is no file cannot be removed as one: as if we had crashed before.
     let note = folder.path().join("UNCONFIRMED");
